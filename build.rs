@@ -1,0 +1,142 @@
+//! Generates the C header into OUT_DIR (a test compares it with the committed one), and links the
+//! shared library the way a C library is expected to be.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn main() {
+    println!("cargo:rerun-if-changed=src/ffi");
+    println!("cargo:rerun-if-changed=cbindgen.toml");
+    println!("cargo:rerun-if-changed=build.rs");
+    let root = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
+    let out = PathBuf::from(variable("OUT_DIR"));
+
+    let header = out.join("audit_logger.h");
+    fs::write(&header, header_text(&root)).expect("OUT_DIR can be written to");
+    println!("cargo:rustc-env=GENERATED_HEADER={}", header.display());
+
+    let exports = out.join("exports.map");
+    fs::write(&exports, version_script(&header)).expect("OUT_DIR can be written to");
+    let major_minor = format!(
+        "{}.{}",
+        variable("CARGO_PKG_VERSION_MAJOR"),
+        variable("CARGO_PKG_VERSION_MINOR")
+    );
+    for argument in [
+        // cargo names none, and without one a program records the path it was linked from.
+        format!("-Wl,-soname,libaudit_logger.so.{major_minor}"),
+        // Nothing is exported but what the header declares, under a version of its own.
+        format!("-Wl,--version-script={}", exports.display()),
+        // Unloading Rust code that left thread-local destructors behind crashes.
+        "-Wl,-z,nodelete".to_owned(),
+    ] {
+        println!("cargo:rustc-cdylib-link-arg={argument}");
+    }
+    link_by_soname(&out, &format!("libaudit_logger.so.{major_minor}"));
+    if env::var("CARGO_CFG_TARGET_ARCH").as_deref() != Ok("x86_64") {
+        // rustc passes a version script too; GNU ld takes only one. On x86_64 lld is the default.
+        println!("cargo:rustc-cdylib-link-arg=-fuse-ld=lld");
+    }
+}
+
+/// Puts the name that a linked program looks for beside the library, so that it runs from the
+/// build directory. OUT_DIR is `<profile>/build/<package>/out`; where it isn't, nothing is done.
+fn link_by_soname(out: &Path, soname: &str) {
+    let Some(profile) = out
+        .ancestors()
+        .nth(3)
+        .filter(|path| path.join("deps").is_dir())
+    else {
+        return;
+    };
+    let link = profile.join(soname);
+    if fs::symlink_metadata(&link).is_err() {
+        // Another build may have made it meanwhile.
+        let _ = std::os::unix::fs::symlink("libaudit_logger.so", link);
+    }
+}
+
+fn variable(name: &str) -> String {
+    env::var(name).unwrap_or_else(|_| panic!("cargo sets {name} for build scripts"))
+}
+
+fn header_text(root: &Path) -> Vec<u8> {
+    let mut config =
+        cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml is valid");
+    let version = variable("CARGO_PKG_VERSION");
+    let [major, minor, patch] =
+        ["MAJOR", "MINOR", "PATCH"].map(|part| variable(&format!("CARGO_PKG_VERSION_{part}")));
+    let before =
+        fs::read_to_string(root.join("src/ffi/prelude.h")).expect("src/ffi/prelude.h is there");
+    config.header = Some(before.trim_end().replace("@VERSION@", &version));
+    config.after_includes = Some(format!(
+        "\n#define AUDIT_LOGGER_VERSION \"{version}\"\n#define AUDIT_LOGGER_VERSION_MAJOR {major}\n\
+         #define AUDIT_LOGGER_VERSION_MINOR {minor}\n#define AUDIT_LOGGER_VERSION_PATCH {patch}\n\n{}",
+        fs::read_to_string(root.join("src/ffi/macros.h"))
+            .expect("src/ffi/macros.h is there")
+            .trim_end()
+    ));
+    config.trailer = Some(
+        fs::read_to_string(root.join("src/ffi/inline.h"))
+            .expect("src/ffi/inline.h is there")
+            .trim_end()
+            .to_owned(),
+    );
+    let mut text = Vec::new();
+    cbindgen::Builder::new()
+        .with_config(config)
+        .with_src(root.join("src/ffi/types.rs"))
+        .with_src(root.join("src/ffi/mod.rs"))
+        .generate()
+        .expect("src/ffi can be described in C")
+        .write(&mut text);
+    for_c_readers(&String::from_utf8(text).expect("the header is UTF-8")).into_bytes()
+}
+
+/// What cbindgen has no setting for: no "Safety" sections, which are for Rust callers (each
+/// condition stands in the text above it); types by their typedef; negative numbers in
+/// parentheses.
+fn for_c_readers(text: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    let mut in_safety_section = false;
+    for line in text.lines() {
+        let comment = line.strip_prefix("//");
+        if comment == Some(" # Safety") {
+            in_safety_section = true;
+            lines.pop();
+        }
+        in_safety_section &= comment.is_some();
+        if in_safety_section {
+            continue;
+        }
+        lines.push(match line.split_once(" -") {
+            Some((define, number)) if define.starts_with("#define") => {
+                format!("{define} (-{number})")
+            }
+            _ if line.starts_with("typedef struct") => line.to_owned(),
+            _ => line.replace("struct Audit", "Audit"),
+        });
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// The functions that the header declares, and nothing else.
+fn version_script(header: &Path) -> String {
+    let header = fs::read_to_string(header).expect("written above");
+    let names = header.lines().filter_map(|line| {
+        let name = line.split('(').next()?.rsplit([' ', '*']).next()?;
+        let declares = line.ends_with(';') || line.ends_with(',') || line.ends_with('(');
+        (declares && !line.starts_with([' ', '#']) && name.starts_with("audit_"))
+            .then(|| format!("{name};"))
+    });
+    let (major, minor) = (
+        variable("CARGO_PKG_VERSION_MAJOR"),
+        variable("CARGO_PKG_VERSION_MINOR"),
+    );
+    format!(
+        "AUDIT_LOGGER_{major}.{minor} {{\n  global: {}\n  local: *;\n}};\n",
+        names.collect::<Vec<_>>().join(" ")
+    )
+}

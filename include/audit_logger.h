@@ -1,0 +1,441 @@
+/*
+ * audit_logger 0.1.0: LLM calls that each leave exactly one entry in an append-only log.
+ *
+ * Conventions, for every function:
+ *
+ *  - A function that can fail returns an AuditStatus and takes, last, an AuditReply **: the reply
+ *    carries the answer, or the class and the message of the error. Nothing is kept per thread,
+ *    errno is left alone, nothing is ever written to stdout or stderr.
+ *  - Out-parameters are written on every return, with NULL where there is nothing.
+ *  - Texts go in as AuditText (UTF-8 with a length), come out NUL-terminated with a length, and
+ *    belong to the reply they are read from. What the library gave is freed by its own functions.
+ *  - A handle that is NULL, freed or of another type is answered with AUDIT_E_HANDLE. Freeing
+ *    while another thread is inside a call is safe.
+ *  - Every function may be called from any thread at any time. Calls block the calling thread.
+ *  - A panic inside the library becomes AUDIT_E_INTERNAL. A failed allocation aborts.
+ *
+ * Which function returns which status, beside AUDIT_OK and AUDIT_E_INTERNAL:
+ *
+ *                        ARGUMENT HANDLE CONFIG LOG LOG_PENDING CALL CANCELLED TIMEOUT
+ *    audit_logger_new       x              x     x
+ *    audit_chat             x       x            x       x       x       x
+ *    audit_logger_log       x       x            x
+ *    audit_logger_flush             x            x
+ *    audit_logger_close             x            x                               x
+ *    audit_logger_stats     x       x            x
+ *    audit_logger_hash      x       x
+ */
+#ifndef AUDIT_LOGGER_H
+#define AUDIT_LOGGER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define AUDIT_LOGGER_VERSION "0.1.0"
+#define AUDIT_LOGGER_VERSION_MAJOR 0
+#define AUDIT_LOGGER_VERSION_MINOR 1
+#define AUDIT_LOGGER_VERSION_PATCH 0
+
+/* A status that is ignored is a failure that nobody notices. */
+#if defined(__cplusplus) && __cplusplus >= 201703L
+#define AUDIT_MUST_USE [[nodiscard]]
+#elif defined(__GNUC__) || defined(__clang__)
+#define AUDIT_MUST_USE __attribute__((warn_unused_result))
+#else
+#define AUDIT_MUST_USE
+#endif
+
+/* AuditChatRequest request = AUDIT_CHAT_REQUEST_INIT; */
+#define AUDIT_CHAT_REQUEST_INIT                                                                   \
+    {                                                                                              \
+        sizeof(AuditChatRequest), 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0},         \
+            {NULL, 0}, {NULL, 0}, NULL, NULL, NULL, NULL                                            \
+    }
+
+/* AuditRecord record = AUDIT_RECORD_INIT; */
+#define AUDIT_RECORD_INIT                                                                         \
+    {                                                                                              \
+        sizeof(AuditRecord), 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, 0, 0, 0.0,   \
+            {NULL, 0}, {NULL, 0}, {NULL, 0}                                                         \
+    }
+
+// Text: the answer of the model. Of audit_logger_hash: the hash.
+#define AUDIT_REPLY_CONTENT 1
+
+// Text, JSON: the response's body as received. Of audit_logger_new and audit_logger_stats: what
+// they report. (A body that arrived is here after an error too, even if it isn't JSON.)
+#define AUDIT_REPLY_JSON 2
+
+// Text, JSON: the entry, as its line stands in the log, without the line feed.
+#define AUDIT_REPLY_ENTRY 3
+
+// Text: the id of the entry.
+#define AUDIT_REPLY_ENTRY_ID 4
+
+// Text, never NULL: the class of the error ("RateLimitError"), as the entry has it; for an error
+// that isn't the call's, the name of the status; "" for a success.
+#define AUDIT_REPLY_ERROR_TYPE 5
+
+// Text, never NULL: what was wrong, for a person; "" for a success. It can repeat the provider's
+// words, which can repeat the prompt.
+#define AUDIT_REPLY_ERROR_MESSAGE 6
+
+// Text: why the answer ends ("stop", "length", ...).
+#define AUDIT_REPLY_FINISH_REASON 7
+
+// Text: the model that answered.
+#define AUDIT_REPLY_MODEL 8
+
+// Text: the provider that a router chose.
+#define AUDIT_REPLY_PROVIDER 9
+
+// Text: the provider's name for the answer.
+#define AUDIT_REPLY_GENERATION_ID 10
+
+// Text: the provider's own class of the error.
+#define AUDIT_REPLY_PROVIDER_ERROR_TYPE 11
+
+// Number: the status of the last response.
+#define AUDIT_REPLY_HTTP_STATUS 101
+
+// Number: how far the call came, one of AUDIT_OUTCOME_*.
+#define AUDIT_REPLY_OUTCOME 102
+
+// Number: tokens of the prompt, as the provider reports them.
+#define AUDIT_REPLY_PROMPT_TOKENS 103
+
+// Number: tokens of the answer, as the provider reports them.
+#define AUDIT_REPLY_COMPLETION_TOKENS 104
+
+// Number: milliseconds that the server asks to wait before trying again.
+#define AUDIT_REPLY_RETRY_AFTER_MS 105
+
+// Number: how often the request was tried.
+#define AUDIT_REPLY_ATTEMPTS 106
+
+// Nothing of the request left.
+#define AUDIT_OUTCOME_NOT_SENT 0
+
+// The server answered, be it with an error.
+#define AUDIT_OUTCOME_ANSWERED 1
+
+// The request, or a part of it, left, and no whole answer came: it may have been processed, and
+// billed.
+#define AUDIT_OUTCOME_UNKNOWN 2
+
+// What a callback returns to go on; anything else cancels the call.
+#define AUDIT_CONTINUE 1
+
+// A flag of AuditRecord: prompt_tokens and completion_tokens are known. Without it they are
+// logged as null.
+#define AUDIT_RECORD_HAS_USAGE 1
+
+// A request to end calls from another thread. (This version has no functions for it.)
+typedef struct AuditCancel AuditCancel;
+
+// Writes the entries of one log, and makes calls. Any thread may use it at any time, several at
+// once. Made by audit_logger_new, freed by audit_log_free.
+typedef struct AuditLogger AuditLogger;
+
+// What a function answers. It has one owner, who frees it with audit_reply_free; reading it from
+// several threads at once is fine until then.
+typedef struct AuditReply AuditReply;
+
+// What a function that can fail returns: AUDIT_OK, or one of AUDIT_E_*, all negative. The
+// numbers never change.
+typedef int32_t AuditStatus;
+
+// A text that is passed in: UTF-8, len bytes, no NUL needed. With data NULL and len 0 it is
+// absent; with len 0 alone it is empty. It is only read during the call that it is passed to.
+typedef struct AuditText {
+    // The first byte.
+    const char *data;
+    // How many bytes.
+    size_t len;
+} AuditText;
+
+// A chat call. Start from AUDIT_CHAT_REQUEST_INIT, so that members of later versions are zero.
+typedef struct AuditChatRequest {
+    // sizeof(AuditChatRequest).
+    size_t struct_size;
+    // 0.
+    uint64_t flags;
+    // Required: on whose behalf the call is made.
+    AuditText user_id;
+    // The user's message. Required, unless params hold "messages".
+    AuditText prompt;
+    // A system message before it, or absent.
+    AuditText system;
+    // The model; absent for the configured one.
+    AuditText model;
+    // A JSON object that goes into the entry and not to the provider, or absent.
+    AuditText metadata;
+    // A JSON object of further parameters of the request ("temperature", "tools", ...), or
+    // absent. "messages" stands in place of prompt and system; "model" and "stream" are refused.
+    AuditText params;
+    // A JSON object for this call alone, or absent: "timeout_ms", "idle_timeout_ms",
+    // "max_retries", "headers", "api_key".
+    AuditText options;
+    // NULL in this version (streaming).
+    int32_t (*on_delta)(const char *text, size_t len, void *context);
+    // NULL in this version (streaming).
+    int32_t (*on_chunk)(const char *json, size_t len, void *context);
+    // For the callbacks.
+    void *context;
+    // NULL in this version (cancelling).
+    AuditCancel *cancel;
+} AuditChatRequest;
+
+// A call that the host made itself. Start from AUDIT_RECORD_INIT.
+typedef struct AuditRecord {
+    // sizeof(AuditRecord).
+    size_t struct_size;
+    // 0, or AUDIT_RECORD_HAS_USAGE.
+    uint64_t flags;
+    // What happened; absent for "chat_completion".
+    AuditText event_type;
+    // Required: on whose behalf.
+    AuditText user_id;
+    // Required: the model.
+    AuditText model;
+    // Required, may be empty: only its hash is logged.
+    AuditText prompt;
+    // The answer, absent or empty if there was none: only its hash is logged.
+    AuditText response;
+    // Tokens of the prompt, 0 or more; see AUDIT_RECORD_HAS_USAGE.
+    int64_t prompt_tokens;
+    // Tokens of the answer, 0 or more.
+    int64_t completion_tokens;
+    // How long the call took, in milliseconds; finite, 0 or more.
+    double latency_ms;
+    // Required: "success" or "error".
+    AuditText status;
+    // The class of the error; required for "error", absent for "success".
+    AuditText error_type;
+    // A JSON object, or absent.
+    AuditText metadata;
+} AuditRecord;
+
+// Done.
+#define AUDIT_OK 0
+
+// An argument can't be used; the message says which and what would be right. Nothing was sent
+// and nothing was logged.
+#define AUDIT_E_ARGUMENT (-1)
+
+// The handle is NULL, freed, closed or of another type. Nothing was sent and nothing was logged.
+#define AUDIT_E_HANDLE (-2)
+
+// The configuration can't be used; the message names the key and what is allowed.
+#define AUDIT_E_CONFIG (-3)
+
+// The log can't take an entry. Nothing was sent; trying again is safe.
+#define AUDIT_E_LOG (-4)
+
+// The call was made, and the reply holds its answer or its error, but the log could not take its
+// entry: it waits, and is written as soon as the log can take it.
+#define AUDIT_E_LOG_PENDING (-5)
+
+// The call failed, and its entry is written.
+#define AUDIT_E_CALL (-6)
+
+// The call was cancelled, and its entry is written.
+#define AUDIT_E_CANCELLED (-7)
+
+// The time given to audit_logger_close ran out.
+#define AUDIT_E_TIMEOUT (-8)
+
+// A defect of the library. AUDIT_REPLY_OUTCOME says whether anything was sent.
+#define AUDIT_E_INTERNAL (-13)
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// Makes a logger: reads the configuration, opens the directory of the log (which it creates if
+// it is missing) and proves that it can be written to.
+//
+// config: a JSON object, NUL-terminated, or NULL for all defaults; README lists the keys.
+// The environment is read here and nowhere else (the key, unless the configuration has one;
+// never in a setuid process).
+//
+// logger: where the handle goes; not NULL. Free it with audit_log_free.
+//
+// reply: where the reply goes, or NULL. AUDIT_REPLY_JSON: {"path": the log's absolute path}.
+//
+// Returns AUDIT_OK; AUDIT_E_ARGUMENT (logger is NULL, config isn't UTF-8); AUDIT_E_CONFIG (the
+// message names the key and what is allowed); AUDIT_E_LOG (the directory can't be made, opened
+// or written to); AUDIT_E_INTERNAL. On an error *logger is NULL. Any thread.
+AUDIT_MUST_USE
+AuditStatus audit_logger_new(const char *config,
+                             AuditLogger **logger,
+                             AuditReply **reply);
+
+// Makes a chat call, and leaves exactly one entry for it. Blocks until the answer or the error
+// is there and the entry is written, at most about timeout_ms (a name server that doesn't answer
+// can take longer). Failures that may pass are tried again within that time.
+//
+// logger: from audit_logger_new.
+//
+// request: what to ask; not NULL, and started from AUDIT_CHAT_REQUEST_INIT.
+//
+// reply: where the reply goes; not NULL, for the paid answer would be lost. It is set on every
+// return, so free it in every case. AUDIT_REPLY_CONTENT is the answer; ENTRY and ENTRY_ID the
+// entry; JSON the response's body; ERROR_TYPE and ERROR_MESSAGE what went wrong.
+//
+// Returns AUDIT_OK; AUDIT_E_CALL (the call failed: see ERROR_TYPE); AUDIT_E_CANCELLED (by
+// audit_logger_close); AUDIT_E_LOG_PENDING (made, but its entry waits); and, with nothing sent
+// and nothing logged, AUDIT_E_ARGUMENT, AUDIT_E_HANDLE, AUDIT_E_LOG. AUDIT_E_INTERNAL: see
+// AUDIT_REPLY_OUTCOME. Any thread; it needs 128 KiB of stack.
+AUDIT_MUST_USE
+AuditStatus audit_chat(AuditLogger *logger,
+                       const AuditChatRequest *request,
+                       AuditReply **reply);
+
+// Logs a call that the host made itself: one entry, appended before this returns.
+//
+// logger: from audit_logger_new.
+//
+// record: what to log; not NULL, and started from AUDIT_RECORD_INIT. The prompt and the response
+// are hashed and not kept.
+//
+// reply: where the reply goes, or NULL. AUDIT_REPLY_ENTRY and AUDIT_REPLY_ENTRY_ID: the entry.
+//
+// Returns AUDIT_OK; AUDIT_E_ARGUMENT, AUDIT_E_HANDLE, AUDIT_E_LOG (nothing was logged; trying
+// again is safe); AUDIT_E_INTERNAL. Any thread.
+AUDIT_MUST_USE
+AuditStatus audit_logger_log(AuditLogger *logger,
+                             const AuditRecord *record,
+                             AuditReply **reply);
+
+// Writes entries that wait, and has the disk confirm every entry of this process that was
+// written before.
+//
+// logger: from audit_logger_new.
+//
+// timeout_ms: how long to wait for other threads of the library; negative for no limit. This
+// version has none: it writes on the calling thread, and a disk that hangs outlasts any value.
+//
+// reply: where the reply goes, or NULL.
+//
+// Returns AUDIT_OK; AUDIT_E_HANDLE; AUDIT_E_LOG (not confirmed); AUDIT_E_INTERNAL. Any thread.
+AUDIT_MUST_USE
+AuditStatus audit_logger_flush(AuditLogger *logger,
+                               int64_t timeout_ms,
+                               AuditReply **reply);
+
+// Closes a logger: takes no new calls, waits for the running ones, cancels those that are left
+// when the time is up (their entries are written), and flushes. The handle stays valid, answers
+// AUDIT_E_HANDLE to every new call, and still has to be freed. Closing twice is fine.
+//
+// logger: from audit_logger_new.
+//
+// timeout_ms: how long to wait for running calls; negative for no limit.
+//
+// reply: where the reply goes, or NULL.
+//
+// Returns AUDIT_OK; AUDIT_E_TIMEOUT (calls were cancelled, or, as the message says, one doesn't
+// end); AUDIT_E_HANDLE; AUDIT_E_LOG (the disk didn't confirm); AUDIT_E_INTERNAL. Any thread, but
+// none that is inside a call of this logger.
+AUDIT_MUST_USE
+AuditStatus audit_logger_close(AuditLogger *logger,
+                               int64_t timeout_ms,
+                               AuditReply **reply);
+
+// Frees a logger. The handle is invalid at once, for every thread; calls that are running
+// finish, and the last one of them releases what the logger holds. NULL and a handle that was
+// freed before do nothing. Use audit_logger_close first to wait for running calls and to have
+// the disk confirm the log.
+//
+// logger: from audit_logger_new, or NULL. Any thread.
+void audit_log_free(AuditLogger *logger);
+
+// Reports the health of a logger in this process.
+//
+// logger: from audit_logger_new.
+//
+// reply: where the reply goes; not NULL. AUDIT_REPLY_JSON is an object: "path"; "written",
+// "bytes", "failed" (entries, bytes, failures, since the first use); "waiting" (entries that the
+// log couldn't take yet: alarm when it isn't 0); "running" (calls); "last_error" (null, or
+// {"time", "message"}).
+//
+// Returns AUDIT_OK; AUDIT_E_ARGUMENT; AUDIT_E_HANDLE; AUDIT_E_INTERNAL. Any thread.
+AUDIT_MUST_USE
+AuditStatus audit_logger_stats(AuditLogger *logger,
+                               AuditReply **reply);
+
+// Says what the log shows for a text, to find the entries of a known prompt or answer.
+//
+// logger: from audit_logger_new.
+//
+// text, len: UTF-8 or any other bytes. NULL with 0 is the empty text.
+//
+// reply: where the reply goes; not NULL. AUDIT_REPLY_CONTENT: 64 hexadecimal digits.
+//
+// Returns AUDIT_OK; AUDIT_E_ARGUMENT; AUDIT_E_HANDLE; AUDIT_E_INTERNAL. Any thread.
+AUDIT_MUST_USE
+AuditStatus audit_logger_hash(AuditLogger *logger,
+                              const char *text,
+                              size_t len,
+                              AuditReply **reply);
+
+// A text field of a reply: NUL-terminated UTF-8 (AUDIT_REPLY_JSON: the bytes that came), valid
+// until the reply is freed, or NULL if the reply has no such field.
+//
+// reply: what a function gave, or NULL.
+//
+// field: AUDIT_REPLY_CONTENT to AUDIT_REPLY_PROVIDER_ERROR_TYPE. ERROR_TYPE and ERROR_MESSAGE
+// are never NULL, also for a reply that is NULL or freed.
+//
+// len: where the length without the NUL goes (a text may hold NULs of its own), or NULL. Any
+// thread.
+const char *audit_reply_text(const AuditReply *reply, int32_t field, size_t *len);
+
+// A number field of a reply, or -1 if it isn't known.
+//
+// reply: what a function gave, or NULL.
+//
+// field: AUDIT_REPLY_HTTP_STATUS to AUDIT_REPLY_ATTEMPTS. Any thread.
+int64_t audit_reply_int(const AuditReply *reply, int32_t field);
+
+// Frees a reply and its texts. NULL and a reply that was freed before do nothing. Any thread.
+void audit_reply_free(AuditReply *reply);
+
+// Writes a text as a JSON string, quotes included, so that no host builds metadata or params by
+// hand. Like snprintf: writes at most size bytes, a NUL included, and returns the length without
+// the NUL that the whole string has; if that is size or more, it was cut.
+//
+// out: where it goes; NULL with size 0 to ask for the length.
+//
+// text, len: any bytes; what isn't UTF-8 becomes U+FFFD. NULL with 0 is the empty text.
+//
+// Any thread. It can't fail; a length that can't be (more than PTRDIFF_MAX) returns 0.
+size_t audit_json_quote(char *out, size_t size, const char *text, size_t len);
+
+// The name of a status, as this header spells it ("AUDIT_E_ARGUMENT"); "AUDIT_E_UNKNOWN" for
+// any other number. Valid for ever. Any thread.
+const char *audit_status_name(AuditStatus status);
+
+// The library's version, as AUDIT_LOGGER_VERSION has it for the header. Valid for ever. Any
+// thread.
+const char *audit_logger_version(void);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+/* A NUL-terminated string as AuditText, or an absent one for NULL. */
+static inline AuditText audit_text(const char *s)
+{
+    AuditText text;
+    text.data = s;
+    text.len = 0;
+    if (s != NULL) {
+        while (s[text.len] != '\0') {
+            text.len++;
+        }
+    }
+    return text;
+}
+
+#endif /* AUDIT_LOGGER_H */

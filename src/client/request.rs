@@ -1,0 +1,295 @@
+//! What a call sends, made from what the host passed, and checked before anything happens.
+
+use serde_json::Value;
+
+use crate::config::{CallOptions, Config};
+use crate::error::Error;
+use crate::hash::Digest;
+use crate::json::{self, Object};
+
+/// A chat call as the host asks for it.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct ChatRequest<'a> {
+    /// On whose behalf.
+    pub user_id: &'a str,
+    /// The user's message.
+    pub prompt: Option<&'a str>,
+    /// A system message before it.
+    pub system: Option<&'a str>,
+    /// `None` is the configured model.
+    pub model: Option<&'a str>,
+    /// JSON object for the entry.
+    pub metadata: Option<&'a str>,
+    /// JSON object of further parameters of the request.
+    pub params: Option<&'a str>,
+    /// JSON object of this call's limits, headers and key.
+    pub options: Option<&'a str>,
+}
+
+/// A checked call, ready to be sent.
+#[derive(Debug)]
+pub struct Prepared<'a> {
+    pub model: &'a str,
+    pub body: Vec<u8>,
+    pub prompt_hash: Digest,
+    /// What the hash covers.
+    pub prompt_form: &'static str,
+    pub metadata: Option<String>,
+    pub options: CallOptions,
+}
+
+impl<'a> Prepared<'a> {
+    pub fn new(request: &ChatRequest<'a>, config: &'a Config) -> Result<Prepared<'a>, Error> {
+        let model = request.model.unwrap_or(&config.model);
+        if model.is_empty() {
+            return Err(Error::argument(
+                "model is empty; leave it absent for the configured one",
+            ));
+        }
+        let metadata = request
+            .metadata
+            .map(|text| object("metadata", text))
+            .transpose()?;
+        let options = config.call.with(request.options.unwrap_or("{}"))?;
+        let params = json::members(request.params.unwrap_or("{}"))
+            .map_err(|error| Error::argument(format!("params: not a JSON object: {error}")))?;
+        for (key, _) in &params {
+            let instead = match key.as_str() {
+                "model" => "set the request's model instead",
+                "stream" => "it follows from the callbacks",
+                _ => continue,
+            };
+            return Err(Error::argument(format!(
+                "params: \"{key}\" can't be set here; {instead}"
+            )));
+        }
+        let messages = params
+            .iter()
+            .find(|(key, _)| key == "messages")
+            .map(|(_, value)| value);
+
+        let mut body = Vec::new();
+        let mut to = Object::begin(&mut body);
+        to.text("model", model);
+        let (prompt_hash, prompt_form) = match (messages, request.prompt) {
+            (Some(_), _) if request.prompt.is_some() || request.system.is_some() => {
+                return Err(Error::argument(
+                    "params: \"messages\" stands in place of prompt and system; leave those absent",
+                ));
+            }
+            (Some(messages), _) => (messages_hash(messages)?, "messages"),
+            (None, Some(prompt)) => {
+                let list = to.key("messages");
+                list.push(b'[');
+                if let Some(system) = request.system {
+                    message(list, "system", system);
+                    list.push(b',');
+                }
+                message(list, "user", prompt);
+                list.push(b']');
+                (Digest::of(prompt.as_bytes()), "text")
+            }
+            (None, None) => {
+                return Err(Error::argument(
+                    "prompt is absent, and params hold no \"messages\"",
+                ));
+            }
+        };
+        for (key, value) in &params {
+            to.json(key, value);
+        }
+        to.end();
+        Ok(Prepared {
+            model,
+            body,
+            prompt_hash,
+            prompt_form,
+            metadata,
+            options,
+        })
+    }
+}
+
+/// A JSON object of the host's, compact.
+pub fn object(name: &str, text: &str) -> Result<String, Error> {
+    json::compact_object(text)
+        .map_err(|error| Error::argument(format!("{name}: not a JSON object: {error}")))
+}
+
+fn message(out: &mut Vec<u8>, role: &str, content: &str) {
+    let mut message = Object::begin(out);
+    message.text("role", role);
+    message.text("content", content);
+    message.end();
+}
+
+/// The hash of a list of messages: of its canonical form (RFC 8785), so that it doesn't depend
+/// on how a language's JSON writer orders keys or spaces.
+fn messages_hash(messages: &str) -> Result<Digest, Error> {
+    let refuse = |why: &dyn std::fmt::Display| {
+        Err(Error::argument(format!(
+            "params: \"messages\" must be an array of messages; {why}"
+        )))
+    };
+    match serde_json::from_str::<Value>(messages) {
+        Ok(value @ Value::Array(_)) => match serde_json_canonicalizer::to_vec(&value) {
+            Ok(canonical) => Ok(Digest::of(&canonical)),
+            Err(error) => refuse(&error),
+        },
+        Ok(_) => refuse(&"it isn't an array"),
+        Err(error) => refuse(&error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prepared(request: ChatRequest<'_>) -> Result<(String, Digest), String> {
+        let config = Config::parse(None).unwrap();
+        Prepared::new(&request, &config)
+            .map(|prepared| {
+                (
+                    String::from_utf8(prepared.body).unwrap(),
+                    prepared.prompt_hash,
+                )
+            })
+            .map_err(|error| error.message)
+    }
+
+    #[test]
+    fn the_body_is_what_the_openai_client_would_send() {
+        let request = ChatRequest {
+            prompt: Some("hi"),
+            params: Some(r#"{"temperature": 0.5, "stop": ["a", "b"]}"#),
+            ..ChatRequest::default()
+        };
+        let (body, hash) = prepared(request).unwrap();
+        assert_eq!(
+            body,
+            r#"{"model":"openai/gpt-4-turbo","messages":[{"role":"user","content":"hi"}],"temperature":0.5,"stop":["a","b"]}"#
+        );
+        assert_eq!(hash, Digest::of(b"hi"));
+
+        let request = ChatRequest {
+            system: Some("be \"brief\""),
+            model: Some("x/y"),
+            params: None,
+            ..request
+        };
+        assert_eq!(
+            prepared(request).unwrap().0,
+            r#"{"model":"x/y","messages":[{"role":"system","content":"be \"brief\""},{"role":"user","content":"hi"}]}"#
+        );
+    }
+
+    #[test]
+    fn messages_are_hashed_in_their_canonical_form() {
+        let hash = |messages: &str| {
+            let params = format!("{{\"messages\":{messages}}}");
+            prepared(ChatRequest {
+                params: Some(&params),
+                ..ChatRequest::default()
+            })
+            .map(|(_, hash)| hash)
+        };
+        // The test vectors that FORMAT.md publishes.
+        let canonical = "[{\"content\":\"h\u{e9}\\n\",\"role\":\"user\",\"weight\":1}]";
+        for same in [
+            canonical,
+            "[ {\"role\":\"user\", \"content\":\"h\\u00e9\\n\", \"weight\":1.0} ]",
+            "[{\"weight\":1e0,\"role\":\"user\",\"content\":\"h\u{e9}\\u000a\"}]",
+        ] {
+            assert_eq!(hash(same), Ok(Digest::of(canonical.as_bytes())), "{same}");
+        }
+        assert_eq!(
+            hash(canonical).unwrap().to_string(),
+            "3042f597f4a5f3f3fdd5457c77568f79509b6da6c05351382f0d72b4db00c533"
+        );
+        assert!(hash("{}").is_err());
+        assert!(hash("[1e999]").is_err());
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        let base = ChatRequest {
+            prompt: Some("hi"),
+            ..ChatRequest::default()
+        };
+        for (request, says) in [
+            (
+                ChatRequest {
+                    prompt: None,
+                    ..base
+                },
+                "prompt is absent",
+            ),
+            (
+                ChatRequest {
+                    model: Some(""),
+                    ..base
+                },
+                "model is empty",
+            ),
+            (
+                ChatRequest {
+                    params: Some(r#"{"messages":[]}"#),
+                    ..base
+                },
+                "in place of prompt",
+            ),
+            (
+                ChatRequest {
+                    params: Some(r#"{"model":"x"}"#),
+                    ..base
+                },
+                "\"model\" can't be set",
+            ),
+            (
+                ChatRequest {
+                    params: Some(r#"{"stream":true}"#),
+                    ..base
+                },
+                "\"stream\" can't be set",
+            ),
+            (
+                ChatRequest {
+                    params: Some(r#"{"a":1,"a":2}"#),
+                    ..base
+                },
+                "duplicate key",
+            ),
+            (
+                ChatRequest {
+                    params: Some("[]"),
+                    ..base
+                },
+                "params: not a JSON object",
+            ),
+            (
+                ChatRequest {
+                    metadata: Some("nope"),
+                    ..base
+                },
+                "metadata: not a JSON object",
+            ),
+            (
+                ChatRequest {
+                    options: Some(r#"{"timeout_ms":0}"#),
+                    ..base
+                },
+                "options: \"timeout_ms\" must be",
+            ),
+            (
+                ChatRequest {
+                    options: Some(r#"{"timeout":1}"#),
+                    ..base
+                },
+                "\"timeout\" is not a known key",
+            ),
+        ] {
+            let error = prepared(request).unwrap_err();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Wall-clock time as the log writes it: UTC, six digits, whatever TZ and the locale say.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use chrono::{DateTime, Datelike, Timelike, Utc};
+
+/// Where the time comes from; the tests put their own in its place.
+pub type Now = fn() -> SystemTime;
+
+/// A moment as text: `2026-11-23T15:51:00.123456Z`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Stamp([u8; Stamp::LEN]);
+
+impl Stamp {
+    /// Bytes of the text; the same for every year, so that a line can be stamped in place.
+    pub const LEN: usize = 27;
+
+    /// The text of `time`. A clock before 1970 or after 9999 is held at that bound: the entry
+    /// is worth more than the error.
+    pub fn of(time: SystemTime) -> Stamp {
+        const LAST_SECOND: u64 = 253_402_300_799; // 9999-12-31T23:59:59Z
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let seconds = i64::try_from(since.as_secs().min(LAST_SECOND)).unwrap_or_default();
+        let utc =
+            DateTime::<Utc>::from_timestamp(seconds, since.subsec_nanos()).unwrap_or_default();
+
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        let mut put = |at: usize, width: usize, mut value: u32| {
+            for digit in text[at..at + width].iter_mut().rev() {
+                *digit = b'0' + (value % 10) as u8;
+                value /= 10;
+            }
+        };
+        put(0, 4, utc.year().unsigned_abs());
+        put(5, 2, utc.month());
+        put(8, 2, utc.day());
+        put(11, 2, utc.hour());
+        put(14, 2, utc.minute());
+        put(17, 2, utc.second());
+        put(20, 6, utc.nanosecond() / 1000);
+        Stamp(text)
+    }
+
+    /// The whole text.
+    pub fn as_bytes(&self) -> &[u8; Stamp::LEN] {
+        &self.0
+    }
+
+    /// The date alone: `2026-11-23`.
+    pub fn date(&self) -> &[u8; 10] {
+        // The slice's length is a constant; the fallback is never taken.
+        self.0.first_chunk().unwrap_or(b"0000-00-00")
+    }
+}
+
+impl std::fmt::Display for Stamp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn stamps_read_back_as_the_same_microsecond_in_every_year() {
+        for year in 1970..=9999 {
+            let text = format!("{year:04}-02-28T23:59:59.999999Z");
+            let time: DateTime<Utc> = text.parse().unwrap();
+            let since = Duration::from_micros(time.timestamp_micros() as u64);
+            assert_eq!(Stamp::of(UNIX_EPOCH + since).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn clocks_out_of_range_are_held_at_the_bound() {
+        assert_eq!(
+            Stamp::of(UNIX_EPOCH - Duration::from_secs(1)).to_string(),
+            "1970-01-01T00:00:00.000000Z"
+        );
+        let late = Stamp::of(UNIX_EPOCH + Duration::from_secs(400_000_000_000));
+        assert_eq!(late.date(), b"9999-12-31");
+    }
+}

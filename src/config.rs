@@ -1,0 +1,413 @@
+//! The configuration: one JSON text, checked whole before anything is made from it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ureq::http::Uri;
+use ureq::http::header::{HeaderName, HeaderValue};
+use zeroize::Zeroizing;
+
+use crate::entry::{MAX_ATTEMPTS, MAX_DETAILS};
+use crate::error::{Error, Status};
+use crate::json;
+use crate::sys;
+
+/// A text that no message and no `Debug` shows, wiped when dropped.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes the secret over.
+    pub fn new(text: String) -> Secret {
+        Secret(Zeroizing::new(text))
+    }
+
+    /// The secret itself, for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// Where the key comes from.
+#[derive(Debug, Clone)]
+enum KeySource {
+    Given(Secret),
+    /// Read for every call: a key that is rotated is used at once.
+    File(PathBuf),
+    /// The environment held none when the logger was made.
+    Missing {
+        variable: String,
+    },
+}
+
+/// Request headers of the host's own choice.
+pub type Headers = Vec<(HeaderName, HeaderValue)>;
+
+/// What the host configured, or the defaults.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The directory of the log.
+    pub output_path: PathBuf,
+    /// Where requests go: the base URL and `/chat/completions`.
+    pub url: Uri,
+    key: KeySource,
+    /// The model when a request names none.
+    pub model: String,
+    /// The limits and headers of a call that brings no others.
+    pub call: CallOptions,
+    /// For a connection to be made, its TLS handshake included.
+    pub connect_timeout: Duration,
+    /// Of a response's body, its content coding removed.
+    pub max_response_bytes: u64,
+    /// Of an entry's line.
+    pub max_entry_bytes: usize,
+    /// Whether entries carry `details`.
+    pub details: bool,
+}
+
+/// What a single call may set for itself.
+#[derive(Debug, Clone)]
+pub struct CallOptions {
+    /// For the whole call, all attempts and waits together.
+    pub timeout: Duration,
+    /// The longest silence within an answer that has begun, and the longest stall in sending.
+    pub idle_timeout: Duration,
+    /// Further attempts after the first.
+    pub max_retries: usize,
+    /// Sent with every request.
+    pub headers: Headers,
+    /// For this call instead of the configured key.
+    pub api_key: Option<Secret>,
+}
+
+const MAX_MS: u64 = 86_400_000; // a day
+const MAX_RETRIES: u64 = MAX_ATTEMPTS as u64 - 1;
+
+impl Config {
+    /// Reads a configuration; `None` is all defaults.
+    pub fn parse(text: Option<&str>) -> Result<Config, Error> {
+        let mut config = Config {
+            output_path: "audit_logs".into(),
+            url: Uri::default(),
+            key: KeySource::Missing {
+                variable: String::new(),
+            },
+            model: "openai/gpt-4-turbo".into(),
+            call: CallOptions {
+                timeout: Duration::from_secs(600),
+                idle_timeout: Duration::from_secs(120),
+                max_retries: 2,
+                headers: Vec::new(),
+                api_key: None,
+            },
+            connect_timeout: Duration::from_secs(5),
+            max_response_bytes: 16 << 20,
+            max_entry_bytes: 32 << 10,
+            details: true,
+        };
+        let mut base_url = "https://openrouter.ai/api/v1".to_owned();
+        let mut allow_http = false;
+        let mut key_file = None;
+        let mut key_variable = "OPENROUTER_API_KEY".to_owned();
+
+        for setting in settings("config", Status::Config, text.unwrap_or("{}"))? {
+            match setting.key.as_str() {
+                "output_path" => config.output_path = setting.text()?.into(),
+                "base_url" => base_url = setting.text()?,
+                "allow_http" => allow_http = setting.flag()?,
+                "api_key_file" => key_file = setting.or_null(Setting::text)?.map(PathBuf::from),
+                "api_key_env" => key_variable = setting.text()?,
+                "model" => config.model = setting.text()?,
+                "connect_timeout_ms" => config.connect_timeout = setting.milliseconds()?,
+                "max_response_bytes" => config.max_response_bytes = setting.integer(1, 1 << 30)?,
+                "max_entry_bytes" => {
+                    let bytes = setting.integer(2 * MAX_DETAILS as u64, 1 << 20)?;
+                    config.max_entry_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+                }
+                "details" => config.details = setting.flag()?,
+                "durability" => setting.only("\"os\"")?,
+                "on_log_failure" => setting.only("\"refuse\"")?,
+                "integrity" => setting.only("false")?,
+                _ if config.call.take(&setting)? => {}
+                _ => return Err(setting.unknown()),
+            }
+        }
+
+        config.url = endpoint(&base_url, allow_http)?;
+        config.key = match (config.call.api_key.take(), key_file) {
+            (Some(_), Some(_)) => {
+                return Err(Error::config(
+                    "config: \"api_key\" and \"api_key_file\" are both set; set one of them",
+                ));
+            }
+            (Some(key), None) => KeySource::Given(key),
+            (None, Some(path)) => KeySource::File(path),
+            (None, None) => key_from_environment(key_variable)?,
+        };
+        Ok(config)
+    }
+
+    /// The key for a call that brings none of its own. The error is one of the call: a service
+    /// that only logs its own calls needs no key.
+    pub fn api_key(&self) -> Result<Secret, String> {
+        match &self.key {
+            KeySource::Given(key) => Ok(key.clone()),
+            KeySource::File(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map(Zeroizing::new)
+                    .map_err(|error| {
+                        format!("the API key file {} can't be read: {error}", path.display())
+                    })?;
+                usable_key(text.trim_ascii_end())
+                    .map_err(|wrong| format!("the API key file {} {wrong}", path.display()))
+            }
+            KeySource::Missing { variable } => Err(format!(
+                "no API key: set \"api_key\" or \"api_key_file\" in the configuration, or the \
+                 environment variable {variable} before audit_logger_new"
+            )),
+        }
+    }
+}
+
+impl CallOptions {
+    /// The options of one call: those given in `text`, the configured ones otherwise.
+    pub fn with(&self, text: &str) -> Result<CallOptions, Error> {
+        let mut options = self.clone();
+        for setting in settings("options", Status::Argument, text)? {
+            if !options.take(&setting)? {
+                return Err(setting.unknown());
+            }
+        }
+        Ok(options)
+    }
+
+    /// Takes a setting that a configuration and a call's options share; false if it isn't one.
+    fn take(&mut self, setting: &Setting) -> Result<bool, Error> {
+        match setting.key.as_str() {
+            "timeout_ms" => self.timeout = setting.milliseconds()?,
+            "idle_timeout_ms" => self.idle_timeout = setting.milliseconds()?,
+            "max_retries" => {
+                let retries = setting.integer(0, MAX_RETRIES)?;
+                self.max_retries = usize::try_from(retries).unwrap_or(usize::MAX);
+            }
+            "headers" => {
+                for (name, value) in setting.headers()? {
+                    self.headers.retain(|(known, _)| *known != name);
+                    self.headers.push((name, value));
+                }
+            }
+            "api_key" => {
+                self.api_key = setting
+                    .or_null(Setting::text)?
+                    .map(Zeroizing::new)
+                    .map(|text| usable_key(&text).map_err(|wrong| setting.error(wrong)))
+                    .transpose()?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+fn usable_key(text: &str) -> Result<Secret, &'static str> {
+    const MAX_KEY: usize = 8192;
+    if text.is_empty() || text.len() > MAX_KEY || !text.bytes().all(|byte| byte.is_ascii_graphic())
+    {
+        return Err("must hold 1 to 8192 printable ASCII characters without spaces or line ends");
+    }
+    Ok(Secret::new(text.to_owned()))
+}
+
+fn key_from_environment(variable: String) -> Result<KeySource, Error> {
+    // A setuid host's environment is its caller's word.
+    if sys::is_privileged() {
+        return Ok(KeySource::Missing { variable });
+    }
+    match std::env::var_os(&variable) {
+        None => Ok(KeySource::Missing { variable }),
+        Some(value) if value.is_empty() => Ok(KeySource::Missing { variable }),
+        Some(value) => match usable_key(&Zeroizing::new(value.to_string_lossy().into_owned())) {
+            Ok(key) => Ok(KeySource::Given(key)),
+            Err(wrong) => Err(Error::config(format!(
+                "the environment variable {variable} {wrong}"
+            ))),
+        },
+    }
+}
+
+/// The URL that requests go to.
+fn endpoint(base_url: &str, allow_http: bool) -> Result<Uri, Error> {
+    let refuse = |what: &str| {
+        // The URL isn't repeated: a mistaken one may hold a password.
+        Err(Error::config(format!(
+            "config: \"base_url\" {what}; it must look like \"https://openrouter.ai/api/v1\""
+        )))
+    };
+    if base_url.contains(['?', '#']) {
+        return refuse("has a query or a fragment");
+    }
+    let full = format!("{}/chat/completions", base_url.trim_end_matches('/'));
+    let Ok(uri) = full.parse::<Uri>() else {
+        return refuse("isn't a URL");
+    };
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return refuse("has no scheme or no host");
+    };
+    let host = authority.host();
+    if authority.as_str().contains('@') {
+        return refuse("holds a user name or a password (give a key by \"api_key\")");
+    }
+    if host.is_empty() || host.len() > 253 {
+        return refuse("has a host of no length or of more than 253 characters");
+    }
+    // The parser takes "host:" and "host:99999" for a host without a port.
+    let port = authority.as_str()[host.len()..].strip_prefix(':');
+    if port.is_some_and(|port| !port.parse::<u16>().is_ok_and(|port| port > 0)) {
+        return refuse("has a port that isn't from 1 to 65535");
+    }
+    match scheme {
+        "https" => Ok(uri),
+        "http" if allow_http || is_loopback(host) => Ok(uri),
+        "http" => refuse("sends the key unencrypted (set \"allow_http\" to true to allow it)"),
+        _ => refuse("has a scheme other than https and http"),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || bare
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
+}
+
+/// One key of a configuration, with what its errors need to name it.
+struct Setting {
+    place: &'static str,
+    status: Status,
+    key: String,
+    /// Compact JSON. May hold a secret.
+    value: Zeroizing<String>,
+}
+
+fn settings(place: &'static str, status: Status, text: &str) -> Result<Vec<Setting>, Error> {
+    let members = json::members(text)
+        .map_err(|error| Error::new(status, format!("{place}: not a JSON object: {error}")))?;
+    Ok(members
+        .into_iter()
+        .map(|(key, value)| Setting {
+            place,
+            status,
+            key,
+            value: Zeroizing::new(value),
+        })
+        .collect())
+}
+
+impl Setting {
+    /// Names the key and what is allowed, never the value: it may be a secret in a wrong place.
+    fn error(&self, allowed: impl fmt::Display) -> Error {
+        let key = json::show(&self.key);
+        Error::new(self.status, format!("{}: {key} {allowed}", self.place))
+    }
+
+    fn unknown(&self) -> Error {
+        self.error("is not a known key")
+    }
+
+    fn text(&self) -> Result<String, Error> {
+        match serde_json::from_str::<String>(&self.value) {
+            Ok(text) if text.is_empty() || text.contains('\0') => {
+                Err(self.error("must be a string that is not empty and holds no NUL"))
+            }
+            Ok(text) => Ok(text),
+            Err(_) => Err(self.error("must be a string")),
+        }
+    }
+
+    fn or_null<T>(&self, read: impl Fn(&Setting) -> Result<T, Error>) -> Result<Option<T>, Error> {
+        if self.value.as_str() == "null" {
+            Ok(None)
+        } else {
+            read(self).map(Some)
+        }
+    }
+
+    fn flag(&self) -> Result<bool, Error> {
+        match self.value.as_str() {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(self.error("must be true or false")),
+        }
+    }
+
+    fn integer(&self, min: u64, max: u64) -> Result<u64, Error> {
+        match self.value.parse::<u64>() {
+            Ok(number) if (min..=max).contains(&number) => Ok(number),
+            _ => Err(self.error(format_args!("must be an integer from {min} to {max}"))),
+        }
+    }
+
+    fn milliseconds(&self) -> Result<Duration, Error> {
+        self.integer(1, MAX_MS).map(Duration::from_millis)
+    }
+
+    fn only(&self, value: &str) -> Result<(), Error> {
+        if self.value.as_str() == value {
+            return Ok(());
+        }
+        Err(self.error(format_args!(
+            "must be {value}, the only value in this version"
+        )))
+    }
+
+    fn headers(&self) -> Result<Headers, Error> {
+        /// They frame the message; the library writes them itself.
+        const OURS: [&str; 10] = [
+            "accept-encoding",
+            "connection",
+            "content-encoding",
+            "content-length",
+            "content-type",
+            "expect",
+            "host",
+            "te",
+            "transfer-encoding",
+            "upgrade",
+        ];
+        let wrong = |what: &str| {
+            self.error(format_args!(
+                "must be an object of header names with string values; {what}"
+            ))
+        };
+        let members = json::members(&self.value).map_err(|_| wrong("it isn't an object"))?;
+        members
+            .into_iter()
+            .map(|(name, value)| {
+                let shown = json::show(&name);
+                let header = HeaderName::try_from(&name)
+                    .map_err(|_| wrong(&format!("{shown} isn't a header name")))?;
+                if OURS.contains(&header.as_str()) {
+                    return Err(wrong(&format!("{shown} is set by the library")));
+                }
+                let mut value = serde_json::from_str::<String>(&value)
+                    .ok()
+                    .filter(|text| text.bytes().all(|byte| matches!(byte, b' '..=b'~')))
+                    .and_then(|text| HeaderValue::try_from(text).ok())
+                    .ok_or_else(|| {
+                        wrong(&format!("the value of {shown} isn't printable ASCII text"))
+                    })?;
+                // Any of them may be a credential: keep them out of Debug.
+                value.set_sensitive(true);
+                Ok((header, value))
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,209 @@
+//! What stands between the host and every function: its thread, its panics, its pointers.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::ffi::{CStr, c_char};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::reply::{REPLIES, Reply};
+use super::types::{AuditReply, AuditStatus, AuditText};
+use crate::error::{Error, Status};
+use crate::sys::HostThread;
+
+thread_local! {
+    /// How deep this thread is inside the library.
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+    /// Where the last panic was.
+    static PLACE: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// Runs the body of a function that answers with a reply.
+///
+/// # Safety
+///
+/// `out` is NULL or valid for one write.
+pub unsafe fn answer(
+    out: *mut *mut AuditReply,
+    body: impl FnOnce() -> Result<Reply, Error>,
+) -> AuditStatus {
+    let _host = HostThread::borrow();
+    let reply = contain(|| body().unwrap_or_else(Reply::from)).unwrap_or_else(Reply::from);
+    let status = reply.status() as AuditStatus;
+    // A reply that can't be handed out (a million are in use) is dropped; the status remains.
+    let handle = if out.is_null() {
+        None
+    } else {
+        REPLIES.insert(reply)
+    };
+    // SAFETY: as the caller promises.
+    unsafe { put(out, handle.unwrap_or(std::ptr::null_mut())) };
+    status
+}
+
+/// Runs the body of a function that answers with a plain value; `otherwise` after a panic.
+pub fn value<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
+    let _host = HostThread::borrow();
+    contain(body).unwrap_or(otherwise)
+}
+
+/// Writes an out-parameter that the host may leave out.
+///
+/// # Safety
+///
+/// `out` is NULL or valid for one write.
+pub unsafe fn put<T>(out: *mut T, value: T) {
+    if !out.is_null() {
+        // SAFETY: as the caller promises; hosts needn't align what they pack.
+        unsafe { out.write_unaligned(value) };
+    }
+}
+
+fn contain<T>(body: impl FnOnce() -> T) -> Result<T, Error> {
+    silence_panics();
+    DEPTH.set(DEPTH.get() + 1);
+    // The body's state is either its own or guarded by locks that outlive a panic.
+    let result = catch_unwind(AssertUnwindSafe(body));
+    DEPTH.set(DEPTH.get() - 1);
+    result.map_err(|panic| {
+        let message = format!(
+            "a defect of the library, please report it: {}{}",
+            message_of(&*panic),
+            PLACE.take().unwrap_or_default()
+        );
+        // What a panic carries may panic again when it's dropped.
+        std::mem::forget(panic);
+        Error::new(Status::Internal, message)
+    })
+}
+
+fn message_of(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without a message")
+}
+
+/// The default hook writes to stderr, which is the host's. Panics of the host's own Rust code, if
+/// it links the library as Rust, go where they went.
+fn silence_panics() {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if DONE.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let outer = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if DEPTH.get() == 0 {
+            return outer(panic);
+        }
+        PLACE.set(
+            panic
+                .location()
+                .map(|place| format!(" ({}:{})", place.file(), place.line())),
+        );
+    }));
+}
+
+/// A text that the host passed, or `None` where it's absent.
+///
+/// # Safety
+///
+/// `text.data` is NULL or valid for reads of `text.len` bytes for the life of the result.
+pub unsafe fn text<'a>(name: &str, text: AuditText) -> Result<Option<&'a str>, Error> {
+    // SAFETY: as the caller promises.
+    let Some(bytes) = (unsafe { bytes(name, text.data, text.len) })? else {
+        return Ok(None);
+    };
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) => Err(Error::argument(format!(
+            "{name} isn't UTF-8 (at byte {}); convert it, or pass it as bytes in base64",
+            error.valid_up_to()
+        ))),
+    }
+}
+
+/// Bytes that the host passed, or `None` where they are absent.
+///
+/// # Safety
+///
+/// `data` is NULL or valid for reads of `len` bytes for the life of the result.
+pub unsafe fn bytes<'a>(
+    name: &str,
+    data: *const c_char,
+    len: usize,
+) -> Result<Option<&'a [u8]>, Error> {
+    if data.is_null() {
+        return match len {
+            0 => Ok(None),
+            _ => Err(Error::argument(format!(
+                "{name} is NULL with the length {len}; absent is NULL and 0"
+            ))),
+        };
+    }
+    if isize::try_from(len).is_err() {
+        return Err(Error::argument(format!(
+            "{name} has the impossible length {len}"
+        )));
+    }
+    // SAFETY: as the caller promises; the length fits an isize.
+    Ok(Some(unsafe {
+        std::slice::from_raw_parts(data.cast(), len)
+    }))
+}
+
+/// A NUL-terminated text that the host passed, or `None` where it's NULL.
+///
+/// # Safety
+///
+/// `text` is NULL or points to a NUL-terminated string that stays as it is for the life of the
+/// result.
+pub unsafe fn c_text<'a>(name: &str, text: *const c_char) -> Result<Option<&'a str>, Error> {
+    if text.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: as the caller promises.
+    let text = unsafe { CStr::from_ptr(text) };
+    match text.to_str() {
+        Ok(text) => Ok(Some(text)),
+        Err(error) => Err(Error::argument(format!(
+            "{name} isn't UTF-8 (at byte {})",
+            error.valid_up_to()
+        ))),
+    }
+}
+
+/// A structure that starts with its size, as this version knows it.
+///
+/// # Safety
+///
+/// `from` is NULL or valid for reads of a `size_t` and of as many bytes as that says. All-zero
+/// bytes are a valid `T`, and `T` is `repr(C)` and starts with its size.
+pub unsafe fn sized<T: Copy>(name: &str, from: *const T, init: &str) -> Result<T, Error> {
+    /// Far beyond any version's size: what says so isn't a structure.
+    const IMPLAUSIBLE: usize = 4096;
+    let known = size_of::<T>();
+    if from.is_null() {
+        return Err(Error::argument(format!("{name} is NULL")));
+    }
+    // SAFETY: as the caller promises.
+    let size = unsafe { from.cast::<usize>().read_unaligned() };
+    if size < known || size > IMPLAUSIBLE {
+        return Err(Error::argument(format!(
+            "{name}: struct_size is {size}, {known} expected; start from {init}"
+        )));
+    }
+    // SAFETY: the structure is at least as long as this version's.
+    let value = unsafe { from.read_unaligned() };
+    // SAFETY: the tail lies within the size that the structure says it has.
+    let tail = unsafe { from.cast::<u8>().add(known) };
+    // SAFETY: as above.
+    let tail = unsafe { std::slice::from_raw_parts(tail, size - known) };
+    if tail.iter().any(|byte| *byte != 0) {
+        return Err(Error::argument(format!(
+            "{name}: a member is set that this version of the library doesn't know; use a newer one"
+        )));
+    }
+    Ok(value)
+}

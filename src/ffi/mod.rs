@@ -1,0 +1,550 @@
+//! The C interface, and nothing else: each function checks what the host passed, calls one thing,
+//! and hands out what came of it.
+#![allow(unsafe_code)]
+
+mod guard;
+mod handle;
+mod reply;
+mod types;
+
+use std::ffi::{CStr, c_char};
+use std::time::Duration;
+
+pub use types::*;
+
+use crate::client::{ChatRequest, Client, object};
+use crate::config::Config;
+use crate::entry::Entry;
+use crate::error::{Error, Status};
+use crate::hash::Digest;
+use crate::json::{self, Object};
+use crate::logger::Logger;
+use guard::{answer, bytes, c_text, put, sized, text, value};
+use handle::{Held, Table};
+use reply::{REPLIES, Reply};
+
+/// What a logger's handle stands for.
+struct Service {
+    logger: Logger,
+    client: Client,
+}
+
+static LOGGERS: Table<Service> = Table::new(0xa1);
+
+fn service(handle: *const AuditLogger) -> Result<Held<'static, Service>, Error> {
+    LOGGERS.get(handle).ok_or_else(|| {
+        let what = if handle.is_null() {
+            "is NULL"
+        } else {
+            "was freed, or isn't a logger"
+        };
+        Error::new(
+            Status::Handle,
+            format!("logger {what}; pass what audit_logger_new gave"),
+        )
+    })
+}
+
+/// Makes a logger: reads the configuration, opens the directory of the log (which it creates if
+/// it is missing) and proves that it can be written to.
+///
+/// config: a JSON object, NUL-terminated, or NULL for all defaults; README lists the keys.
+/// The environment is read here and nowhere else (the key, unless the configuration has one;
+/// never in a setuid process).
+///
+/// logger: where the handle goes; not NULL. Free it with audit_log_free.
+///
+/// reply: where the reply goes, or NULL. AUDIT_REPLY_JSON: {"path": the log's absolute path}.
+///
+/// Returns AUDIT_OK; AUDIT_E_ARGUMENT (logger is NULL, config isn't UTF-8); AUDIT_E_CONFIG (the
+/// message names the key and what is allowed); AUDIT_E_LOG (the directory can't be made, opened
+/// or written to); AUDIT_E_INTERNAL. On an error *logger is NULL. Any thread.
+///
+/// # Safety
+///
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn audit_logger_new(
+    config: *const c_char,
+    logger: *mut *mut AuditLogger,
+    reply: *mut *mut AuditReply,
+) -> AuditStatus {
+    let make = || {
+        // SAFETY: as the caller promises.
+        unsafe { put(logger, std::ptr::null_mut()) };
+        if logger.is_null() {
+            return Err(Error::argument(
+                "logger is NULL; pass the address of a pointer",
+            ));
+        }
+        // SAFETY: as the caller promises.
+        let config = Config::parse(unsafe { c_text("config", config) }?)?;
+        let opened = Logger::open(&config)?;
+        let mut report = Vec::new();
+        let mut to = Object::begin(&mut report);
+        to.text("path", &opened.path().to_string_lossy());
+        to.end();
+
+        let service = Service {
+            logger: opened,
+            client: Client::new(config),
+        };
+        let handle = LOGGERS.insert(service).ok_or_else(|| {
+            Error::new(Status::Internal, "a million loggers are in use; free some")
+        })?;
+        // SAFETY: as the caller promises.
+        unsafe { put(logger, handle) };
+        Ok(Reply::ok().with_text(AUDIT_REPLY_JSON, report))
+    };
+    // SAFETY: as the caller promises.
+    unsafe { answer(reply, make) }
+}
+
+/// Makes a chat call, and leaves exactly one entry for it. Blocks until the answer or the error
+/// is there and the entry is written, at most about timeout_ms (a name server that doesn't answer
+/// can take longer). Failures that may pass are tried again within that time.
+///
+/// logger: from audit_logger_new.
+///
+/// request: what to ask; not NULL, and started from AUDIT_CHAT_REQUEST_INIT.
+///
+/// reply: where the reply goes; not NULL, for the paid answer would be lost. It is set on every
+/// return, so free it in every case. AUDIT_REPLY_CONTENT is the answer; ENTRY and ENTRY_ID the
+/// entry; JSON the response's body; ERROR_TYPE and ERROR_MESSAGE what went wrong.
+///
+/// Returns AUDIT_OK; AUDIT_E_CALL (the call failed: see ERROR_TYPE); AUDIT_E_CANCELLED (by
+/// audit_logger_close); AUDIT_E_LOG_PENDING (made, but its entry waits); and, with nothing sent
+/// and nothing logged, AUDIT_E_ARGUMENT, AUDIT_E_HANDLE, AUDIT_E_LOG. AUDIT_E_INTERNAL: see
+/// AUDIT_REPLY_OUTCOME. Any thread; it needs 128 KiB of stack.
+///
+/// # Safety
+///
+/// Pointers are NULL or valid as described, and texts as long as they say.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn audit_chat(
+    logger: *mut AuditLogger,
+    request: *const AuditChatRequest,
+    reply: *mut *mut AuditReply,
+) -> AuditStatus {
+    let chat = || {
+        let service = service(logger)?;
+        if reply.is_null() {
+            return Err(Error::argument(
+                "reply is NULL: the paid answer would be lost",
+            ));
+        }
+        // SAFETY: as the caller promises.
+        let request = unsafe { sized("request", request, "AUDIT_CHAT_REQUEST_INIT") }?;
+        if request.flags != 0 {
+            return Err(Error::argument("request: flags must be 0 in this version"));
+        }
+        if request.on_delta.is_some() || request.on_chunk.is_some() {
+            return Err(Error::argument(
+                "request: on_delta and on_chunk must be NULL: this version doesn't stream",
+            ));
+        }
+        if !request.cancel.is_null() {
+            return Err(Error::argument(
+                "request: cancel must be NULL: this version can't cancel a single call",
+            ));
+        }
+        // SAFETY: as the caller promises, for this text and those below.
+        let text = |name, field| unsafe { text(name, field) };
+        let request = ChatRequest {
+            user_id: required("user_id", text("user_id", request.user_id)?)?,
+            prompt: text("prompt", request.prompt)?,
+            system: text("system", request.system)?,
+            model: text("model", request.model)?,
+            metadata: text("metadata", request.metadata)?,
+            params: text("params", request.params)?,
+            options: text("options", request.options)?,
+        };
+        service
+            .client
+            .chat(&service.logger, &request)
+            .map(Reply::from)
+    };
+    // SAFETY: as the caller promises.
+    unsafe { answer(reply, chat) }
+}
+
+fn required<'a>(name: &str, text: Option<&'a str>) -> Result<&'a str, Error> {
+    text.ok_or_else(|| Error::argument(format!("{name} is absent; it is required")))
+}
+
+/// Logs a call that the host made itself: one entry, appended before this returns.
+///
+/// logger: from audit_logger_new.
+///
+/// record: what to log; not NULL, and started from AUDIT_RECORD_INIT. The prompt and the response
+/// are hashed and not kept.
+///
+/// reply: where the reply goes, or NULL. AUDIT_REPLY_ENTRY and AUDIT_REPLY_ENTRY_ID: the entry.
+///
+/// Returns AUDIT_OK; AUDIT_E_ARGUMENT, AUDIT_E_HANDLE, AUDIT_E_LOG (nothing was logged; trying
+/// again is safe); AUDIT_E_INTERNAL. Any thread.
+///
+/// # Safety
+///
+/// Pointers are NULL or valid as described, and texts as long as they say.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn audit_logger_log(
+    logger: *mut AuditLogger,
+    record: *const AuditRecord,
+    reply: *mut *mut AuditReply,
+) -> AuditStatus {
+    let log = || {
+        let service = service(logger)?;
+        // SAFETY: as the caller promises.
+        let record = unsafe { sized("record", record, "AUDIT_RECORD_INIT") }?;
+        if record.flags & !AUDIT_RECORD_HAS_USAGE != 0 {
+            return Err(Error::argument(
+                "record: flags has bits that this version doesn't know",
+            ));
+        }
+        let has_usage = record.flags & AUDIT_RECORD_HAS_USAGE != 0;
+        // SAFETY: as the caller promises, for this text and those below.
+        let text = |name, field| unsafe { text(name, field) };
+        let error_type = text("error_type", record.error_type)?;
+        match (
+            required("status", text("status", record.status)?)?,
+            error_type,
+        ) {
+            ("success", None) | ("error", Some(_)) => {}
+            ("success", Some(_)) => {
+                return Err(Error::argument(
+                    "error_type is set, but status is \"success\"",
+                ));
+            }
+            ("error", None) => {
+                return Err(Error::argument("status is \"error\" without error_type"));
+            }
+            _ => return Err(Error::argument("status must be \"success\" or \"error\"")),
+        }
+        if has_usage && record.prompt_tokens.min(record.completion_tokens) < 0 {
+            return Err(Error::argument(
+                "prompt_tokens and completion_tokens must be 0 or more",
+            ));
+        }
+        if !(record.latency_ms >= 0.0 && record.latency_ms.is_finite()) {
+            return Err(Error::argument(
+                "latency_ms must be a finite number, 0 or more",
+            ));
+        }
+        let metadata = text("metadata", record.metadata)?;
+        let metadata = metadata.map(|text| object("metadata", text)).transpose()?;
+        let prompt = required("prompt", text("prompt", record.prompt)?)?;
+        let response = text("response", record.response)?.unwrap_or_default();
+        let line = service.logger.log(Entry {
+            event_type: text("event_type", record.event_type)?.unwrap_or("chat_completion"),
+            user_id: required("user_id", text("user_id", record.user_id)?)?,
+            model: required("model", text("model", record.model)?)?,
+            prompt_hash: Digest::of(prompt.as_bytes()),
+            response_hash: Digest::of(response.as_bytes()),
+            prompt_tokens: has_usage.then_some(record.prompt_tokens),
+            completion_tokens: has_usage.then_some(record.completion_tokens),
+            // Adding zero turns -0.0 into 0.0.
+            latency_ms: record.latency_ms + 0.0,
+            error_type,
+            metadata: metadata.as_deref(),
+            details: None,
+        })?;
+        let logged = Reply::ok();
+        if reply.is_null() {
+            return Ok(logged);
+        }
+        Ok(logged
+            .with_text(AUDIT_REPLY_ENTRY_ID, line.id().to_string())
+            .with_text(AUDIT_REPLY_ENTRY, line.into_text()))
+    };
+    // SAFETY: as the caller promises.
+    unsafe { answer(reply, log) }
+}
+
+/// Writes entries that wait, and has the disk confirm every entry of this process that was
+/// written before.
+///
+/// logger: from audit_logger_new.
+///
+/// timeout_ms: how long to wait for other threads of the library; negative for no limit. This
+/// version has none: it writes on the calling thread, and a disk that hangs outlasts any value.
+///
+/// reply: where the reply goes, or NULL.
+///
+/// Returns AUDIT_OK; AUDIT_E_HANDLE; AUDIT_E_LOG (not confirmed); AUDIT_E_INTERNAL. Any thread.
+///
+/// # Safety
+///
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn audit_logger_flush(
+    logger: *mut AuditLogger,
+    timeout_ms: i64,
+    reply: *mut *mut AuditReply,
+) -> AuditStatus {
+    let _ = timeout_ms;
+    // SAFETY: as the caller promises.
+    unsafe {
+        answer(reply, || {
+            service(logger)?.logger.flush().map(|()| Reply::ok())
+        })
+    }
+}
+
+/// Closes a logger: takes no new calls, waits for the running ones, cancels those that are left
+/// when the time is up (their entries are written), and flushes. The handle stays valid, answers
+/// AUDIT_E_HANDLE to every new call, and still has to be freed. Closing twice is fine.
+///
+/// logger: from audit_logger_new.
+///
+/// timeout_ms: how long to wait for running calls; negative for no limit.
+///
+/// reply: where the reply goes, or NULL.
+///
+/// Returns AUDIT_OK; AUDIT_E_TIMEOUT (calls were cancelled, or, as the message says, one doesn't
+/// end); AUDIT_E_HANDLE; AUDIT_E_LOG (the disk didn't confirm); AUDIT_E_INTERNAL. Any thread, but
+/// none that is inside a call of this logger.
+///
+/// # Safety
+///
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn audit_logger_close(
+    logger: *mut AuditLogger,
+    timeout_ms: i64,
+    reply: *mut *mut AuditReply,
+) -> AuditStatus {
+    let timeout = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
+    // SAFETY: as the caller promises.
+    unsafe {
+        answer(reply, || {
+            service(logger)?.logger.close(timeout).map(|()| Reply::ok())
+        })
+    }
+}
+
+/// Frees a logger. The handle is invalid at once, for every thread; calls that are running
+/// finish, and the last one of them releases what the logger holds. NULL and a handle that was
+/// freed before do nothing. Use audit_logger_close first to wait for running calls and to have
+/// the disk confirm the log.
+///
+/// logger: from audit_logger_new, or NULL. Any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn audit_log_free(logger: *mut AuditLogger) {
+    value((), || {
+        LOGGERS.remove(logger);
+    });
+}
+
+/// Reports the health of a logger in this process.
+///
+/// logger: from audit_logger_new.
+///
+/// reply: where the reply goes; not NULL. AUDIT_REPLY_JSON is an object: "path"; "written",
+/// "bytes", "failed" (entries, bytes, failures, since the first use); "waiting" (entries that the
+/// log couldn't take yet: alarm when it isn't 0); "running" (calls); "last_error" (null, or
+/// {"time", "message"}).
+///
+/// Returns AUDIT_OK; AUDIT_E_ARGUMENT; AUDIT_E_HANDLE; AUDIT_E_INTERNAL. Any thread.
+///
+/// # Safety
+///
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn audit_logger_stats(
+    logger: *mut AuditLogger,
+    reply: *mut *mut AuditReply,
+) -> AuditStatus {
+    let report = || {
+        let service = service(logger)?;
+        if reply.is_null() {
+            return Err(Error::argument(
+                "reply is NULL; it is what this function is for",
+            ));
+        }
+        let (health, running) = service.logger.health()?;
+        let mut json = Vec::new();
+        let mut to = Object::begin(&mut json);
+        to.text("path", &service.logger.path().to_string_lossy());
+        to.json("written", health.written);
+        to.json("bytes", health.bytes);
+        to.json("failed", health.failed);
+        to.json("waiting", health.waiting);
+        to.json("running", running);
+        match &health.last_error {
+            None => to.json("last_error", "null"),
+            Some((time, message)) => {
+                let mut error = to.nested("last_error");
+                error.text("time", &time.to_string());
+                error.text("message", message);
+                error.end();
+            }
+        }
+        to.end();
+        Ok(Reply::ok().with_text(AUDIT_REPLY_JSON, json))
+    };
+    // SAFETY: as the caller promises.
+    unsafe { answer(reply, report) }
+}
+
+/// Says what the log shows for a text, to find the entries of a known prompt or answer.
+///
+/// logger: from audit_logger_new.
+///
+/// text, len: UTF-8 or any other bytes. NULL with 0 is the empty text.
+///
+/// reply: where the reply goes; not NULL. AUDIT_REPLY_CONTENT: 64 hexadecimal digits.
+///
+/// Returns AUDIT_OK; AUDIT_E_ARGUMENT; AUDIT_E_HANDLE; AUDIT_E_INTERNAL. Any thread.
+///
+/// # Safety
+///
+/// Pointers are NULL or valid as described, and text as long as it says.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn audit_logger_hash(
+    logger: *mut AuditLogger,
+    text: *const c_char,
+    len: usize,
+    reply: *mut *mut AuditReply,
+) -> AuditStatus {
+    let hash = || {
+        service(logger)?;
+        if reply.is_null() {
+            return Err(Error::argument(
+                "reply is NULL; it is what this function is for",
+            ));
+        }
+        // SAFETY: as the caller promises.
+        let content = unsafe { bytes("text", text, len) }?.unwrap_or_default();
+        Ok(Reply::ok().with_text(AUDIT_REPLY_CONTENT, Digest::of(content).to_string()))
+    };
+    // SAFETY: as the caller promises.
+    unsafe { answer(reply, hash) }
+}
+
+/// A text field of a reply: NUL-terminated UTF-8 (AUDIT_REPLY_JSON: the bytes that came), valid
+/// until the reply is freed, or NULL if the reply has no such field.
+///
+/// reply: what a function gave, or NULL.
+///
+/// field: AUDIT_REPLY_CONTENT to AUDIT_REPLY_PROVIDER_ERROR_TYPE. ERROR_TYPE and ERROR_MESSAGE
+/// are never NULL, also for a reply that is NULL or freed.
+///
+/// len: where the length without the NUL goes (a text may hold NULs of its own), or NULL. Any
+/// thread.
+///
+/// # Safety
+///
+/// len is NULL or valid for one write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn audit_reply_text(
+    reply: *const AuditReply,
+    field: i32,
+    len: *mut usize,
+) -> *const c_char {
+    let nothing: Option<&[u8]> = match field {
+        AUDIT_REPLY_ERROR_TYPE | AUDIT_REPLY_ERROR_MESSAGE => Some(b"\0"),
+        _ => None,
+    };
+    value(std::ptr::null(), || {
+        let reply = REPLIES.get(reply);
+        // The text lives as long as the reply, not only as long as it's held here.
+        let text = reply
+            .as_ref()
+            .and_then(|reply| reply.text(field))
+            .or(nothing);
+        // SAFETY: as the caller promises.
+        unsafe { put(len, text.map_or(0, |text| text.len() - 1)) };
+        text.map_or(std::ptr::null(), |text| text.as_ptr().cast())
+    })
+}
+
+/// A number field of a reply, or -1 if it isn't known.
+///
+/// reply: what a function gave, or NULL.
+///
+/// field: AUDIT_REPLY_HTTP_STATUS to AUDIT_REPLY_ATTEMPTS. Any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn audit_reply_int(reply: *const AuditReply, field: i32) -> i64 {
+    value(-1, || {
+        REPLIES.get(reply).map_or(-1, |reply| reply.int(field))
+    })
+}
+
+/// Frees a reply and its texts. NULL and a reply that was freed before do nothing. Any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn audit_reply_free(reply: *mut AuditReply) {
+    value((), || {
+        REPLIES.remove(reply);
+    });
+}
+
+/// Writes a text as a JSON string, quotes included, so that no host builds metadata or params by
+/// hand. Like snprintf: writes at most size bytes, a NUL included, and returns the length without
+/// the NUL that the whole string has; if that is size or more, it was cut.
+///
+/// out: where it goes; NULL with size 0 to ask for the length.
+///
+/// text, len: any bytes; what isn't UTF-8 becomes U+FFFD. NULL with 0 is the empty text.
+///
+/// Any thread. It can't fail; a length that can't be (more than PTRDIFF_MAX) returns 0.
+///
+/// # Safety
+///
+/// out is NULL or valid for size writes; text is as long as it says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn audit_json_quote(
+    out: *mut c_char,
+    size: usize,
+    text: *const c_char,
+    len: usize,
+) -> usize {
+    value(0, || {
+        // SAFETY: as the caller promises.
+        let Ok(text) = (unsafe { bytes("text", text, len) }) else {
+            return 0;
+        };
+        let mut quoted = Vec::new();
+        json::quote(
+            &String::from_utf8_lossy(text.unwrap_or_default()),
+            &mut quoted,
+        );
+        if let (false, Some(room)) = (out.is_null(), size.checked_sub(1)) {
+            let written = quoted.len().min(room);
+            // SAFETY: as the caller promises; `written` is less than `size`.
+            unsafe { out.copy_from_nonoverlapping(quoted.as_ptr().cast(), written) };
+            // SAFETY: as above.
+            unsafe { put(out.add(written), 0) };
+        }
+        quoted.len()
+    })
+}
+
+/// The name of a status, as this header spells it ("AUDIT_E_ARGUMENT"); "AUDIT_E_UNKNOWN" for
+/// any other number. Valid for ever. Any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn audit_status_name(status: AuditStatus) -> *const c_char {
+    let known = Status::ALL
+        .into_iter()
+        .find(|known| *known as AuditStatus == status);
+    known.map_or(c"AUDIT_E_UNKNOWN", Status::name).as_ptr()
+}
+
+/// The library's version, as AUDIT_LOGGER_VERSION has it for the header. Valid for ever. Any
+/// thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn audit_logger_version() -> *const c_char {
+    const VERSION: &CStr =
+        match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
+            Ok(version) => version,
+            Err(_) => c"",
+        };
+    VERSION.as_ptr()
+}

@@ -1,0 +1,29 @@
+/*
+ * audit_logger @VERSION@: LLM calls that each leave exactly one entry in an append-only log.
+ *
+ * Conventions, for every function:
+ *
+ *  - A function that can fail returns an AuditStatus and takes, last, an AuditReply **: the reply
+ *    carries the answer, or the class and the message of the error. Nothing is kept per thread,
+ *    errno is left alone, nothing is ever written to stdout or stderr.
+ *  - Out-parameters are written on every return, with NULL where there is nothing.
+ *  - Texts go in as AuditText (UTF-8 with a length), come out NUL-terminated with a length, and
+ *    belong to the reply they are read from. What the library gave is freed by its own functions.
+ *  - A handle that is NULL, freed or of another type is answered with AUDIT_E_HANDLE. Freeing
+ *    while another thread is inside a call is safe.
+ *  - Every function may be called from any thread at any time. Calls block the calling thread.
+ *  - A panic inside the library becomes AUDIT_E_INTERNAL. A failed allocation aborts.
+ *
+ * Which function returns which status, beside AUDIT_OK and AUDIT_E_INTERNAL:
+ *
+ *                        ARGUMENT HANDLE CONFIG LOG LOG_PENDING CALL CANCELLED TIMEOUT
+ *    audit_logger_new       x              x     x
+ *    audit_chat             x       x            x       x       x       x
+ *    audit_logger_log       x       x            x
+ *    audit_logger_flush             x            x
+ *    audit_logger_close             x            x                               x
+ *    audit_logger_stats     x       x            x
+ *    audit_logger_hash      x       x
+ */
+#ifndef AUDIT_LOGGER_H
+#define AUDIT_LOGGER_H

@@ -1,0 +1,137 @@
+//! Replies: what a call answers, read field by field.
+
+use std::time::Duration;
+
+use super::handle::Table;
+use super::types::*;
+use crate::client::{Chat, Sent};
+use crate::error::{Error, Status};
+
+/// Every reply that a host holds.
+pub static REPLIES: Table<Reply> = Table::new(0xa2);
+
+/// The texts and numbers of one answer.
+pub struct Reply {
+    status: Status,
+    /// By field; each ends with a NUL that its length doesn't count.
+    texts: [Option<Box<[u8]>>; TEXT_FIELDS],
+    ints: [i64; INT_FIELDS],
+}
+
+const TEXT_FIELDS: usize = AUDIT_REPLY_PROVIDER_ERROR_TYPE as usize + 1;
+const FIRST_INT: i32 = AUDIT_REPLY_HTTP_STATUS;
+const INT_FIELDS: usize = (AUDIT_REPLY_ATTEMPTS - FIRST_INT) as usize + 1;
+const UNKNOWN: i64 = -1;
+
+impl Reply {
+    /// A success, with nothing in it yet.
+    pub fn ok() -> Reply {
+        Reply {
+            status: Status::Ok,
+            texts: [const { None }; TEXT_FIELDS],
+            ints: [UNKNOWN; INT_FIELDS],
+        }
+    }
+
+    /// What the function returns.
+    pub fn status(&self) -> Status {
+        self.status
+    }
+
+    /// Sets a text field.
+    pub fn with_text(mut self, field: i32, text: impl Into<Vec<u8>>) -> Reply {
+        let mut bytes = text.into();
+        bytes.push(0);
+        if let Some(place) = usize::try_from(field)
+            .ok()
+            .and_then(|at| self.texts.get_mut(at))
+        {
+            *place = Some(bytes.into_boxed_slice());
+        }
+        self
+    }
+
+    fn with_text_if(self, field: i32, text: Option<impl Into<Vec<u8>>>) -> Reply {
+        match text {
+            Some(text) => self.with_text(field, text),
+            None => self,
+        }
+    }
+
+    fn with_int(mut self, field: i32, value: Option<i64>) -> Reply {
+        let at = field
+            .checked_sub(FIRST_INT)
+            .and_then(|at| usize::try_from(at).ok());
+        if let Some(place) = at.and_then(|at| self.ints.get_mut(at)) {
+            *place = value.unwrap_or(UNKNOWN);
+        }
+        self
+    }
+
+    /// A text field, with its NUL.
+    pub fn text(&self, field: i32) -> Option<&[u8]> {
+        self.texts.get(usize::try_from(field).ok()?)?.as_deref()
+    }
+
+    /// A number field.
+    pub fn int(&self, field: i32) -> i64 {
+        let at = field
+            .checked_sub(FIRST_INT)
+            .and_then(|at| usize::try_from(at).ok());
+        at.and_then(|at| self.ints.get(at))
+            .copied()
+            .unwrap_or(UNKNOWN)
+    }
+}
+
+impl From<Error> for Reply {
+    fn from(error: Error) -> Reply {
+        Reply {
+            status: error.status,
+            ..Reply::ok()
+        }
+        .with_text(AUDIT_REPLY_ERROR_TYPE, error.status.name().to_bytes())
+        .with_text(AUDIT_REPLY_ERROR_MESSAGE, error.message)
+        .with_int(AUDIT_REPLY_OUTCOME, Some(AUDIT_OUTCOME_NOT_SENT.into()))
+    }
+}
+
+impl From<Chat> for Reply {
+    fn from(chat: Chat) -> Reply {
+        let milliseconds = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let outcome = match chat.sent {
+            Sent::No => AUDIT_OUTCOME_NOT_SENT,
+            Sent::Answered => AUDIT_OUTCOME_ANSWERED,
+            Sent::Unknown => AUDIT_OUTCOME_UNKNOWN,
+        };
+        let (id, line) = chat.entry;
+        let reply = Reply {
+            status: chat.status,
+            ..Reply::ok()
+        }
+        .with_text(AUDIT_REPLY_ENTRY, line)
+        .with_text(AUDIT_REPLY_ENTRY_ID, id.to_string())
+        .with_text_if(AUDIT_REPLY_JSON, chat.http_status.map(|_| chat.body))
+        .with_text_if(AUDIT_REPLY_PROVIDER_ERROR_TYPE, chat.provider_error_type)
+        .with_int(AUDIT_REPLY_HTTP_STATUS, chat.http_status.map(i64::from))
+        .with_int(AUDIT_REPLY_OUTCOME, Some(outcome.into()))
+        .with_int(
+            AUDIT_REPLY_RETRY_AFTER_MS,
+            chat.retry_after.map(milliseconds),
+        )
+        .with_int(AUDIT_REPLY_ATTEMPTS, i64::try_from(chat.attempts).ok());
+        match chat.result {
+            Ok(answer) => reply
+                .with_text(AUDIT_REPLY_CONTENT, answer.text)
+                .with_text_if(AUDIT_REPLY_FINISH_REASON, answer.finish_reason)
+                .with_text_if(AUDIT_REPLY_MODEL, answer.model)
+                .with_text_if(AUDIT_REPLY_PROVIDER, answer.provider)
+                .with_text_if(AUDIT_REPLY_GENERATION_ID, answer.id)
+                .with_int(AUDIT_REPLY_PROMPT_TOKENS, answer.prompt_tokens)
+                .with_int(AUDIT_REPLY_COMPLETION_TOKENS, answer.completion_tokens),
+            Err((class, message)) => reply
+                .with_text(AUDIT_REPLY_ERROR_TYPE, class)
+                .with_text(AUDIT_REPLY_ERROR_MESSAGE, message),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The types and numbers of the C interface.
+
+use std::ffi::{c_char, c_void};
+
+/// What a function that can fail returns: AUDIT_OK, or one of AUDIT_E_*, all negative. The
+/// numbers never change.
+pub type AuditStatus = i32;
+
+/// Done.
+pub const AUDIT_OK: AuditStatus = 0;
+/// An argument can't be used; the message says which and what would be right. Nothing was sent
+/// and nothing was logged.
+pub const AUDIT_E_ARGUMENT: AuditStatus = -1;
+/// The handle is NULL, freed, closed or of another type. Nothing was sent and nothing was logged.
+pub const AUDIT_E_HANDLE: AuditStatus = -2;
+/// The configuration can't be used; the message names the key and what is allowed.
+pub const AUDIT_E_CONFIG: AuditStatus = -3;
+/// The log can't take an entry. Nothing was sent; trying again is safe.
+pub const AUDIT_E_LOG: AuditStatus = -4;
+/// The call was made, and the reply holds its answer or its error, but the log could not take its
+/// entry: it waits, and is written as soon as the log can take it.
+pub const AUDIT_E_LOG_PENDING: AuditStatus = -5;
+/// The call failed, and its entry is written.
+pub const AUDIT_E_CALL: AuditStatus = -6;
+/// The call was cancelled, and its entry is written.
+pub const AUDIT_E_CANCELLED: AuditStatus = -7;
+/// The time given to audit_logger_close ran out.
+pub const AUDIT_E_TIMEOUT: AuditStatus = -8;
+/// A defect of the library. AUDIT_REPLY_OUTCOME says whether anything was sent.
+pub const AUDIT_E_INTERNAL: AuditStatus = -13;
+
+/// Text: the answer of the model. Of audit_logger_hash: the hash.
+pub const AUDIT_REPLY_CONTENT: i32 = 1;
+/// Text, JSON: the response's body as received. Of audit_logger_new and audit_logger_stats: what
+/// they report. (A body that arrived is here after an error too, even if it isn't JSON.)
+pub const AUDIT_REPLY_JSON: i32 = 2;
+/// Text, JSON: the entry, as its line stands in the log, without the line feed.
+pub const AUDIT_REPLY_ENTRY: i32 = 3;
+/// Text: the id of the entry.
+pub const AUDIT_REPLY_ENTRY_ID: i32 = 4;
+/// Text, never NULL: the class of the error ("RateLimitError"), as the entry has it; for an error
+/// that isn't the call's, the name of the status; "" for a success.
+pub const AUDIT_REPLY_ERROR_TYPE: i32 = 5;
+/// Text, never NULL: what was wrong, for a person; "" for a success. It can repeat the provider's
+/// words, which can repeat the prompt.
+pub const AUDIT_REPLY_ERROR_MESSAGE: i32 = 6;
+/// Text: why the answer ends ("stop", "length", ...).
+pub const AUDIT_REPLY_FINISH_REASON: i32 = 7;
+/// Text: the model that answered.
+pub const AUDIT_REPLY_MODEL: i32 = 8;
+/// Text: the provider that a router chose.
+pub const AUDIT_REPLY_PROVIDER: i32 = 9;
+/// Text: the provider's name for the answer.
+pub const AUDIT_REPLY_GENERATION_ID: i32 = 10;
+/// Text: the provider's own class of the error.
+pub const AUDIT_REPLY_PROVIDER_ERROR_TYPE: i32 = 11;
+
+/// Number: the status of the last response.
+pub const AUDIT_REPLY_HTTP_STATUS: i32 = 101;
+/// Number: how far the call came, one of AUDIT_OUTCOME_*.
+pub const AUDIT_REPLY_OUTCOME: i32 = 102;
+/// Number: tokens of the prompt, as the provider reports them.
+pub const AUDIT_REPLY_PROMPT_TOKENS: i32 = 103;
+/// Number: tokens of the answer, as the provider reports them.
+pub const AUDIT_REPLY_COMPLETION_TOKENS: i32 = 104;
+/// Number: milliseconds that the server asks to wait before trying again.
+pub const AUDIT_REPLY_RETRY_AFTER_MS: i32 = 105;
+/// Number: how often the request was tried.
+pub const AUDIT_REPLY_ATTEMPTS: i32 = 106;
+
+/// Nothing of the request left.
+pub const AUDIT_OUTCOME_NOT_SENT: i32 = 0;
+/// The server answered, be it with an error.
+pub const AUDIT_OUTCOME_ANSWERED: i32 = 1;
+/// The request, or a part of it, left, and no whole answer came: it may have been processed, and
+/// billed.
+pub const AUDIT_OUTCOME_UNKNOWN: i32 = 2;
+
+/// What a callback returns to go on; anything else cancels the call.
+pub const AUDIT_CONTINUE: i32 = 1;
+
+/// A flag of AuditRecord: prompt_tokens and completion_tokens are known. Without it they are
+/// logged as null.
+pub const AUDIT_RECORD_HAS_USAGE: u64 = 1;
+
+/// Writes the entries of one log, and makes calls. Any thread may use it at any time, several at
+/// once. Made by audit_logger_new, freed by audit_log_free.
+pub struct AuditLogger(());
+
+/// What a function answers. It has one owner, who frees it with audit_reply_free; reading it from
+/// several threads at once is fine until then.
+pub struct AuditReply(());
+
+/// A request to end calls from another thread. (This version has no functions for it.)
+pub struct AuditCancel(());
+
+/// A text that is passed in: UTF-8, len bytes, no NUL needed. With data NULL and len 0 it is
+/// absent; with len 0 alone it is empty. It is only read during the call that it is passed to.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct AuditText {
+    /// The first byte.
+    pub data: *const c_char,
+    /// How many bytes.
+    pub len: usize,
+}
+
+/// A chat call. Start from AUDIT_CHAT_REQUEST_INIT, so that members of later versions are zero.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct AuditChatRequest {
+    /// sizeof(AuditChatRequest).
+    pub struct_size: usize,
+    /// 0.
+    pub flags: u64,
+    /// Required: on whose behalf the call is made.
+    pub user_id: AuditText,
+    /// The user's message. Required, unless params hold "messages".
+    pub prompt: AuditText,
+    /// A system message before it, or absent.
+    pub system: AuditText,
+    /// The model; absent for the configured one.
+    pub model: AuditText,
+    /// A JSON object that goes into the entry and not to the provider, or absent.
+    pub metadata: AuditText,
+    /// A JSON object of further parameters of the request ("temperature", "tools", ...), or
+    /// absent. "messages" stands in place of prompt and system; "model" and "stream" are refused.
+    pub params: AuditText,
+    /// A JSON object for this call alone, or absent: "timeout_ms", "idle_timeout_ms",
+    /// "max_retries", "headers", "api_key".
+    pub options: AuditText,
+    /// NULL in this version (streaming).
+    pub on_delta:
+        Option<unsafe extern "C" fn(text: *const c_char, len: usize, context: *mut c_void) -> i32>,
+    /// NULL in this version (streaming).
+    pub on_chunk:
+        Option<unsafe extern "C" fn(json: *const c_char, len: usize, context: *mut c_void) -> i32>,
+    /// For the callbacks.
+    pub context: *mut c_void,
+    /// NULL in this version (cancelling).
+    pub cancel: *mut AuditCancel,
+}
+
+/// A call that the host made itself. Start from AUDIT_RECORD_INIT.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct AuditRecord {
+    /// sizeof(AuditRecord).
+    pub struct_size: usize,
+    /// 0, or AUDIT_RECORD_HAS_USAGE.
+    pub flags: u64,
+    /// What happened; absent for "chat_completion".
+    pub event_type: AuditText,
+    /// Required: on whose behalf.
+    pub user_id: AuditText,
+    /// Required: the model.
+    pub model: AuditText,
+    /// Required, may be empty: only its hash is logged.
+    pub prompt: AuditText,
+    /// The answer, absent or empty if there was none: only its hash is logged.
+    pub response: AuditText,
+    /// Tokens of the prompt, 0 or more; see AUDIT_RECORD_HAS_USAGE.
+    pub prompt_tokens: i64,
+    /// Tokens of the answer, 0 or more.
+    pub completion_tokens: i64,
+    /// How long the call took, in milliseconds; finite, 0 or more.
+    pub latency_ms: f64,
+    /// Required: "success" or "error".
+    pub status: AuditText,
+    /// The class of the error; required for "error", absent for "success".
+    pub error_type: AuditText,
+    /// A JSON object, or absent.
+    pub metadata: AuditText,
+}

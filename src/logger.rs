@@ -1,0 +1,368 @@
+//! The life of one call: it begins, somebody makes it, it finishes with exactly one entry.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use uuid::Uuid;
+
+use crate::clock::Stamp;
+use crate::config::Config;
+use crate::entry::{Details, Entry, Line, MAX_DETAILS};
+use crate::error::{Error, Status};
+use crate::hash::Digest;
+use crate::store::{Directory, Health, Store};
+use crate::sys::{self, Event, PerProcess};
+
+/// Writes the entries of one log.
+pub struct Logger {
+    directory: Arc<Directory>,
+    host: String,
+    details: bool,
+    max_entry_bytes: usize,
+    closed: AtomicBool,
+    process: PerProcess<Process>,
+}
+
+/// What a forked child must not share with its parent.
+struct Process {
+    store: Store,
+    running: AtomicUsize,
+    /// Notified when the last running call of a closed logger ends.
+    idle: (Mutex<()>, Condvar),
+    /// Happens when running calls are to end at once.
+    stop: Event,
+}
+
+/// What is known of a call before it is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// On whose behalf.
+    pub user_id: &'a str,
+    /// As requested.
+    pub model: &'a str,
+    /// Of the prompt.
+    pub prompt_hash: Digest,
+    /// The host's own object, compact JSON.
+    pub metadata: Option<&'a str>,
+}
+
+/// What is known of a call after it was made.
+#[derive(Debug, Clone)]
+pub struct Outcome<'a> {
+    /// Of the answer's text.
+    pub response_hash: Digest,
+    /// As reported.
+    pub prompt_tokens: Option<i64>,
+    /// As reported.
+    pub completion_tokens: Option<i64>,
+    /// The class of the error, if it failed.
+    pub error_type: Option<&'a str>,
+    /// All but the host, the process and the start, which the logger adds.
+    pub details: Details<'a>,
+}
+
+/// A call that has begun. However it ends, it leaves one entry.
+pub struct Pending<'a> {
+    logger: &'a Logger,
+    running: Running<'a>,
+    subject: Subject<'a>,
+    started_at: Stamp,
+    started: Instant,
+    finished: bool,
+}
+
+/// The entry of a finished call.
+pub struct Finished {
+    /// As it stands, or will stand, in the log.
+    pub line: Line,
+    /// An error when the log couldn't take it: then it waits.
+    pub written: Result<(), Error>,
+}
+
+/// The longest error class that an entry of a call may get.
+const MAX_ERROR_TYPE: &str = "................................";
+
+/// How long `close` waits for calls that it told to end.
+const CANCEL_GRACE: Duration = Duration::from_secs(5);
+
+impl Logger {
+    /// Opens the log that the configuration names.
+    pub fn open(config: &Config) -> Result<Logger, Error> {
+        sys::watch_forks().map_err(|error| {
+            Error::new(
+                Status::Internal,
+                format!("the fork handler can't be installed: {error}"),
+            )
+        })?;
+        Ok(Logger {
+            directory: Arc::new(Directory::open(&config.output_path)?),
+            host: sys::host_name(),
+            details: config.details,
+            max_entry_bytes: config.max_entry_bytes,
+            closed: AtomicBool::new(false),
+            process: PerProcess::default(),
+        })
+    }
+
+    fn process(&self) -> Result<&Process, Error> {
+        self.process.get_or_try_init(|| {
+            let stop = Event::new()
+                .map_err(|error| Error::log(format!("no descriptor for a new call: {error}")))?;
+            Ok(Process {
+                store: Store::new(Arc::clone(&self.directory), SystemTime::now),
+                running: AtomicUsize::new(0),
+                idle: (Mutex::new(()), Condvar::new()),
+                stop,
+            })
+        })
+    }
+
+    fn enter(&self) -> Result<Running<'_>, Error> {
+        let running = Running {
+            logger: self,
+            process: self.process()?,
+        };
+        running.process.running.fetch_add(1, Ordering::SeqCst);
+        // Looked up after counting: `close` sets it and then waits for the count, so a call
+        // either is counted or sees it.
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(Error::new(
+                Status::Handle,
+                "the logger is closed; make a new one",
+            ));
+        }
+        Ok(running)
+    }
+
+    /// Logs a call that the host made itself. Returns its line.
+    pub fn log(&self, entry: Entry<'_>) -> Result<Line, Error> {
+        let running = self.enter()?;
+        let details = self.details.then(|| self.with_origin(Details::default()));
+        let entry = Entry { details, ..entry };
+        let mut line = entry.line(Uuid::new_v4());
+        self.check_length(line.as_bytes().len())?;
+        running.process.store.append(&mut line)?;
+        Ok(line)
+    }
+
+    /// Begins a call. After an error it must not be made: its entry couldn't be written.
+    pub fn begin<'a>(&'a self, subject: Subject<'a>) -> Result<Pending<'a>, Error> {
+        let running = self.enter()?;
+        let widest = Outcome {
+            response_hash: Digest::of(b""),
+            prompt_tokens: Some(i64::MIN),
+            completion_tokens: Some(i64::MIN),
+            error_type: Some(MAX_ERROR_TYPE),
+            details: Details::default(),
+        };
+        let entry = Entry {
+            details: None,
+            ..subject.entry(&widest, f64::MIN_POSITIVE)
+        };
+        let details = if self.details { MAX_DETAILS } else { 0 };
+        self.check_length(entry.line(Uuid::nil()).as_bytes().len() + details)?;
+        running.process.store.ready()?;
+        Ok(Pending {
+            logger: self,
+            running,
+            subject,
+            started_at: Stamp::of(SystemTime::now()),
+            started: Instant::now(),
+            finished: false,
+        })
+    }
+
+    fn check_length(&self, bytes: usize) -> Result<(), Error> {
+        if bytes <= self.max_entry_bytes {
+            return Ok(());
+        }
+        Err(Error::argument(format!(
+            "the entry could take {bytes} bytes, more than max_entry_bytes ({}): shorten \
+             user_id, model, event_type, error_type or metadata, or raise the limit",
+            self.max_entry_bytes
+        )))
+    }
+
+    fn with_origin<'a>(&'a self, details: Details<'a>) -> Details<'a> {
+        Details {
+            host: &self.host,
+            pid: std::process::id(),
+            ..details
+        }
+    }
+
+    /// Writes what waits and has the disk confirm the log.
+    pub fn flush(&self) -> Result<(), Error> {
+        self.process()?.store.flush()
+    }
+
+    /// Takes no new calls, waits for the running ones until the time is up, ends those that are
+    /// left, and flushes. Without a limit it waits for all of them.
+    pub fn close(&self, timeout: Option<Duration>) -> Result<(), Error> {
+        let process = self.process()?;
+        self.closed.store(true, Ordering::SeqCst);
+        let cut = process.wait_until_idle(timeout);
+        if cut > 0 {
+            process.stop.set();
+            process.wait_until_idle(Some(CANCEL_GRACE));
+        }
+        process.store.flush()?;
+        match (cut, process.running.load(Ordering::SeqCst)) {
+            (0, _) => Ok(()),
+            (cut, 0) => Err(Error::new(
+                Status::Timeout,
+                format!(
+                    "{cut} calls were still running and were cancelled; their entries are written"
+                ),
+            )),
+            (_, left) => Err(Error::new(
+                Status::Timeout,
+                format!(
+                    "{left} calls don't end (a name server or a disk that doesn't answer?); \
+                         each writes its entry when it does"
+                ),
+            )),
+        }
+    }
+
+    /// The log's directory.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The store's health, and how many calls are running.
+    pub fn health(&self) -> Result<(Health, usize), Error> {
+        let process = self.process()?;
+        Ok((
+            process.store.health(),
+            process.running.load(Ordering::SeqCst),
+        ))
+    }
+}
+
+impl Drop for Logger {
+    fn drop(&mut self) {
+        if let Some(process) = self.process.get() {
+            // Nobody is left to report an error to.
+            let _ = process.store.ready();
+        }
+    }
+}
+
+impl Process {
+    /// How many calls were still running when the time was up.
+    fn wait_until_idle(&self, timeout: Option<Duration>) -> usize {
+        let (lock, idle) = &self.idle;
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let running = self.running.load(Ordering::SeqCst);
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            if running == 0 || left == Some(Duration::ZERO) {
+                return running;
+            }
+            guard = match left {
+                None => idle.wait(guard).unwrap_or_else(PoisonError::into_inner),
+                Some(left) => {
+                    idle.wait_timeout(guard, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+            };
+        }
+    }
+}
+
+/// Counts a call as running while it lives.
+struct Running<'a> {
+    logger: &'a Logger,
+    process: &'a Process,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let last = self.process.running.fetch_sub(1, Ordering::SeqCst) == 1;
+        if last && self.logger.closed.load(Ordering::SeqCst) {
+            // With the lock, so that it can't fall between `close`'s look and its wait.
+            let _guard = self
+                .process
+                .idle
+                .0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            self.process.idle.1.notify_all();
+        }
+    }
+}
+
+impl<'a> Subject<'a> {
+    fn entry(&self, outcome: &Outcome<'a>, latency_ms: f64) -> Entry<'a> {
+        Entry {
+            event_type: "chat_completion",
+            user_id: self.user_id,
+            model: self.model,
+            prompt_hash: self.prompt_hash,
+            response_hash: outcome.response_hash,
+            prompt_tokens: outcome.prompt_tokens,
+            completion_tokens: outcome.completion_tokens,
+            latency_ms,
+            error_type: outcome.error_type,
+            metadata: self.metadata,
+            details: Some(outcome.details.clone()),
+        }
+    }
+}
+
+impl<'a> Pending<'a> {
+    /// When the call began.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Happens when the call is to end at once.
+    pub fn stop(&self) -> &'a Event {
+        &self.running.process.stop
+    }
+
+    /// Writes the entry.
+    pub fn finish(mut self, outcome: &Outcome<'_>) -> Finished {
+        self.write(outcome)
+    }
+
+    fn write(&mut self, outcome: &Outcome<'_>) -> Finished {
+        self.finished = true;
+        let latency_us = self.started.elapsed().as_micros() as f64;
+        let mut entry = self.subject.entry(outcome, latency_us / 1000.0);
+        entry.details = entry
+            .details
+            .filter(|_| self.logger.details)
+            .map(|details| Details {
+                started_at: Some(self.started_at),
+                ..self.logger.with_origin(details)
+            });
+        let mut line = entry.line(Uuid::new_v4());
+        let written = self.running.process.store.append_or_keep(&mut line);
+        Finished { line, written }
+    }
+}
+
+impl Drop for Pending<'_> {
+    /// Only a panic between the beginning and the end comes here unfinished.
+    fn drop(&mut self) {
+        if !self.finished {
+            self.write(&Outcome {
+                response_hash: Digest::of(b""),
+                prompt_tokens: None,
+                completion_tokens: None,
+                error_type: Some("OutcomeUnknown"),
+                details: Details {
+                    outcome: Some("unknown"),
+                    ..Details::default()
+                },
+            });
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Every operation on the log's files. Nobody else opens, creates, writes or renames.
+
+use std::ffi::CString;
+use std::fs::{DirBuilder, File, Permissions};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+use crate::sys;
+
+/// Rights of what we make, whatever the umask: the log names users and models.
+const DIRECTORY_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
+
+/// The version of what this library keeps in a directory. A directory of another version is
+/// refused: an older library could do damage in a newer one's files.
+const FORMAT: &str = "audit_logger 1\n";
+
+/// The log's directory, held open: a rename or a link put in its place later changes nothing.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+    handle: File,
+}
+
+impl Directory {
+    /// Opens the directory, which is created if it is missing, and proves that it can be
+    /// written to.
+    pub fn open(path: &Path) -> Result<Directory, Error> {
+        Self::try_open(path)
+            .map_err(|error| Error::log(format!("the log's directory {}: {error}", path.display())))
+    }
+
+    fn try_open(path: &Path) -> io::Result<Directory> {
+        create_directory(path)?;
+        // Links in the path that the host configured are its own business; below it none is
+        // followed.
+        let path = path.canonicalize()?;
+        let handle = File::open(&path)?;
+        if !handle.metadata()?.is_dir() {
+            return Err(io::Error::other(
+                "is not a directory; name one, or a path that is free",
+            ));
+        }
+        let directory = Directory { path, handle };
+        directory.prepare_state()?;
+        Ok(directory)
+    }
+
+    /// Its absolute path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes `.state/format`, or checks the one that is there; and writes a file, because only
+    /// that tells whether one can be written (root passes every check of rights, and a
+    /// read-only mount shows in none).
+    fn prepare_state(&self) -> io::Result<()> {
+        let state = self.path.join(".state");
+        create_directory(&state)?;
+        let state = File::open(&state)?;
+
+        // Named by process: several may open the directory at once.
+        let probe = format!("probe-{}", std::process::id());
+        let mut file = open(
+            &state,
+            &probe,
+            libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC,
+        )?;
+        file.write_all(FORMAT.as_bytes())?;
+        drop(file);
+        match open(&state, "format", libc::O_RDONLY) {
+            Ok(file) => {
+                std::fs::remove_file(self.path.join(".state").join(&probe))?;
+                let mut text = String::new();
+                file.take(64).read_to_string(&mut text)?;
+                if text == FORMAT {
+                    return Ok(());
+                }
+                Err(io::Error::other(format!(
+                    "holds a log of format {:?}, this library knows only {:?}; use a newer \
+                     library or another directory",
+                    text.trim_end(),
+                    FORMAT.trim_end()
+                )))
+            }
+            // The probe becomes the file. Of two processes that come here at once one wins, and
+            // both wrote the same.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let state = self.path.join(".state");
+                std::fs::rename(state.join(&probe), state.join("format"))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens a file to append to, created if it is missing. Only a plain file with one name will
+    /// do: a link, a FIFO or a device could send the log elsewhere or stop the host.
+    pub fn open_to_append(&self, name: &str) -> io::Result<File> {
+        // Not blocking, for a FIFO without a reader would hold the caller for ever.
+        let flags = libc::O_RDWR | libc::O_APPEND | libc::O_CREAT | libc::O_NONBLOCK;
+        open(&self.handle, name, flags)
+    }
+
+    /// Opens a file that is there, to have the disk confirm it.
+    pub fn open_to_sync(&self, name: &str) -> io::Result<File> {
+        open(&self.handle, name, libc::O_RDONLY | libc::O_NONBLOCK)
+    }
+
+    /// Whether `name` is still the file that `file` was opened as.
+    pub fn still_names(&self, name: &str, file: &File) -> bool {
+        let identity = file
+            .metadata()
+            .map(|metadata| (metadata.dev(), metadata.ino()));
+        match (CString::new(name), identity) {
+            (Ok(name), Ok(identity)) => {
+                sys::identity_at(self.handle.as_fd(), &name).is_ok_and(|found| found == identity)
+            }
+            _ => false,
+        }
+    }
+
+    /// Has the disk confirm the names in the directory.
+    pub fn sync(&self) -> io::Result<()> {
+        self.handle.sync_all()
+    }
+}
+
+/// Creates a directory and its parents where they are missing.
+fn create_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new()
+        .recursive(true)
+        .mode(DIRECTORY_MODE)
+        .create(path)?;
+    std::fs::set_permissions(path, Permissions::from_mode(DIRECTORY_MODE))
+}
+
+fn open(directory: &File, name: &str, flags: i32) -> io::Result<File> {
+    let place = |error: io::Error| io::Error::new(error.kind(), format!("{name}: {error}"));
+    let file = CString::new(name)
+        .map_err(io::Error::from)
+        .and_then(|name| {
+            sys::open_at(
+                directory.as_fd(),
+                &name,
+                flags | libc::O_NOFOLLOW,
+                FILE_MODE,
+            )
+        })
+        .map_err(place)?;
+    let metadata = file.metadata().map_err(place)?;
+    if !metadata.is_file() || metadata.nlink() > 1 {
+        return Err(place(io::Error::other(
+            "is not a plain file with one name; move it away",
+        )));
+    }
+    if flags & libc::O_CREAT != 0 && metadata.len() == 0 {
+        file.set_permissions(Permissions::from_mode(FILE_MODE))
+            .map_err(place)?;
+    }
+    Ok(file)
+}

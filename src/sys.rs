@@ -1,0 +1,328 @@
+//! The system calls that std lacks, each wrapped safely.
+#![allow(unsafe_code)]
+
+use std::cell::Cell;
+use std::ffi::{CStr, c_int};
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
+use std::time::Duration;
+
+unsafe extern "C" {
+    // glibc and musl have it, the libc crate doesn't declare it.
+    fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
+}
+const PTHREAD_CANCEL_DISABLE: c_int = 1;
+
+// ---------------------------------------------------------------- the host's thread
+
+/// The state of the host's thread that the library changes while it works, and gives back.
+///
+/// Cancellation is off, because unwinding by `pthread_cancel` over Rust frames is undefined
+/// (RFC 2945). SIGPIPE and SIGXFSZ are blocked, because their default action would end the host
+/// over a closed socket or a file size limit that we report as errors.
+pub struct HostThread {
+    errno: c_int,
+    cancel_state: c_int,
+    mask: libc::sigset_t,
+}
+
+thread_local! {
+    /// Set when a write of ours met the file size limit, and so raised SIGXFSZ on this thread.
+    static RAISED_XFSZ: Cell<bool> = const { Cell::new(false) };
+}
+
+fn signals(wanted: &[c_int]) -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigemptyset fills the set it is given.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    for &signal in wanted {
+        // SAFETY: the set was filled above.
+        unsafe { libc::sigaddset(set.as_mut_ptr(), signal) };
+    }
+    // SAFETY: as above.
+    unsafe { set.assume_init() }
+}
+
+impl HostThread {
+    /// Takes the calling thread over until the value is dropped.
+    pub fn borrow() -> HostThread {
+        let errno = errno();
+        let mut cancel_state = 0;
+        // SAFETY: the pointer is to a local of the right type.
+        unsafe { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &raw mut cancel_state) };
+        let blocked = signals(&[libc::SIGPIPE, libc::SIGXFSZ]);
+        let mut mask = MaybeUninit::uninit();
+        // SAFETY: both pointers are to locals of the right type.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const blocked, mask.as_mut_ptr()) };
+        HostThread {
+            errno,
+            cancel_state,
+            // SAFETY: pthread_sigmask fills it; it fails only for an unknown `how`.
+            mask: unsafe { mask.assume_init() },
+        }
+    }
+}
+
+impl Drop for HostThread {
+    fn drop(&mut self) {
+        if RAISED_XFSZ.take() {
+            let xfsz = signals(&[libc::SIGXFSZ]);
+            let now = libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            };
+            // SAFETY: the pointers are to locals; the information about the signal isn't asked for.
+            unsafe { libc::sigtimedwait(&raw const xfsz, ptr::null_mut(), &raw const now) };
+        }
+        // SAFETY: the mask is the one that this thread had.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.mask, ptr::null_mut()) };
+        // SAFETY: the state is the one that this thread had; NULL is allowed for the old one.
+        unsafe { pthread_setcancelstate(self.cancel_state, ptr::null_mut()) };
+        // SAFETY: errno's address is valid for the life of the thread.
+        unsafe { *libc::__errno_location() = self.errno };
+    }
+}
+
+fn errno() -> c_int {
+    // SAFETY: errno's address is valid for the life of the thread.
+    unsafe { *libc::__errno_location() }
+}
+
+/// To be told of every failed write to a file: one that met the file size limit raised a signal.
+pub fn note_write_error(error: &io::Error) {
+    if error.raw_os_error() == Some(libc::EFBIG) {
+        RAISED_XFSZ.set(true);
+    }
+}
+
+// ---------------------------------------------------------------- fork
+
+/// How often this process's ancestors forked since the library was loaded: the process's number.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn in_child() {
+    PROCESS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Starts counting forks. To be called before anything is put in a [`PerProcess`].
+pub fn watch_forks() -> io::Result<()> {
+    static WATCHED: AtomicBool = AtomicBool::new(false);
+    if WATCHED.swap(true, Ordering::AcqRel) {
+        return Ok(());
+    }
+    // SAFETY: the handler only adds to an atomic, which is async-signal-safe, and the library
+    // is never unloaded (-z nodelete), so its address stays valid.
+    match unsafe { libc::pthread_atfork(None, None, Some(in_child)) } {
+        0 => Ok(()),
+        error => {
+            WATCHED.store(false, Ordering::Release);
+            Err(io::Error::from_raw_os_error(error))
+        }
+    }
+}
+
+/// A value that each process makes for itself.
+///
+/// After a fork the child must not touch what it inherited: a lock may be held by a thread that
+/// doesn't exist there, a TLS session or a file position would be used by two processes. The
+/// inherited value is left alone (leaked: dropping it would say goodbye on the parent's sockets).
+pub struct PerProcess<T> {
+    newest: AtomicPtr<Node<T>>,
+}
+
+struct Node<T> {
+    process: u32,
+    value: T,
+    /// Of the parent process; kept so that leak checkers see that it's still known.
+    _inherited: *mut Node<T>,
+}
+
+impl<T> Default for PerProcess<T> {
+    fn default() -> Self {
+        PerProcess {
+            newest: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+}
+
+impl<T: Send + Sync> PerProcess<T> {
+    /// This process's value, made by `make` if there is none yet. Threads that come first at
+    /// once may each make one; one of them is kept.
+    pub fn get_or_try_init<E>(&self, make: impl FnOnce() -> Result<T, E>) -> Result<&T, E> {
+        let newest = self.newest.load(Ordering::Acquire);
+        if let Some(value) = self.of_this_process(newest) {
+            return Ok(value);
+        }
+        let node = Box::into_raw(Box::new(Node {
+            process: PROCESS.load(Ordering::Relaxed),
+            value: make()?,
+            _inherited: newest,
+        }));
+        let kept =
+            match self
+                .newest
+                .compare_exchange(newest, node, Ordering::AcqRel, Ordering::Acquire)
+            {
+                Ok(_) => node,
+                Err(winner) => {
+                    // SAFETY: made above and never shared.
+                    drop(unsafe { Box::from_raw(node) });
+                    winner
+                }
+            };
+        // SAFETY: nodes are freed only when `self` is. A winner is of this process too: a child
+        // starts with a single thread.
+        Ok(unsafe { &(*kept).value })
+    }
+
+    /// This process's value, if there is one.
+    pub fn get(&self) -> Option<&T> {
+        self.of_this_process(self.newest.load(Ordering::Acquire))
+    }
+
+    fn of_this_process(&self, node: *mut Node<T>) -> Option<&T> {
+        // SAFETY: nodes are freed only when `self` is.
+        let node = unsafe { node.as_ref() }?;
+        (node.process == PROCESS.load(Ordering::Relaxed)).then_some(&node.value)
+    }
+}
+
+impl<T> Drop for PerProcess<T> {
+    fn drop(&mut self) {
+        let node = *self.newest.get_mut();
+        // SAFETY: nodes are freed only here, and nobody else holds `self` any more.
+        let ours = unsafe { node.as_ref() }
+            .is_some_and(|node| node.process == PROCESS.load(Ordering::Relaxed));
+        if ours {
+            // SAFETY: as above; an inherited node behind it is left alone.
+            drop(unsafe { Box::from_raw(node) });
+        }
+    }
+}
+
+// SAFETY: the nodes are reached through atomics and hand out shared references only.
+unsafe impl<T: Send + Sync> Send for PerProcess<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync> Sync for PerProcess<T> {}
+
+// ---------------------------------------------------------------- waiting
+
+/// A flag that wakes every thread that waits for it, and stays set.
+#[derive(Debug)]
+pub struct Event(OwnedFd);
+
+impl Event {
+    /// An event that hasn't happened.
+    pub fn new() -> io::Result<Event> {
+        // SAFETY: no pointers are passed.
+        let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+        // SAFETY: the descriptor is new and ours alone.
+        Ok(Event(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Makes it happen.
+    pub fn set(&self) {
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: the pointer and the length are those of a local. The write fails only when
+        // the counter is full, and then the event has happened long ago.
+        unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+
+    /// Readable once it has happened.
+    pub fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// What to wait for on a descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// Data, or the end of them.
+    Read,
+    /// Room.
+    Write,
+}
+
+/// Waits until one of the descriptors is ready, and says which (the first, if several are), or
+/// `None` when the time is up or a signal came.
+pub fn wait<const N: usize>(
+    fds: [(RawFd, Readiness); N],
+    timeout: Duration,
+) -> io::Result<Option<usize>> {
+    let mut polled = fds.map(|(fd, readiness)| libc::pollfd {
+        fd,
+        events: match readiness {
+            Readiness::Read => libc::POLLIN,
+            Readiness::Write => libc::POLLOUT,
+        },
+        revents: 0,
+    });
+    let timeout = libc::timespec {
+        tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    };
+    // SAFETY: pointer and length are those of a local array; the mask may be NULL.
+    let ready = check(unsafe {
+        libc::ppoll(
+            polled.as_mut_ptr(),
+            N as libc::nfds_t,
+            &raw const timeout,
+            ptr::null(),
+        )
+    });
+    match ready {
+        Ok(_) => Ok(polled.iter().position(|entry| entry.revents != 0)),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+// ---------------------------------------------------------------- files and the machine
+
+/// Opens `name` below the directory `dir`.
+pub fn open_at(dir: BorrowedFd<'_>, name: &CStr, flags: c_int, mode: u32) -> io::Result<File> {
+    let flags = flags | libc::O_CLOEXEC;
+    // SAFETY: the name is NUL-terminated and outlives the call.
+    let fd = check(unsafe { libc::openat(dir.as_raw_fd(), name.as_ptr(), flags, mode) })?;
+    // SAFETY: the descriptor is new and ours alone.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// The identity of what `name` below `dir` is now, links not followed: device and inode.
+pub fn identity_at(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<(u64, u64)> {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    let flags = libc::AT_SYMLINK_NOFOLLOW;
+    // SAFETY: the name is NUL-terminated; the structure is a local of the right type.
+    check(unsafe { libc::fstatat(dir.as_raw_fd(), name.as_ptr(), stat.as_mut_ptr(), flags) })?;
+    // SAFETY: fstatat succeeded, so it filled the structure.
+    let stat = unsafe { stat.assume_init() };
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+/// The machine's name.
+pub fn host_name() -> String {
+    let mut name = [0u8; 256];
+    // SAFETY: pointer and length are those of a local; one byte is kept for the NUL.
+    unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len() - 1) };
+    let end = name.iter().position(|&byte| byte == 0).unwrap_or_default();
+    String::from_utf8_lossy(&name[..end]).into_owned()
+}
+
+/// Whether the process runs with more rights than its caller has (setuid, setgid, capabilities),
+/// so that its environment is the caller's word and not to be trusted.
+pub fn is_privileged() -> bool {
+    // SAFETY: no pointers are passed.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+fn check(result: c_int) -> io::Result<c_int> {
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
