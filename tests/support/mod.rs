@@ -1,0 +1,194 @@
+//! What the tests share: the built library, a server on loopback, temporary directories, and the
+//! C functions called from Rust.
+#![allow(dead_code)]
+
+pub mod calls;
+pub mod server;
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The directory with the library as it is shipped, and the server of the examples.
+pub fn release() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        run(cargo().args([
+            "build",
+            "--release",
+            "--locked",
+            "--offline",
+            "--lib",
+            "--examples",
+        ]));
+        target().join("release")
+    })
+}
+
+/// The library with the feature `faults`.
+pub fn with_faults() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let directory = target().join("faults");
+        run(cargo()
+            .args([
+                "build",
+                "--locked",
+                "--offline",
+                "--lib",
+                "--features",
+                "faults",
+            ])
+            .arg("--target-dir")
+            .arg(&directory));
+        directory.join("debug")
+    })
+}
+
+fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(root());
+    cargo
+}
+
+/// Where cargo puts what it builds: above the directory of the test that runs.
+fn target() -> PathBuf {
+    let test = std::env::current_exe().expect("the test's own path is known");
+    test.ancestors()
+        .nth(3)
+        .expect("tests are built in <target>/<profile>/deps")
+        .to_owned()
+}
+
+/// The project's directory.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Runs a program, and fails the test with all that it printed if it fails.
+#[track_caller]
+pub fn run(command: &mut Command) -> String {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{printed}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    printed
+}
+
+/// Whether a program that a test needs beside Rust and a C compiler is there. If not, the test is
+/// reported as skipped; where AUDIT_TEST_NO_SKIP is set, as in CI, that is a failure.
+pub fn available(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|directory| directory.join(program).is_file());
+    if !found {
+        skip(&format!("{program} isn't installed"));
+    }
+    found
+}
+
+/// Reports the running test as skipped.
+pub fn skip(why: &str) {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    assert!(
+        std::env::var_os("AUDIT_TEST_NO_SKIP").is_none(),
+        "{test} can't run: {why}, and AUDIT_TEST_NO_SKIP is set"
+    );
+    // Not by a macro: those are captured, and nobody would see it.
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
+}
+
+/// The C compiler.
+pub fn cc() -> Command {
+    Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()))
+}
+
+/// Compiles a C program against the header and the built library in `built`.
+pub fn compile(source: &Path, built: &Path, to: &Path, more: &[&str]) {
+    run(cc()
+        .args([
+            "-std=c99",
+            "-Wall",
+            "-Wextra",
+            "-Wpedantic",
+            "-Werror",
+            "-g",
+            "-pthread",
+        ])
+        .arg("-D_GNU_SOURCE")
+        .arg("-I")
+        .arg(root().join("include"))
+        .arg(source)
+        .arg("-o")
+        .arg(to)
+        .arg("-L")
+        .arg(built)
+        .arg("-laudit_logger")
+        .arg(joined(&["-Wl,-rpath,", &built.to_string_lossy()]))
+        .args(more));
+}
+
+fn joined(parts: &[impl AsRef<OsStr>]) -> std::ffi::OsString {
+    parts.iter().map(AsRef::as_ref).collect()
+}
+
+/// A directory of the test's own, removed when it passes.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new() -> Scratch {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("audit_logger-test-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).expect("the temporary directory can be written to");
+        Scratch(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+/// Every entry in the log below `directory`, in the order of files and lines.
+pub fn entries(directory: &Path) -> Vec<serde_json::Value> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(directory)
+        .map(|files| files.map(|file| file.expect("readable").path()).collect())
+        .unwrap_or_default();
+    files.retain(|path| path.extension() == Some(OsStr::new("jsonl")));
+    files.sort();
+    let mut entries = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).expect("the log is UTF-8");
+        assert!(
+            text.is_empty() || text.ends_with('\n'),
+            "{file:?} ends within a line"
+        );
+        for line in text.lines() {
+            entries.push(
+                serde_json::from_str(line).unwrap_or_else(|e| panic!("{file:?}: {e}: {line}")),
+            );
+        }
+    }
+    entries
+}
