@@ -106,6 +106,11 @@ impl Client {
     /// Tries until there is an answer, an error that trying again can't help, or no time.
     fn run(&self, prepared: &Prepared<'_>, pending: &Pending<'_>) -> (Try, Vec<Attempt>) {
         let mut attempts = Vec::new();
+        #[cfg(feature = "faults")]
+        #[allow(clippy::panic)]
+        if std::env::var_os("AUDIT_LOGGER_PANIC").is_some() {
+            panic!("a panic on demand");
+        }
         let key = match &prepared.options.api_key {
             Some(key) => Ok(key.clone()),
             None if has_credentials(&prepared.options) => Err(None),

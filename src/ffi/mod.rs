@@ -23,6 +23,24 @@ use guard::{answer, bytes, c_text, put, sized, text, value};
 use handle::{Held, Table};
 use reply::{REPLIES, Reply};
 
+/// Gives every function the version of the ABI that it first appeared in. The linker knows the
+/// version from build.rs's script, but rustc's own script claims the names first, without one;
+/// `.symver` settles it. It must stand in the module of the functions: it works only within
+/// their object file.
+macro_rules! symbol_versions {
+    ($($version:literal: $($name:ident)*;)*) => {
+        $($(std::arch::global_asm!(concat!(
+            ".symver ", stringify!($name), ", ", stringify!($name), "@@@AUDIT_LOGGER_", $version
+        ));)*)*
+    };
+}
+
+symbol_versions! {
+    "0.1": audit_logger_new audit_chat audit_logger_log audit_logger_flush audit_logger_close
+        audit_log_free audit_logger_stats audit_logger_hash audit_reply_text audit_reply_int
+        audit_reply_free audit_json_quote audit_status_name audit_logger_version;
+}
+
 /// What a logger's handle stands for.
 struct Service {
     logger: Logger,

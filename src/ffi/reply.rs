@@ -86,13 +86,18 @@ impl Reply {
 
 impl From<Error> for Reply {
     fn from(error: Error) -> Reply {
+        let outcome = match error.status {
+            // A defect shows anywhere.
+            Status::Internal => AUDIT_OUTCOME_UNKNOWN,
+            _ => AUDIT_OUTCOME_NOT_SENT,
+        };
         Reply {
             status: error.status,
             ..Reply::ok()
         }
         .with_text(AUDIT_REPLY_ERROR_TYPE, error.status.name().to_bytes())
         .with_text(AUDIT_REPLY_ERROR_MESSAGE, error.message)
-        .with_int(AUDIT_REPLY_OUTCOME, Some(AUDIT_OUTCOME_NOT_SENT.into()))
+        .with_int(AUDIT_REPLY_OUTCOME, Some(outcome.into()))
     }
 }
 

@@ -72,6 +72,8 @@ pub fn root() -> &'static Path {
 #[track_caller]
 pub fn run(command: &mut Command) -> String {
     let output = command
+        // cargo sets it for the tests, and it would win over the path that a program names.
+        .env_remove("LD_LIBRARY_PATH")
         .output()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -1,0 +1,79 @@
+/*
+ * Freeing and closing while other threads are inside calls.
+ * Arguments: the log's directory, the base URL of a server that answers after 300 ms, and of one
+ * that never answers.
+ */
+#include <pthread.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "host.h"
+
+static AuditLogger *logger;
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+static void *one_call(void *wanted)
+{
+    AuditChatRequest request = a_request();
+    AuditReply *reply = NULL;
+    AuditStatus status = audit_chat(logger, &request, &reply);
+
+    if (status != *(AuditStatus *)wanted) {
+        fprintf(stderr, "%s: %s\n", audit_status_name(status),
+                audit_reply_text(reply, AUDIT_REPLY_ERROR_MESSAGE, NULL));
+        exit(1);
+    }
+    CHECK(audit_reply_text(reply, AUDIT_REPLY_ENTRY, NULL) != NULL);
+    audit_reply_free(reply);
+    return NULL;
+}
+
+static pthread_t start(AuditStatus *wanted)
+{
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, one_call, wanted) == 0);
+    usleep(100 * 1000);
+    return thread;
+}
+
+int main(int argc, char **argv)
+{
+    AuditStatus ok = AUDIT_OK;
+    AuditStatus cancelled = AUDIT_E_CANCELLED;
+    AuditRecord record = a_record();
+    pthread_t thread;
+    double began;
+
+    CHECK(argc == 4);
+
+    /* A call that runs finishes, though its logger is freed. */
+    logger = logger_for(argv[1], argv[2]);
+    thread = start(&ok);
+    audit_log_free(logger);
+    CHECK(audit_logger_log(logger, &record, NULL) == AUDIT_E_HANDLE);
+    CHECK(pthread_join(thread, NULL) == 0);
+
+    /* Closing waits for it. */
+    logger = logger_for(argv[1], argv[2]);
+    thread = start(&ok);
+    EXPECT(audit_logger_close(logger, -1, &reply), AUDIT_OK, "");
+    CHECK(audit_logger_log(logger, &record, NULL) == AUDIT_E_HANDLE);
+    CHECK(pthread_join(thread, NULL) == 0);
+    audit_log_free(logger);
+
+    /* When the time is up, it's cancelled, and its entry is written. */
+    logger = logger_for(argv[1], argv[3]);
+    thread = start(&cancelled);
+    began = now();
+    EXPECT(audit_logger_close(logger, 200, &reply), AUDIT_E_TIMEOUT, "1 calls");
+    CHECK(now() - began < 1.0);
+    CHECK(pthread_join(thread, NULL) == 0);
+    audit_log_free(logger);
+    return 0;
+}

@@ -1,0 +1,197 @@
+//! C programs that use, misuse and stress the library as it is shipped, and again under valgrind.
+
+mod support;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use support::server::{Server, Then, completion, response};
+use support::{Scratch, available, compile, entries, release, root, run, with_faults};
+
+fn program(scratch: &Scratch, name: &str) -> PathBuf {
+    let to = scratch.join(name);
+    compile(
+        &root().join(format!("tests/c/{name}.c")),
+        release(),
+        &to,
+        &[],
+    );
+    to
+}
+
+fn valgrind() -> Command {
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args([
+        "--quiet",
+        "--error-exitcode=9",
+        "--leak-check=full",
+        "--errors-for-leak-kinds=definite,indirect,possible",
+        "--num-callers=30",
+    ]);
+    valgrind
+}
+
+fn answering() -> Server {
+    Server::always(response(200, &[], completion("hi").as_bytes()))
+}
+
+fn answering_after(delay: Duration) -> Server {
+    Server::start(move |_, stream| {
+        std::thread::sleep(delay);
+        stream.write_all(&response(200, &[], completion("hi").as_bytes()))?;
+        Ok(Then::Keep)
+    })
+}
+
+fn misuse(mut runner: Command) {
+    let (server, scratch) = (answering(), Scratch::new());
+    let log = scratch.join("log");
+    let program = program(&scratch, "misuse");
+    if runner.get_program() == "cc" {
+        runner = Command::new(&program);
+    } else {
+        runner.arg(&program);
+    }
+    let printed = run(runner.arg(&log).arg(server.base_url()));
+    let left: usize = printed.trim().parse().expect("the program prints a number");
+    assert_eq!(
+        entries(&log).len(),
+        left,
+        "what was refused must leave no entry"
+    );
+}
+
+#[test]
+fn every_misuse_is_answered_with_a_status_and_a_message() {
+    misuse(Command::new("cc"));
+}
+
+#[test]
+fn every_misuse_is_clean_under_valgrind() {
+    if available("valgrind") {
+        misuse(valgrind());
+    }
+}
+
+#[test]
+fn one_handle_shared_by_64_threads_writes_as_many_whole_lines_as_were_asked() {
+    let (server, scratch) = (answering(), Scratch::new());
+    let log = scratch.join("log");
+    let program = program(&scratch, "threads");
+    run(Command::new(program)
+        .arg(&log)
+        .arg(server.base_url())
+        .args(["500", "20"]));
+
+    let logged = entries(&log);
+    assert_eq!(logged.len(), 64 * 520);
+    let mut ids: Vec<&str> = logged
+        .iter()
+        .filter_map(|entry| entry["id"].as_str())
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), logged.len(), "ids are unique");
+    assert!(
+        logged.is_sorted_by_key(|entry| entry["timestamp"].as_str().map(str::to_owned)),
+        "lines stand in the order of their timestamps"
+    );
+}
+
+#[test]
+fn threads_are_clean_under_valgrind() {
+    if !available("valgrind") {
+        return;
+    }
+    let (server, scratch) = (answering(), Scratch::new());
+    let log = scratch.join("log");
+    let program = program(&scratch, "threads");
+    run(valgrind()
+        .arg(program)
+        .arg(&log)
+        .arg(server.base_url())
+        .args(["20", "2"]));
+    assert_eq!(entries(&log).len(), 64 * 22);
+}
+
+#[test]
+fn a_logger_may_be_freed_or_closed_during_calls() {
+    let slow = answering_after(Duration::from_millis(300));
+    let silent = Server::start(|_, _| {
+        std::thread::sleep(Duration::from_secs(20));
+        Ok(Then::Close)
+    });
+    let scratch = Scratch::new();
+    let log = scratch.join("log");
+    let program = program(&scratch, "lifecycle");
+    run(Command::new(program)
+        .arg(&log)
+        .arg(slow.base_url())
+        .arg(silent.base_url()));
+
+    let logged = entries(&log);
+    let classes: Vec<_> = logged
+        .iter()
+        .map(|entry| entry["error_type"].as_str())
+        .collect();
+    assert_eq!(classes, [None, None, Some("Cancelled")]);
+    assert_eq!(logged[2]["details"]["outcome"], "unknown");
+}
+
+#[test]
+fn the_host_s_thread_is_given_back_as_it_was() {
+    let slow = answering_after(Duration::from_millis(300));
+    let scratch = Scratch::new();
+    let log = scratch.join("log");
+    let program = program(&scratch, "thread_state");
+    run(Command::new(program).arg(&log).arg(slow.base_url()));
+
+    // The file size limit tore a line; the next entry starts on a line of its own.
+    let files: Vec<_> = std::fs::read_dir(&log)
+        .expect("the log is there")
+        .map(|file| file.expect("readable").path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "jsonl")
+        })
+        .collect();
+    let text = std::fs::read_to_string(&files[0]).expect("the log is UTF-8");
+    let torn: Vec<&str> = text
+        .lines()
+        .filter(|line| serde_json::from_str::<serde_json::Value>(line).is_err())
+        .collect();
+    assert!(torn.len() <= 1, "{torn:?}");
+    assert!(text.ends_with("}\n"));
+}
+
+#[test]
+fn a_panic_becomes_an_internal_error_and_nothing_reaches_stderr() {
+    let (server, scratch) = (answering(), Scratch::new());
+    let log = scratch.join("log");
+    let program = scratch.join("panic");
+    compile(
+        &root().join("tests/c/panic.c"),
+        with_faults(),
+        &program,
+        &[],
+    );
+    let output = Command::new(program)
+        .arg(&log)
+        .arg(server.base_url())
+        .env("AUDIT_LOGGER_PANIC", "chat")
+        .env_remove("LD_LIBRARY_PATH")
+        .output()
+        .expect("the program starts");
+    assert!(output.status.success(), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+
+    // The call that panicked had begun, so it has its entry.
+    let logged = entries(&log);
+    let classes: Vec<_> = logged
+        .iter()
+        .map(|entry| entry["error_type"].as_str())
+        .collect();
+    assert_eq!(classes, [Some("OutcomeUnknown"), None]);
+}
