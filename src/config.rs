@@ -1,6 +1,7 @@
 //! The configuration: one JSON text, checked whole before anything is made from it.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -267,6 +268,12 @@ fn endpoint(base_url: &str, allow_http: bool) -> Result<Uri, Error> {
     if host.is_empty() || host.len() > 253 {
         return refuse("has a host of no length or of more than 253 characters");
     }
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    if bare.is_some_and(|bare| bare.parse::<Ipv6Addr>().is_err()) {
+        return refuse("has a host in brackets that isn't an IPv6 address");
+    }
     // The parser takes "host:" and "host:99999" for a host without a port.
     let port = authority.as_str()[host.len()..].strip_prefix(':');
     if port.is_some_and(|port| !port.parse::<u16>().is_ok_and(|port| port > 0)) {
@@ -282,10 +289,7 @@ fn endpoint(base_url: &str, allow_http: bool) -> Result<Uri, Error> {
 
 fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || bare
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback())
+    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// One key of a configuration, with what its errors need to name it.

@@ -82,14 +82,19 @@ impl Drop for HostThread {
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.mask, ptr::null_mut()) };
         // SAFETY: the state is the one that this thread had; NULL is allowed for the old one.
         unsafe { pthread_setcancelstate(self.cancel_state, ptr::null_mut()) };
-        // SAFETY: errno's address is valid for the life of the thread.
-        unsafe { *libc::__errno_location() = self.errno };
+        // SAFETY: as in `errno`.
+        unsafe { errno_address().write(self.errno) };
     }
+}
+
+fn errno_address() -> *mut c_int {
+    // SAFETY: it has no conditions.
+    unsafe { libc::__errno_location() }
 }
 
 fn errno() -> c_int {
     // SAFETY: errno's address is valid for the life of the thread.
-    unsafe { *libc::__errno_location() }
+    unsafe { errno_address().read() }
 }
 
 /// To be told of every failed write to a file: one that met the file size limit raised a signal.

@@ -141,9 +141,11 @@ impl<T: Send + Sync> Table<T> {
             return;
         }
         // SAFETY: the handle is invalid and this was the last user, so the slot is this
-        // thread's alone; it holds the value that `insert` wrote.
-        unsafe { (*slot.value.get()).assume_init_drop() };
-        let generation = (before >> GENERATION_OF_STATE) + 1 & u64::from(u32::MAX);
+        // thread's alone.
+        let value = unsafe { &mut *slot.value.get() };
+        // SAFETY: it holds the value that `insert` wrote.
+        unsafe { value.assume_init_drop() };
+        let generation = ((before >> GENERATION_OF_STATE) + 1) & u64::from(u32::MAX);
         slot.state
             .store(generation << GENERATION_OF_STATE, Ordering::Release);
         self.put_free(slot, number);

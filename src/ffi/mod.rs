@@ -539,7 +539,9 @@ pub unsafe extern "C" fn audit_json_quote(
             // SAFETY: as the caller promises; `written` is less than `size`.
             unsafe { out.copy_from_nonoverlapping(quoted.as_ptr().cast(), written) };
             // SAFETY: as above.
-            unsafe { put(out.add(written), 0) };
+            let end = unsafe { out.add(written) };
+            // SAFETY: as above.
+            unsafe { put(end, 0) };
         }
         quoted.len()
     })
