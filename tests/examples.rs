@@ -1,0 +1,510 @@
+//! The examples: each runs by the commands in its head comment, does the same as the others, and
+//! leaves the entry that it prints.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+use support::{Scratch, available, entries, release, root, run};
+
+/// A program that asks one question.
+struct Example {
+    source: &'static str,
+    /// Beside cargo.
+    needs: &'static str,
+    /// What commands in its head comment stand behind, and what ends that comment.
+    command: &'static str,
+    end: &'static str,
+    /// Where the commands run it, and so where its log is.
+    directory: &'static str,
+}
+
+const C: Example = Example {
+    source: "examples/chat.c",
+    needs: "cc",
+    command: " *   ",
+    end: " */",
+    directory: ".",
+};
+
+const PYTHON: Example = Example {
+    source: "examples/chat.py",
+    needs: "python3",
+    command: "    ",
+    end: "\"\"\"",
+    directory: ".",
+};
+
+const GO: Example = Example {
+    source: "examples/go/main.go",
+    needs: "go",
+    command: "//\t",
+    end: "package main",
+    directory: "examples/go",
+};
+
+const PROMPT: &str = "Why is the sky blue?";
+/// printf %s "Why is the sky blue?" | sha256sum
+const PROMPT_HASH: &str = "09ea26793343ba6c850b0e7b499ff5d4fca39de5381cdec99a6375a7b4efbc64";
+
+impl Example {
+    fn text(&self) -> String {
+        std::fs::read_to_string(root().join(self.source)).expect("the example is there")
+    }
+
+    /// The commands in the head comment.
+    fn commands(&self) -> Vec<String> {
+        self.text()
+            .lines()
+            .take_while(|line| *line != self.end)
+            .filter_map(|line| line.strip_prefix(self.command))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Runs the commands, with the key that they bring or without one.
+    fn run(&self, checkout: &Checkout, base_url: &str, with_key: bool) -> Output {
+        let mut commands = self.commands();
+        assert_eq!(
+            commands.remove(0),
+            "cargo build --release",
+            "{}: what builds the library comes first",
+            self.source
+        );
+        let key = "OPENROUTER_API_KEY=... ";
+        let last = commands.pop().expect("a command runs the program");
+        assert!(last.contains(key), "{last}");
+        assert!(last.ends_with(&format!("\"{PROMPT}\"")), "{last}");
+        commands.push(if with_key {
+            last
+        } else {
+            last.replace(key, "")
+        });
+        let output = checkout
+            .command("sh")
+            .args(["-euc", &commands.join("\n")])
+            .env("AUDIT_BASE_URL", base_url)
+            .output()
+            .expect("sh runs");
+        assert_eq!(
+            output.status.success(),
+            with_key && base_url.starts_with("http"),
+            "{commands:?}: {output:?}"
+        );
+        output
+    }
+}
+
+/// The project as its user has it, built, with a log of its own.
+struct Checkout(Scratch);
+
+impl Checkout {
+    fn new() -> Checkout {
+        let target = release().parent().expect("built in <target>/release");
+        let scratch = Scratch::new();
+        for directory in ["include", "examples/go"] {
+            std::fs::create_dir_all(scratch.join(directory)).expect("the scratch is writable");
+        }
+        let checkout = Checkout(scratch);
+        for file in [
+            "include/audit_logger.h",
+            "examples/chat.c",
+            "examples/chat.py",
+            "examples/go/go.mod",
+            "examples/go/main.go",
+        ] {
+            checkout.add(file, file);
+        }
+        symlink(target, checkout.join("target")).expect("the scratch is writable");
+        checkout
+    }
+
+    fn add(&self, from: &str, to: &str) {
+        std::fs::copy(root().join(from), self.join(to)).unwrap_or_else(|e| panic!("{from}: {e}"));
+    }
+
+    fn join(&self, path: &str) -> PathBuf {
+        self.0.join(path)
+    }
+
+    /// A program that runs here, undisturbed by the environment of the tests.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .current_dir(self.0.path())
+            .env_remove("AUDIT_BASE_URL")
+            .env_remove("AUDIT_LOGGER_LIBRARY")
+            .env_remove("OPENROUTER_API_KEY")
+            // cargo sets it for the tests, and it would win over the path that a program names.
+            .env_remove("LD_LIBRARY_PATH")
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .envs([("GOFLAGS", ""), ("GOWORK", "off"), ("CGO_ENABLED", "1")])
+            // Nothing is fetched: not another version of Go either.
+            .envs([("GOPROXY", "off"), ("GOTOOLCHAIN", "local")]);
+        command
+    }
+}
+
+/// The server of the examples, killed when dropped.
+struct Server {
+    child: Child,
+    base_url: String,
+}
+
+impl Server {
+    fn start() -> Server {
+        let mut child = Command::new(release().join("examples/server"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the server of the examples is built");
+        let stdout = child.stdout.take().expect("piped");
+        let mut server = Server {
+            child,
+            base_url: String::new(),
+        };
+        BufReader::new(stdout)
+            .read_line(&mut server.base_url)
+            .expect("the server prints its address");
+        server.base_url.truncate(server.base_url.trim_end().len());
+        assert!(server.base_url.starts_with("http://127.0.0.1:"));
+        server
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The one line of a log, read: whole, in the file of its day, its fields in their order.
+#[track_caller]
+fn only_line(log: &Path) -> (String, Value) {
+    let mut logged = entries(log);
+    assert_eq!(logged.len(), 1, "{logged:?}");
+    let entry = logged.remove(0);
+    let timestamp = entry["timestamp"].as_str().expect("a text");
+    let file = log.join(format!("audit_{}.jsonl", &timestamp[..10]));
+    let text = std::fs::read_to_string(file).expect("the entry is in the file of its day");
+    let line = text.trim_end_matches('\n');
+    let mut rest = line;
+    for field in [
+        "id",
+        "timestamp",
+        "event_type",
+        "user_id",
+        "model",
+        "prompt_hash",
+        "response_hash",
+        "prompt_tokens",
+        "completion_tokens",
+        "latency_ms",
+        "status",
+        "error_type",
+        "metadata",
+        "details",
+    ] {
+        let (_, after) = rest
+            .split_once(&format!("\"{field}\":"))
+            .unwrap_or_else(|| panic!("{field} isn't where it should be: {line}"));
+        rest = after;
+    }
+    assert_eq!(entry["user_id"], "user-42");
+    assert_eq!(entry["prompt_hash"], PROMPT_HASH);
+    assert_eq!(
+        entry["metadata"],
+        json!({"feature": "example", "ticket": 7})
+    );
+    (line.to_owned(), entry)
+}
+
+fn lines(printed: &[u8]) -> Vec<String> {
+    let text = std::str::from_utf8(printed).expect("examples print UTF-8");
+    text.lines().map(str::to_owned).collect()
+}
+
+fn asks_and_shows_its_entry(example: &Example) {
+    if !available(example.needs) {
+        return;
+    }
+    let (server, checkout) = (Server::start(), Checkout::new());
+    let output = example.run(&checkout, &server.base_url, true);
+    assert!(output.stderr.is_empty(), "{output:?}");
+
+    let log = checkout.join(example.directory).join("audit_logs");
+    let (line, entry) = only_line(&log);
+    assert_eq!(entry["status"], "success");
+    assert_eq!(
+        lines(&output.stdout),
+        [
+            format!(
+                "log: {}",
+                json!({"path": log.canonicalize().expect("there")})
+            ),
+            format!("answer: You said: {PROMPT}"),
+            "tokens: 5 + 7".to_owned(),
+            format!("entry: {line}"),
+        ]
+    );
+}
+
+fn fails_without_a_key(example: &Example) {
+    if !available(example.needs) {
+        return;
+    }
+    let (server, checkout) = (Server::start(), Checkout::new());
+    let output = example.run(&checkout, &server.base_url, false);
+    let wrong = lines(&output.stderr).remove(0);
+    assert!(
+        wrong.starts_with("audit_chat: AUDIT_E_CALL: OpenAIError: "),
+        "{wrong}"
+    );
+    assert!(wrong.contains("OPENROUTER_API_KEY"), "{wrong}");
+    let printed = lines(&output.stdout);
+    assert!(
+        matches!(&printed[..], [log] if log.starts_with("log: ")),
+        "{printed:?}"
+    );
+
+    let (_, entry) = only_line(&checkout.join(example.directory).join("audit_logs"));
+    assert_eq!(entry["status"], "error");
+    assert_eq!(entry["error_type"], "OpenAIError");
+    assert_eq!(entry["details"]["outcome"], "not_sent");
+}
+
+fn fails_with_an_unusable_url(example: &Example) {
+    if !available(example.needs) {
+        return;
+    }
+    let checkout = Checkout::new();
+    let output = example.run(&checkout, "ftp://x", true);
+    let wrong = lines(&output.stderr).remove(0);
+    assert!(
+        wrong.starts_with("audit_logger_new: AUDIT_E_CONFIG: "),
+        "{wrong}"
+    );
+    assert!(wrong.contains("base_url"), "{wrong}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    assert!(!checkout.join(example.directory).join("audit_logs").exists());
+}
+
+macro_rules! each_example {
+    ($($name:ident: $example:ident,)*) => {$(
+        mod $name {
+            #[test]
+            fn asks_and_shows_its_entry() {
+                super::asks_and_shows_its_entry(&super::$example);
+            }
+
+            #[test]
+            fn fails_without_a_key() {
+                super::fails_without_a_key(&super::$example);
+            }
+
+            #[test]
+            fn fails_with_an_unusable_url() {
+                super::fails_with_an_unusable_url(&super::$example);
+            }
+        }
+    )*};
+}
+
+each_example! {
+    c: C,
+    python: PYTHON,
+    go: GO,
+}
+
+#[test]
+fn the_examples_take_the_same_steps_at_a_readable_length() {
+    for example in [&C, &PYTHON, &GO] {
+        let length = example.text().lines().count();
+        assert!((60..=140).contains(&length), "{}: {length}", example.source);
+        assert_eq!(steps(example), steps(&C), "{}", example.source);
+    }
+    assert_eq!(steps(&C).len(), 4);
+}
+
+/// The comments that number an example's steps.
+fn steps(example: &Example) -> Vec<String> {
+    let numbered = |line: &str| {
+        let comment = line
+            .trim()
+            .trim_start_matches(['/', '*', '#'])
+            .trim_end_matches("*/")
+            .trim();
+        let number = comment.split_once(". ")?.0;
+        (line.trim() != comment && number.parse::<u8>().is_ok()).then(|| comment.to_owned())
+    };
+    example.text().lines().filter_map(numbered).collect()
+}
+
+/// Whoever reads examples/README.md finds what is there, and commands that are tested here.
+#[test]
+fn the_readme_covers_the_examples() {
+    let readme = std::fs::read_to_string(root().join("examples/README.md")).expect("there");
+    for example in [&C, &PYTHON, &GO] {
+        let path = example.source.trim_start_matches("examples/");
+        assert!(readme.contains(&format!("]({path})")), "{path}");
+    }
+    for example in [&PYTHON, &GO] {
+        let last = example.commands().pop().expect("one runs the program");
+        let command = last.replace("OPENROUTER_API_KEY=... ", "");
+        assert!(readme.lines().any(|line| line == command), "{command}");
+    }
+    let server = std::fs::read_to_string(root().join("examples/server.rs")).expect("there");
+    let models: Vec<&str> = server
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! - `")?.split('`').next())
+        .collect();
+    assert_eq!(models.len(), 3, "{models:?}");
+    for model in models {
+        assert!(readme.contains(&format!("| `{model}`")), "{model}");
+    }
+}
+
+/// In place, where its builds are done already; its log goes beside it.
+#[test]
+fn the_script_builds_asks_and_shows_the_log() {
+    let target = release().parent().expect("built in <target>/release");
+    let scratch = Scratch::new();
+    let mut script = Command::new("sh");
+    script
+        .arg(root().join("examples/run.sh"))
+        .arg(PROMPT)
+        .current_dir(scratch.path())
+        .env("CARGO_NET_OFFLINE", "true")
+        .env_remove("AUDIT_BASE_URL")
+        .env_remove("OPENROUTER_API_KEY");
+    if target == root().join("target") {
+        script.env_remove("CARGO_TARGET_DIR");
+    } else {
+        script.env("CARGO_TARGET_DIR", target);
+    }
+    let printed = run(&mut script);
+    let printed: Vec<&str> = printed.lines().collect();
+    let [.., answer, _, entry, today, shown] = &printed[..] else {
+        panic!("{printed:?}");
+    };
+    assert_eq!(*answer, format!("answer: You said: {PROMPT}"));
+    assert_eq!(*today, "today's log:");
+    let shown: Value = serde_json::from_str(shown).expect("an entry");
+    assert!(shown["id"].is_string(), "{shown}");
+    let entry = entry.strip_prefix("entry: ").expect("the entry is printed");
+    let entry: Value = serde_json::from_str(entry).expect("an entry is JSON");
+    // Another run may write to the same log meanwhile.
+    let logged = entries(&root().join("audit_logs"));
+    assert_eq!(logged.iter().filter(|line| **line == entry).count(), 1);
+}
+
+/// Every caller has its own entry.
+#[track_caller]
+fn one_entry_each(log: &Path, count: usize) {
+    let logged = entries(log);
+    let texts = |field: &str| -> BTreeSet<String> {
+        logged
+            .iter()
+            .map(|entry| entry[field].to_string())
+            .collect()
+    };
+    assert_eq!(logged.len(), count);
+    for field in ["id", "user_id", "prompt_hash", "response_hash"] {
+        assert_eq!(texts(field).len(), count, "{field}");
+    }
+    assert_eq!(
+        texts("status").into_iter().collect::<String>(),
+        "\"success\""
+    );
+}
+
+#[test]
+fn a_hundred_goroutines_share_one_logger() {
+    if !available("go") {
+        return;
+    }
+    let (server, checkout) = (Server::start(), Checkout::new());
+    checkout.add("tests/go/many_test.go", "examples/go/many_test.go");
+    run(checkout
+        .command("go")
+        .args(["test", "-count=1", "."])
+        .current_dir(checkout.join("examples/go"))
+        .env("AUDIT_BASE_URL", &server.base_url)
+        .env("OPENROUTER_API_KEY", "none"));
+    one_entry_each(&checkout.join("examples/go/audit_logs"), 100);
+}
+
+#[test]
+fn the_go_files_are_formatted_and_vetted() {
+    if !available("go") || !available("gofmt") {
+        return;
+    }
+    let checkout = Checkout::new();
+    checkout.add("tests/go/many_test.go", "examples/go/many_test.go");
+    let directory = checkout.join("examples/go");
+    let unformatted = run(checkout
+        .command("gofmt")
+        .args(["-l", "-s", "."])
+        .current_dir(&directory));
+    assert_eq!(unformatted, "");
+    run(checkout
+        .command("go")
+        .args(["vet", "."])
+        .current_dir(&directory));
+}
+
+const PYTHON_THREADS: &str = r#"
+import os
+import threading
+import chat
+
+library = chat.load("target/release/libaudit_logger.so")
+start = threading.Barrier(32)
+wrong = []
+
+def ask(logger, number):
+    prompt = f"number {number},\0 a NUL and a \u2602"
+    start.wait()
+    try:
+        content = logger.chat(f"user-{number}", prompt, system="Be brief.")["content"]
+        if content != "You said: " + prompt:
+            wrong.append(content)
+    except Exception as error:
+        wrong.append(error)
+
+with chat.Logger(library, base_url=os.environ["AUDIT_BASE_URL"]) as logger:
+    threads = [threading.Thread(target=ask, args=(logger, n)) for n in range(32)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong, wrong
+    logger.close(5000)
+try:
+    logger.chat("user", "too late")
+    raise SystemExit("a freed logger answered")
+except chat.AuditError as error:
+    assert error.status_name == "AUDIT_E_HANDLE", error
+    assert error.error_type and error.message, error
+"#;
+
+#[test]
+fn python_threads_share_one_logger() {
+    if !available("python3") {
+        return;
+    }
+    let (server, checkout) = (Server::start(), Checkout::new());
+    run(checkout
+        .command("python3")
+        .args(["-X", "dev", "-W", "error", "-c", PYTHON_THREADS])
+        .env("PYTHONPATH", "examples")
+        .env("AUDIT_BASE_URL", &server.base_url)
+        .env("OPENROUTER_API_KEY", "none"));
+    one_entry_each(&checkout.join("audit_logs"), 32);
+}
