@@ -16,14 +16,15 @@
  *
  * Which function returns which status, beside AUDIT_OK and AUDIT_E_INTERNAL:
  *
- *                        ARGUMENT HANDLE CONFIG LOG LOG_PENDING CALL CANCELLED TIMEOUT
+ *                        ARGUMENT HANDLE CONFIG LOG LOG_PENDING CALL CANCELLED TIMEOUT REENTRANT
  *    audit_logger_new       x              x     x
  *    audit_chat             x       x            x       x       x       x
  *    audit_logger_log       x       x            x
  *    audit_logger_flush             x            x
- *    audit_logger_close             x            x                               x
+ *    audit_logger_close             x            x                               x       x
  *    audit_logger_stats     x       x            x
  *    audit_logger_hash      x       x
+ *    audit_cancel_new       x
  */
 #ifndef AUDIT_LOGGER_H
 #define AUDIT_LOGGER_H
@@ -62,7 +63,8 @@
 // Text: the answer of the model. Of audit_logger_hash: the hash.
 #define AUDIT_REPLY_CONTENT 1
 
-// Text, JSON: the response's body as received. Of audit_logger_new and audit_logger_stats: what
+// Text, JSON: the response's body as received; of a streamed answer, the chat.completion that its
+// chunks add up to. Of audit_logger_new and audit_logger_stats: what
 // they report. (A body that arrived is here after an error too, even if it isn't JSON.)
 #define AUDIT_REPLY_JSON 2
 
@@ -130,7 +132,9 @@
 // logged as null.
 #define AUDIT_RECORD_HAS_USAGE 1
 
-// A request to end calls from another thread. (This version has no functions for it.)
+// Ends calls from outside: from another thread, or from a signal handler. Once triggered it stays
+// so, and ends every call that it was or will be given to. Made by audit_cancel_new, freed by
+// audit_cancel_free, at any time: calls that run with it go on, and can't be ended by it any more.
 typedef struct AuditCancel AuditCancel;
 
 // Writes the entries of one log, and makes calls. Any thread may use it at any time, several at
@@ -154,6 +158,12 @@ typedef struct AuditText {
     size_t len;
 } AuditText;
 
+// A callback of a streamed call: it is given len bytes of UTF-8 (no NUL ends them), valid until it
+// returns, and the request's context. It runs on the calling thread, with its signal mask. It may
+// call every function but audit_logger_close of the same logger. It must return: no exception,
+// no longjmp. Returns AUDIT_CONTINUE to go on; anything else cancels the call.
+typedef int32_t (*AuditCallback)(const char *text, size_t len, void *context);
+
 // A chat call. Start from AUDIT_CHAT_REQUEST_INIT, so that members of later versions are zero.
 typedef struct AuditChatRequest {
     // sizeof(AuditChatRequest).
@@ -176,13 +186,15 @@ typedef struct AuditChatRequest {
     // A JSON object for this call alone, or absent: "timeout_ms", "idle_timeout_ms",
     // "max_retries", "headers", "api_key".
     AuditText options;
-    // NULL in this version (streaming).
-    int32_t (*on_delta)(const char *text, size_t len, void *context);
-    // NULL in this version (streaming).
-    int32_t (*on_chunk)(const char *json, size_t len, void *context);
-    // For the callbacks.
+    // Set: the answer is streamed, and this is called with its text as it comes, in whole
+    // characters.
+    AuditCallback on_delta;
+    // Set: the answer is streamed, and this is called with the payload of each event as it was
+    // sent (tool calls, reasoning, usage), before on_delta.
+    AuditCallback on_chunk;
+    // Passed to the callbacks.
     void *context;
-    // NULL in this version (cancelling).
+    // Ends the call when it is triggered, or NULL.
     AuditCancel *cancel;
 } AuditChatRequest;
 
@@ -245,6 +257,9 @@ typedef struct AuditRecord {
 // The time given to audit_logger_close ran out.
 #define AUDIT_E_TIMEOUT (-8)
 
+// A logger can't be closed from a callback of one of its own calls: it would wait for itself.
+#define AUDIT_E_REENTRANT (-11)
+
 // A defect of the library. AUDIT_REPLY_OUTCOME says whether anything was sent.
 #define AUDIT_E_INTERNAL (-13)
 
@@ -281,12 +296,14 @@ AuditStatus audit_logger_new(const char *config,
 //
 // reply: where the reply goes; not NULL, for the paid answer would be lost. It is set on every
 // return, so free it in every case. AUDIT_REPLY_CONTENT is the answer; ENTRY and ENTRY_ID the
-// entry; JSON the response's body; ERROR_TYPE and ERROR_MESSAGE what went wrong.
+// entry; JSON the response's body; ERROR_TYPE and ERROR_MESSAGE what went wrong. After an error it
+// holds what came before it.
 //
-// Returns AUDIT_OK; AUDIT_E_CALL (the call failed: see ERROR_TYPE); AUDIT_E_CANCELLED (by
-// audit_logger_close); AUDIT_E_LOG_PENDING (made, but its entry waits); and, with nothing sent
-// and nothing logged, AUDIT_E_ARGUMENT, AUDIT_E_HANDLE, AUDIT_E_LOG. AUDIT_E_INTERNAL: see
-// AUDIT_REPLY_OUTCOME. Any thread; it needs 128 KiB of stack.
+// Returns AUDIT_OK; AUDIT_E_CALL (the call failed: see ERROR_TYPE); AUDIT_E_CANCELLED (by a
+// callback, request->cancel or audit_logger_close; if that was triggered before the call began,
+// nothing was sent and nothing logged); AUDIT_E_LOG_PENDING (made, but its entry waits); and,
+// with nothing sent and nothing logged, AUDIT_E_ARGUMENT, AUDIT_E_HANDLE, AUDIT_E_LOG.
+// AUDIT_E_INTERNAL: see AUDIT_REPLY_OUTCOME. Any thread; it needs 128 KiB of stack.
 AUDIT_MUST_USE
 AuditStatus audit_chat(AuditLogger *logger,
                        const AuditChatRequest *request,
@@ -335,8 +352,8 @@ AuditStatus audit_logger_flush(AuditLogger *logger,
 // reply: where the reply goes, or NULL.
 //
 // Returns AUDIT_OK; AUDIT_E_TIMEOUT (calls were cancelled, or, as the message says, one doesn't
-// end); AUDIT_E_HANDLE; AUDIT_E_LOG (the disk didn't confirm); AUDIT_E_INTERNAL. Any thread, but
-// none that is inside a call of this logger.
+// end); AUDIT_E_REENTRANT (from a callback of its own call); AUDIT_E_HANDLE; AUDIT_E_LOG (the disk
+// didn't confirm); AUDIT_E_INTERNAL. Any thread.
 AUDIT_MUST_USE
 AuditStatus audit_logger_close(AuditLogger *logger,
                                int64_t timeout_ms,
@@ -400,6 +417,26 @@ int64_t audit_reply_int(const AuditReply *reply, int32_t field);
 
 // Frees a reply and its texts. NULL and a reply that was freed before do nothing. Any thread.
 void audit_reply_free(AuditReply *reply);
+
+// Makes something that can end calls: give it to any number of them in AuditChatRequest.cancel.
+//
+// cancel: where the handle goes; not NULL. Free it with audit_cancel_free.
+//
+// Returns AUDIT_OK; AUDIT_E_ARGUMENT (cancel is NULL); AUDIT_E_INTERNAL (out of file descriptors:
+// each takes one). On an error *cancel is NULL. Any thread.
+AUDIT_MUST_USE AuditStatus audit_cancel_new(AuditCancel **cancel);
+
+// Ends the calls that it was given to, and all that it will be given to: each returns
+// AUDIT_E_CANCELLED within 100 ms (while a name is being resolved, when that ends), its entry
+// written. NULL and one that was freed do nothing.
+//
+// cancel: from audit_cancel_new, or NULL. Any thread, and signal handlers.
+void audit_cancel_trigger(AuditCancel *cancel);
+
+// Frees it. Calls that run with it go on. NULL and one that was freed before do nothing.
+//
+// cancel: from audit_cancel_new, or NULL. Any thread.
+void audit_cancel_free(AuditCancel *cancel);
 
 // Writes a text as a JSON string, quotes included, so that no host builds metadata or params by
 // hand. Like snprintf: writes at most size bytes, a NUL included, and returns the length without

@@ -3,30 +3,37 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ureq::Proxy;
 use ureq::http::Uri;
 use ureq::http::header::{HeaderName, HeaderValue};
+use ureq::tls::{Certificate, PemItem, RootCerts, parse_pem};
 use zeroize::Zeroizing;
 
 use crate::entry::{MAX_ATTEMPTS, MAX_DETAILS};
 use crate::error::{Error, Status};
 use crate::json;
-use crate::sys;
+use crate::sys::{self, SecretBytes};
 
-/// A text that no message and no `Debug` shows, wiped when dropped.
+/// A text that no message, no `Debug` and no core dump shows, wiped when dropped.
 #[derive(Clone)]
-pub struct Secret(Zeroizing<String>);
+pub struct Secret(Arc<SecretBytes>);
 
 impl Secret {
-    /// Takes the secret over.
-    pub fn new(text: String) -> Secret {
-        Secret(Zeroizing::new(text))
+    /// Keeps a copy of the text.
+    fn new(text: &str) -> Result<Secret, &'static str> {
+        let bytes = SecretBytes::copy_of(text.as_bytes());
+        bytes
+            .map(Arc::new)
+            .map(Secret)
+            .map_err(|_| "can't be kept: there's no memory for it")
     }
 
     /// The secret itself, for the one place that sends it.
     pub fn expose(&self) -> &str {
-        &self.0
+        std::str::from_utf8(self.0.as_bytes()).unwrap_or_default()
     }
 }
 
@@ -71,6 +78,10 @@ pub struct Config {
     pub max_entry_bytes: usize,
     /// Whether entries carry `details`.
     pub details: bool,
+    /// What requests go through.
+    pub proxy: Option<Proxy>,
+    /// Who may vouch for a server.
+    pub roots: RootCerts,
 }
 
 /// What a single call may set for itself.
@@ -112,7 +123,10 @@ impl Config {
             max_response_bytes: 16 << 20,
             max_entry_bytes: 32 << 10,
             details: true,
+            proxy: None,
+            roots: RootCerts::WebPki,
         };
+        let mut proxy = None;
         let mut base_url = "https://openrouter.ai/api/v1".to_owned();
         let mut allow_http = false;
         let mut key_file = None;
@@ -133,6 +147,12 @@ impl Config {
                     config.max_entry_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
                 }
                 "details" => config.details = setting.flag()?,
+                "proxy" => proxy = setting.or_null(Setting::text)?,
+                "ca_file" => {
+                    if let Some(path) = setting.or_null(Setting::text)? {
+                        config.roots = roots_with(&path).map_err(|wrong| setting.error(wrong))?;
+                    }
+                }
                 "durability" => setting.only("\"os\"")?,
                 "on_log_failure" => setting.only("\"refuse\"")?,
                 "integrity" => setting.only("false")?,
@@ -142,6 +162,14 @@ impl Config {
         }
 
         config.url = endpoint(&base_url, allow_http)?;
+        config.proxy = match proxy.as_deref() {
+            None => None,
+            Some("env") => proxy_from_environment(config.url.scheme_str() == Some("https"))?,
+            Some(url) => Some(
+                proxy_to(url, "")
+                    .map_err(|wrong| Error::config(format!("config: \"proxy\" {wrong}")))?,
+            ),
+        };
         config.key = match (config.call.api_key.take(), key_file) {
             (Some(_), Some(_)) => {
                 return Err(Error::config(
@@ -223,7 +251,7 @@ fn usable_key(text: &str) -> Result<Secret, &'static str> {
     {
         return Err("must hold 1 to 8192 printable ASCII characters without spaces or line ends");
     }
-    Ok(Secret::new(text.to_owned()))
+    Secret::new(text)
 }
 
 fn key_from_environment(variable: String) -> Result<KeySource, Error> {
@@ -241,6 +269,82 @@ fn key_from_environment(variable: String) -> Result<KeySource, Error> {
             ))),
         },
     }
+}
+
+/// The bundled roots and those of a PEM file.
+fn roots_with(path: &str) -> Result<RootCerts, String> {
+    let text = std::fs::read(path).map_err(|error| format!("can't be read: {error}"))?;
+    let mut roots: Vec<Certificate<'static>> = webpki_root_certs::TLS_SERVER_ROOT_CERTS
+        .iter()
+        .map(|der| Certificate::from_der(der))
+        .collect();
+    let bundled = roots.len();
+    for item in parse_pem(&text) {
+        match item {
+            Ok(PemItem::Certificate(certificate)) => roots.push(certificate),
+            Ok(_) => {}
+            Err(error) => return Err(format!("holds no PEM that can be read: {error}")),
+        }
+    }
+    if roots.len() == bundled {
+        return Err("holds no certificate; it must hold some in PEM".into());
+    }
+    Ok(RootCerts::from(roots))
+}
+
+/// An HTTP proxy; requests to the hosts of `exempt` go past it.
+fn proxy_to(url: &str, exempt: &str) -> Result<Proxy, &'static str> {
+    let wrong = "must be \"env\", null or a URL such as \"http://user:password@host:3128\"";
+    // ureq panics over a SOCKS proxy, which it was built without.
+    if !url.starts_with("http://") && !url.starts_with("https://") {
+        return Err(wrong);
+    }
+    let parsed = Proxy::new(url).map_err(|_| wrong)?;
+    let mut builder = Proxy::builder(parsed.protocol())
+        .host(parsed.host())
+        .port(parsed.port());
+    if let (Some(user), Some(password)) = (parsed.username(), parsed.password()) {
+        builder = builder.username(user).password(password);
+    }
+    for host in exempt
+        .split(',')
+        .map(str::trim)
+        .filter(|host| !host.is_empty())
+    {
+        builder = builder.no_proxy(host);
+    }
+    builder.build().map_err(|_| wrong)
+}
+
+/// The proxy that curl's users set: by the scheme of the request, or for all.
+fn proxy_from_environment(https: bool) -> Result<Option<Proxy>, Error> {
+    if sys::is_privileged() {
+        return Ok(None);
+    }
+    // Upper-case HTTP_PROXY isn't read: in a CGI program a request's header sets it.
+    let names: &[&str] = if https {
+        &["https_proxy", "HTTPS_PROXY"]
+    } else {
+        &["http_proxy"]
+    };
+    let all = ["all_proxy", "ALL_PROXY"];
+    let value = |names: &[&'static str]| {
+        names
+            .iter()
+            .find_map(|name| Some((*name, std::env::var(name).ok()?)))
+            .filter(|(_, v)| !v.is_empty())
+    };
+    let Some((name, url)) = value(names).or_else(|| value(&all)) else {
+        return Ok(None);
+    };
+    let exempt = value(&["no_proxy", "NO_PROXY"])
+        .map(|(_, hosts)| hosts)
+        .unwrap_or_default();
+    proxy_to(&url, &exempt).map(Some).map_err(|_| {
+        Error::config(format!(
+            "the environment variable {name} must be the URL of an HTTP proxy"
+        ))
+    })
 }
 
 /// The URL that requests go to.

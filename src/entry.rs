@@ -77,6 +77,10 @@ pub struct Details<'a> {
     pub reasoning_tokens: Option<i64>,
     /// Whether the token counts are the provider's.
     pub usage_reported: Option<bool>,
+    /// From the beginning of the call to the first piece of a streamed answer.
+    pub time_to_first_token_ms: Option<f64>,
+    /// Whether the answer was asked for as a stream.
+    pub stream: Option<bool>,
     /// What `prompt_hash` covers: `text` or `messages`.
     pub prompt_form: Option<&'static str>,
     /// The provider's own class of the error.
@@ -205,6 +209,10 @@ impl Details<'_> {
         to.json_if("cached_tokens", self.cached_tokens);
         to.json_if("reasoning_tokens", self.reasoning_tokens);
         to.json_if("usage_reported", self.usage_reported);
+        if let Some(milliseconds) = self.time_to_first_token_ms {
+            to.json("time_to_first_token_ms", format_args!("{milliseconds:?}"));
+        }
+        to.json_if("stream", self.stream);
         to.server_text("prompt_form", self.prompt_form);
         to.server_text("provider_error_type", self.provider_error_type);
         to.server_text("outcome", self.outcome);
@@ -359,6 +367,8 @@ mod tests {
                 cached_tokens: Some(i64::MIN),
                 reasoning_tokens: Some(i64::MIN),
                 usage_reported: Some(false),
+                time_to_first_token_ms: Some(f64::MIN_POSITIVE),
+                stream: Some(false),
                 prompt_form: Some("messages"),
                 provider_error_type: Some(&long),
                 outcome: Some("answered"),

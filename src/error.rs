@@ -25,14 +25,17 @@ pub enum Status {
     Cancelled = -7,
     /// The time given ran out.
     Timeout = -8,
-    // -9 to -12 are reserved for AUDIT_E_TAMPERED, _NOT_FOUND, _REENTRANT and _FORKED.
+    // -9 and -10 are reserved for AUDIT_E_TAMPERED and _NOT_FOUND.
+    /// Closing a logger from within one of its own calls.
+    Reentrant = -11,
+    // -12 is reserved for AUDIT_E_FORKED.
     /// A defect of this library.
     Internal = -13,
 }
 
 impl Status {
     /// Every status, for tables and tests.
-    pub const ALL: [Status; 10] = [
+    pub const ALL: [Status; 11] = [
         Status::Ok,
         Status::Argument,
         Status::Handle,
@@ -42,6 +45,7 @@ impl Status {
         Status::Call,
         Status::Cancelled,
         Status::Timeout,
+        Status::Reentrant,
         Status::Internal,
     ];
 
@@ -57,6 +61,7 @@ impl Status {
             Status::Call => c"AUDIT_E_CALL",
             Status::Cancelled => c"AUDIT_E_CANCELLED",
             Status::Timeout => c"AUDIT_E_TIMEOUT",
+            Status::Reentrant => c"AUDIT_E_REENTRANT",
             Status::Internal => c"AUDIT_E_INTERNAL",
         }
     }

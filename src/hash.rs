@@ -22,6 +22,31 @@ impl Digest {
     }
 }
 
+/// A digest of content that comes in pieces.
+#[derive(Default)]
+pub struct Hasher {
+    state: Sha256,
+    begun: bool,
+}
+
+impl Hasher {
+    /// Adds the next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.begun |= !piece.is_empty();
+        self.state.update(piece);
+    }
+
+    /// Whether nothing was added yet.
+    pub fn is_empty(&self) -> bool {
+        !self.begun
+    }
+
+    /// The digest of all pieces.
+    pub fn finish(self) -> Digest {
+        Digest(self.state.finalize().into())
+    }
+}
+
 impl std::fmt::Display for Digest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

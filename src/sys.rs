@@ -27,7 +27,7 @@ const PTHREAD_CANCEL_DISABLE: c_int = 1;
 pub struct HostThread {
     errno: c_int,
     cancel_state: c_int,
-    mask: libc::sigset_t,
+    mask: Cell<libc::sigset_t>,
 }
 
 thread_local! {
@@ -54,21 +54,23 @@ impl HostThread {
         let mut cancel_state = 0;
         // SAFETY: the pointer is to a local of the right type.
         unsafe { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &raw mut cancel_state) };
-        let blocked = signals(&[libc::SIGPIPE, libc::SIGXFSZ]);
-        let mut mask = MaybeUninit::uninit();
-        // SAFETY: both pointers are to locals of the right type.
-        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const blocked, mask.as_mut_ptr()) };
         HostThread {
             errno,
             cancel_state,
-            // SAFETY: pthread_sigmask fills it; it fails only for an unknown `how`.
-            mask: unsafe { mask.assume_init() },
+            mask: Cell::new(block_signals()),
         }
     }
-}
 
-impl Drop for HostThread {
-    fn drop(&mut self) {
+    /// Gives the thread back for a callback of the host. Cancellation stays off: the frames below
+    /// the callback are still ours.
+    pub fn lend<T>(&self, callback: impl FnOnce() -> T) -> T {
+        self.give_back();
+        let result = callback();
+        self.mask.set(block_signals());
+        result
+    }
+
+    fn give_back(&self) {
         if RAISED_XFSZ.take() {
             let xfsz = signals(&[libc::SIGXFSZ]);
             let now = libc::timespec {
@@ -78,12 +80,46 @@ impl Drop for HostThread {
             // SAFETY: the pointers are to locals; the information about the signal isn't asked for.
             unsafe { libc::sigtimedwait(&raw const xfsz, ptr::null_mut(), &raw const now) };
         }
+        let mask = self.mask.get();
         // SAFETY: the mask is the one that this thread had.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.mask, ptr::null_mut()) };
-        // SAFETY: the state is the one that this thread had; NULL is allowed for the old one.
-        unsafe { pthread_setcancelstate(self.cancel_state, ptr::null_mut()) };
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const mask, ptr::null_mut()) };
         // SAFETY: as in `errno`.
         unsafe { errno_address().write(self.errno) };
+    }
+}
+
+impl Drop for HostThread {
+    fn drop(&mut self) {
+        // SAFETY: the state is the one that this thread had; NULL is allowed for the old one.
+        unsafe { pthread_setcancelstate(self.cancel_state, ptr::null_mut()) };
+        self.give_back();
+    }
+}
+
+/// Blocks the signals that the library's own work can raise. Returns the mask before.
+fn block_signals() -> libc::sigset_t {
+    let blocked = signals(&[libc::SIGPIPE, libc::SIGXFSZ]);
+    let mut mask = MaybeUninit::uninit();
+    // SAFETY: both pointers are to locals of the right type.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const blocked, mask.as_mut_ptr()) };
+    // SAFETY: pthread_sigmask fills it; it fails only for an unknown `how`.
+    unsafe { mask.assume_init() }
+}
+
+/// Keeps errno as it is until dropped.
+pub struct Errno(c_int);
+
+impl Errno {
+    /// Notes it.
+    pub fn save() -> Errno {
+        Errno(errno())
+    }
+}
+
+impl Drop for Errno {
+    fn drop(&mut self) {
+        // SAFETY: as in `errno`.
+        unsafe { errno_address().write(self.0) };
     }
 }
 
@@ -95,6 +131,15 @@ fn errno_address() -> *mut c_int {
 fn errno() -> c_int {
     // SAFETY: errno's address is valid for the life of the thread.
     unsafe { errno_address().read() }
+}
+
+/// Keeps all signals from a thread of the library's own.
+pub fn block_all_signals() {
+    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigfillset fills the set it is given.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    // SAFETY: the set was filled above; NULL is allowed for the old mask.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), ptr::null_mut()) };
 }
 
 /// To be told of every failed write to a file: one that met the file size limit raised a signal.
@@ -237,6 +282,14 @@ impl Event {
         unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
     }
 
+    /// Whether it has happened.
+    pub fn has_happened(&self) -> bool {
+        matches!(
+            wait([(self.fd(), Readiness::Read)], Duration::ZERO),
+            Ok(Some(_))
+        )
+    }
+
     /// Readable once it has happened.
     pub fn fd(&self) -> RawFd {
         self.0.as_raw_fd()
@@ -286,6 +339,61 @@ pub fn wait<const N: usize>(
     }
 }
 
+// ---------------------------------------------------------------- secrets
+
+/// Bytes in pages of their own that core dumps leave out, wiped when dropped.
+pub struct SecretBytes {
+    pages: ptr::NonNull<u8>,
+    mapped: usize,
+    len: usize,
+}
+
+impl SecretBytes {
+    /// A copy of `bytes`. The original is the caller's to wipe.
+    pub fn copy_of(bytes: &[u8]) -> io::Result<SecretBytes> {
+        const PAGE: usize = 4096;
+        let mapped = bytes.len().max(1).next_multiple_of(PAGE);
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a new mapping at a place of the kernel's choice touches nothing else.
+        let pages = unsafe { libc::mmap(ptr::null_mut(), mapped, protection, flags, -1, 0) };
+        let pages = ptr::NonNull::new(pages.cast::<u8>())
+            .filter(|pages| pages.as_ptr().cast() != libc::MAP_FAILED)
+            .ok_or_else(io::Error::last_os_error)?;
+        let secret = SecretBytes {
+            pages,
+            mapped,
+            len: bytes.len(),
+        };
+        // SAFETY: the pages are mapped with this length.
+        check(unsafe { libc::madvise(pages.as_ptr().cast(), mapped, libc::MADV_DONTDUMP) })?;
+        // SAFETY: the pages have room for the bytes, and are no part of them.
+        unsafe { pages.copy_from_nonoverlapping(ptr::NonNull::from(bytes).cast(), bytes.len()) };
+        Ok(secret)
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        // SAFETY: as many bytes were written, and nothing changes them until the drop.
+        unsafe { std::slice::from_raw_parts(self.pages.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for SecretBytes {
+    fn drop(&mut self) {
+        // SAFETY: the pages are mapped with this length, and nobody else holds them any more.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(self.pages.as_ptr(), self.mapped) };
+        zeroize::Zeroize::zeroize(bytes);
+        // SAFETY: as above.
+        unsafe { libc::munmap(self.pages.as_ptr().cast(), self.mapped) };
+    }
+}
+
+// SAFETY: the pages are owned, and only read once they are filled.
+unsafe impl Send for SecretBytes {}
+// SAFETY: as above.
+unsafe impl Sync for SecretBytes {}
+
 // ---------------------------------------------------------------- files and the machine
 
 /// Opens `name` below the directory `dir`.
@@ -329,5 +437,55 @@ fn check(result: c_int) -> io::Result<c_int> {
         Err(io::Error::last_os_error())
     } else {
         Ok(result)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_in_pages_that_no_core_dump_holds() {
+        let secret = SecretBytes::copy_of(b"sk-secret").unwrap();
+        assert_eq!(secret.as_bytes(), b"sk-secret");
+        let address = secret.pages.as_ptr().addr();
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let holds_it = |line: &str| {
+            let (start, end) = line.split(' ').next()?.split_once('-')?;
+            let number = |text| usize::from_str_radix(text, 16).ok();
+            (number(start)?..number(end)?)
+                .contains(&address)
+                .then_some(())
+        };
+        let mut own = maps.lines().skip_while(|line| holds_it(line).is_none());
+        let flags = own.find(|line| line.starts_with("VmFlags:")).unwrap();
+        assert!(flags.split_whitespace().any(|flag| flag == "dd"), "{flags}");
+    }
+
+    #[test]
+    fn secrets_of_any_length_are_kept() {
+        for len in [0, 1, 4095, 4096, 4097, 8192] {
+            let bytes = vec![7; len];
+            assert_eq!(SecretBytes::copy_of(&bytes).unwrap().as_bytes(), bytes);
+        }
+    }
+
+    #[test]
+    fn a_value_is_made_once_in_a_process_and_anew_in_a_forked_child() {
+        watch_forks().unwrap();
+        let value = PerProcess::default();
+        let get = |number| *value.get_or_try_init(|| Ok::<_, ()>(number)).unwrap();
+        assert_eq!((get(1), get(2), value.get()), (1, 1, Some(&1)));
+        PROCESS.fetch_add(1, Ordering::Relaxed); // what the handler does in a child
+        assert_eq!((value.get(), get(3), get(4)), (None, 3, 3));
+    }
+
+    #[test]
+    fn an_event_stays_happened() {
+        let event = Event::new().unwrap();
+        assert!(!event.has_happened());
+        event.set();
+        event.set();
+        assert!(event.has_happened() && event.has_happened());
     }
 }

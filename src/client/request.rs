@@ -39,7 +39,12 @@ pub struct Prepared<'a> {
 }
 
 impl<'a> Prepared<'a> {
-    pub fn new(request: &ChatRequest<'a>, config: &'a Config) -> Result<Prepared<'a>, Error> {
+    /// `stream` asks for the answer in pieces.
+    pub fn new(
+        request: &ChatRequest<'a>,
+        stream: bool,
+        config: &'a Config,
+    ) -> Result<Prepared<'a>, Error> {
         let model = request.model.unwrap_or(&config.model);
         if model.is_empty() {
             return Err(Error::argument(
@@ -98,6 +103,13 @@ impl<'a> Prepared<'a> {
         for (key, value) in &params {
             to.json(key, value);
         }
+        if stream {
+            to.json("stream", true);
+            if !params.iter().any(|(key, _)| key == "stream_options") {
+                // OpenAI and its likes report no usage otherwise.
+                to.json("stream_options", r#"{"include_usage":true}"#);
+            }
+        }
         to.end();
         Ok(Prepared {
             model,
@@ -147,7 +159,7 @@ mod tests {
 
     fn prepared(request: ChatRequest<'_>) -> Result<(String, Digest), String> {
         let config = Config::parse(None).unwrap();
-        Prepared::new(&request, &config)
+        Prepared::new(&request, false, &config)
             .map(|prepared| {
                 (
                     String::from_utf8(prepared.body).unwrap(),

@@ -7,6 +7,7 @@
 use serde_json::{Number, Value};
 use ureq::http::HeaderMap;
 
+use super::lenient;
 use super::retry::Kind;
 
 /// An answer of the model.
@@ -62,91 +63,129 @@ fn class_of(status: u16) -> &'static str {
     }
 }
 
-/// Reads a whole response.
-pub fn read(status: u16, headers: &HeaderMap, body: &[u8]) -> Result<Completion, Fault> {
+/// Reads a response that isn't streamed: what it says of the answer, and why it is none.
+pub fn read(status: u16, headers: &HeaderMap, body: &[u8]) -> (Completion, Option<Fault>) {
     // Slow answers of OpenRouter begin with blank lines that keep the connection alive; some
     // servers send a byte order mark.
     let bare = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let parsed = serde_json::from_slice::<Value>(bare);
-
+    let parsed = lenient::parse(bare);
     if !(200..300).contains(&status) {
         let error = parsed
             .as_ref()
             .ok()
             .map(|value| value.get("error").unwrap_or(value));
-        return Err(Fault {
+        let fault = Fault {
             class: class_of(status),
             message: describe(&format!("HTTP {status}"), error),
             provider_error_type: error.and_then(provider_error_type),
             retry: Kind::Status(status),
-        });
+        };
+        return (Completion::default(), Some(fault));
     }
-    let invalid = |class, message: String| Fault {
-        class,
-        message: format!("HTTP {status}: {message}"),
-        provider_error_type: None,
-        retry: Kind::Never,
-    };
-    let value = parsed.map_err(|error| {
-        let media = headers
-            .get("content-type")
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or("");
-        if !media.to_ascii_lowercase().contains("json") {
-            let shown = crate::json::show(media);
-            invalid(
-                "APIResponseValidationError",
-                format!("the body is {shown}, not JSON"),
-            )
-        } else if std::str::from_utf8(bare).is_err() {
-            invalid("UnicodeDecodeError", "the body isn't UTF-8".into())
-        } else {
-            invalid("JSONDecodeError", format!("the body isn't JSON: {error}"))
+    match parsed {
+        Ok(value) => (completion(&value), fault_of(&value)),
+        Err(error) => {
+            let media = media_type(headers);
+            let fault = if media.contains("json") {
+                unreadable(bare, &error)
+            } else {
+                let shown = crate::json::show(&media);
+                Fault::invalid(VALIDATION, format!("the body is {shown}, not JSON"))
+            };
+            (Completion::default(), Some(fault))
         }
-    })?;
-    let choice = value.get("choices").and_then(|choices| choices.get(0));
+    }
+}
 
-    // An error that arises after the provider began comes with status 200.
-    let inside = [Some(&value), choice]
+const VALIDATION: &str = "APIResponseValidationError";
+
+/// The `content-type`, lower case.
+pub fn media_type(headers: &HeaderMap) -> String {
+    let media = headers
+        .get("content-type")
+        .and_then(|value| value.to_str().ok());
+    media.unwrap_or_default().to_ascii_lowercase()
+}
+
+/// The fault of a text that was to be JSON.
+pub fn unreadable(text: &[u8], error: &serde_json::Error) -> Fault {
+    match std::str::from_utf8(text) {
+        Err(_) => Fault::invalid("UnicodeDecodeError", "the answer isn't UTF-8"),
+        Ok(_) => Fault::invalid("JSONDecodeError", format!("the answer isn't JSON: {error}")),
+    }
+}
+
+impl Fault {
+    /// A fault of an answer with status 200: it was processed, and is billed, so it isn't tried
+    /// again.
+    pub fn invalid(class: &'static str, message: impl Into<String>) -> Fault {
+        Fault {
+            class,
+            message: message.into(),
+            provider_error_type: None,
+            retry: Kind::Never,
+        }
+    }
+}
+
+/// Why an answer with status 200 is none, or `None` if it is one.
+pub fn fault_of(value: &Value) -> Option<Fault> {
+    error_inside(value).or_else(|| {
+        let message = first_choice(value).and_then(|choice| choice.get("message"));
+        match message {
+            Some(Value::Object(_)) => None,
+            _ => Some(Fault::invalid(
+                VALIDATION,
+                "no choices[0].message in the answer",
+            )),
+        }
+    })
+}
+
+/// The error within an answer, or a chunk of one, with status 200: it arose after the provider
+/// had begun.
+pub fn error_inside(value: &Value) -> Option<Fault> {
+    let choice = first_choice(value);
+    let error = [Some(value), choice]
         .into_iter()
         .flatten()
         .filter_map(|place| place.get("error"))
         .find(|error| !error.is_null());
-    let finish_reason = choice.and_then(|choice| text_of(choice, "finish_reason"));
-    if inside.is_some() || finish_reason.as_deref() == Some("error") {
-        let code = inside
-            .and_then(|error| error.get("code"))
-            .and_then(number_of);
-        return Err(Fault {
-            class: match code.and_then(|code| u16::try_from(code).ok()) {
-                Some(code @ 400..=599) => class_of(code),
-                _ => "APIError",
-            },
-            message: describe("an error inside HTTP 200", inside),
-            provider_error_type: inside.and_then(provider_error_type),
-            // It was processed, and is billed.
-            retry: Kind::Never,
-        });
+    let ended_by_error =
+        choice.and_then(|choice| choice.get("finish_reason")?.as_str()) == Some("error");
+    if error.is_none() && !ended_by_error {
+        return None;
     }
-    let Some(message) = choice
-        .and_then(|choice| choice.get("message"))
-        .filter(|m| m.is_object())
-    else {
-        return Err(invalid(
-            "APIResponseValidationError",
-            "no choices[0].message in it".into(),
-        ));
-    };
+    let code = error
+        .and_then(|error| error.get("code"))
+        .and_then(number_of);
+    Some(Fault {
+        class: match code.and_then(|code| u16::try_from(code).ok()) {
+            Some(code @ 400..=599) => class_of(code),
+            _ => "APIError",
+        },
+        message: describe("an error inside HTTP 200", error),
+        provider_error_type: error.and_then(provider_error_type),
+        retry: Kind::Never,
+    })
+}
+
+fn first_choice(value: &Value) -> Option<&Value> {
+    value.get("choices")?.get(0)
+}
+
+/// What a whole answer, or the part of it that came, says.
+pub fn completion(value: &Value) -> Completion {
+    let choice = first_choice(value);
     let usage = value.get("usage");
     let tokens = |path: &[&str]| {
         path.iter()
             .try_fold(usage?, |place, key| place.get(key))
-            .and_then(Value::as_i64)
-            .filter(|tokens| *tokens >= 0)
+            .and_then(count_of)
     };
-    Ok(Completion {
-        text: content_text(message.get("content")),
-        finish_reason,
+    Completion {
+        text: content_text(choice.and_then(|choice| choice.get("message")?.get("content"))),
+        finish_reason: choice.and_then(|choice| text_of(choice, "finish_reason")),
         prompt_tokens: tokens(&["prompt_tokens"]),
         completion_tokens: tokens(&["completion_tokens"]),
         cached_tokens: tokens(&["prompt_tokens_details", "cached_tokens"]),
@@ -155,10 +194,10 @@ pub fn read(status: u16, headers: &HeaderMap, body: &[u8]) -> Result<Completion,
             Some(Value::Number(cost)) => Some(cost.clone()),
             _ => None,
         },
-        id: text_of(&value, "id"),
-        model: text_of(&value, "model"),
-        provider: text_of(&value, "provider"),
-    })
+        id: text_of(value, "id"),
+        model: text_of(value, "model"),
+        provider: text_of(value, "provider"),
+    }
 }
 
 /// A message's text: the string, or the text parts of a list of parts.
@@ -175,6 +214,17 @@ fn content_text(content: Option<&Value>) -> String {
 
 fn text_of(value: &Value, key: &str) -> Option<String> {
     value.get(key).and_then(Value::as_str).map(str::to_owned)
+}
+
+/// A count, which some servers write as 5.0.
+fn count_of(value: &Value) -> Option<i64> {
+    // Beyond this a double doesn't hold every whole number.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let whole = |number: &f64| number.fract() == 0.0 && number.abs() <= EXACT;
+    value
+        .as_i64()
+        .or_else(|| value.as_f64().filter(whole).map(|number| number as i64))
+        .filter(|count| *count >= 0)
 }
 
 /// Servers write codes as numbers and as text.
@@ -226,7 +276,15 @@ mod tests {
             "content-type".parse().unwrap(),
             "application/json".parse().unwrap(),
         )];
-        read(status, &headers.into_iter().collect(), body.as_bytes())
+        result(read(
+            status,
+            &headers.into_iter().collect(),
+            body.as_bytes(),
+        ))
+    }
+
+    fn result((completion, fault): (Completion, Option<Fault>)) -> Result<Completion, Fault> {
+        fault.map_or(Ok(completion), Err)
     }
 
     fn class(status: u16, body: &str) -> &'static str {
@@ -280,8 +338,18 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_number_is_a_count_however_it_is_written() {
+        for count in ["5", "5.0", "0.5e1"] {
+            let body = format!(
+                r#"{{"choices":[{{"message":{{}}}}],"usage":{{"prompt_tokens":{count}}}}}"#
+            );
+            assert_eq!(json(200, &body).unwrap().prompt_tokens, Some(5), "{count}");
+        }
+    }
+
+    #[test]
     fn odd_token_counts_are_unknown_not_guessed() {
-        for count in ["null", "-1", "1.5", "\"7\"", "1e3", "[]"] {
+        for count in ["null", "-1", "-1.0", "1.5", "\"7\"", "1e300", "[]"] {
             let body = format!(
                 r#"{{"choices":[{{"message":{{}}}}],"usage":{{"prompt_tokens":{count},"completion_tokens":0}}}}"#
             );
@@ -358,7 +426,7 @@ mod tests {
         ] {
             assert_eq!(class(200, body), name, "{body}");
         }
-        let html = read(200, &HeaderMap::new(), b"<html>").unwrap_err();
+        let html = result(read(200, &HeaderMap::new(), b"<html>")).unwrap_err();
         assert_eq!(html.class, "APIResponseValidationError");
     }
 

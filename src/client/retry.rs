@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use chrono::DateTime;
+use chrono::{DateTime, NaiveDateTime};
 use ureq::http::HeaderMap;
 use uuid::Uuid;
 
@@ -63,16 +63,19 @@ pub fn asked(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
             .and_then(|value| value.to_str().ok())
             .map(str::trim)
     };
-    let seconds = match text("retry-after-ms").and_then(|text| text.parse::<f64>().ok()) {
+    // The words "inf" and "nan" are no numbers to anybody but a parser of floats.
+    let number = |text: &str| {
+        text.parse::<f64>()
+            .ok()
+            .filter(|_| text.contains(|digit: char| digit.is_ascii_digit()))
+    };
+    let seconds = match text("retry-after-ms").and_then(number) {
         Some(milliseconds) => milliseconds / 1000.0,
         None => {
             let after = text("retry-after")?;
-            match after.parse::<f64>() {
-                Ok(seconds) => seconds,
-                Err(_) => {
-                    let date = SystemTime::from(DateTime::parse_from_rfc2822(after).ok()?);
-                    date.duration_since(now).ok()?.as_secs_f64()
-                }
+            match number(after) {
+                Some(seconds) => seconds,
+                None => date(after)?.duration_since(now).ok()?.as_secs_f64(),
             }
         }
     };
@@ -83,6 +86,18 @@ pub fn asked(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
             .unwrap_or(most)
             .min(most)
     })
+}
+
+/// A date in one of the three forms that a recipient must accept (RFC 9110, section 5.6.7).
+fn date(text: &str) -> Option<SystemTime> {
+    if let Ok(date) = DateTime::parse_from_rfc2822(text) {
+        return Some(date.into());
+    }
+    let obsolete = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    let date = obsolete
+        .iter()
+        .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())?;
+    Some(date.and_utc().into())
 }
 
 #[cfg(test)]
@@ -152,6 +167,11 @@ mod tests {
                 Some(7000),
             ),
             (&[("retry-after", "Wed, 31 Dec 1969 23:59:00 GMT")], None),
+            (
+                &[("retry-after", "Thursday, 01-Jan-70 00:00:07 GMT")],
+                Some(7000),
+            ),
+            (&[("retry-after", "Thu Jan  1 00:00:07 1970")], Some(7000)),
             (&[("retry-after", "0")], None),
             (&[("retry-after", "-3")], None),
             (&[("retry-after", "NaN")], None),
@@ -169,7 +189,8 @@ mod tests {
             ("120", true),
             ("121", false),
             ("1e9", false),
-            ("inf", false),
+            ("1e999", false),
+            ("inf", true),
         ] {
             let wait = wait(
                 Kind::Status(503),

@@ -3,12 +3,12 @@
 //! ureq brings HTTP, TLS and the pool. The sockets are ours, because ureq's own timeouts cost a
 //! thread for each request (to resolve names) and can't be interrupted. Ours never block: every
 //! wait is one `poll` on the socket and on the event that ends the call, until the deadline that
-//! applies. Names are resolved only when a connection is made, on the caller's thread.
+//! applies. Names are looked up only when a connection is made.
 
 use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
@@ -16,20 +16,30 @@ use socket2::{Domain, Socket, Type};
 use ureq::config::Config;
 use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use ureq::http::{HeaderMap, HeaderValue, Uri};
+use ureq::tls::{RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, RustlsConnector,
-    Transport as UreqTransport,
+    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout,
+    RustlsConnector, Transport as UreqTransport,
 };
-use ureq::{Agent, Error};
+use ureq::{Agent, Error, Proxy};
 
+use super::resolve::{self, Lookup};
 use crate::config::{Headers, Secret};
 use crate::sys::{self, PerProcess, Readiness};
 
 /// Sends requests, and keeps connections for the next ones.
 pub struct Transport {
     agent: PerProcess<Agent>,
-    max_response_bytes: u64,
+    settings: Settings,
+}
+
+/// What is the same for every request.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub max_response_bytes: u64,
+    pub proxy: Option<Proxy>,
+    pub roots: RootCerts,
 }
 
 /// What to send.
@@ -40,13 +50,23 @@ pub struct Request<'a> {
     pub body: &'a [u8],
 }
 
-/// What came back.
+/// What came back, beside the body.
 pub struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
-    pub body: Vec<u8>,
     /// Why the body isn't whole.
     pub cut: Option<Failure>,
+}
+
+/// What to do after a piece of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on.
+    More,
+    /// That was the last piece that matters: what follows is read only to keep the connection.
+    Enough,
+    /// Leave the rest, and the connection.
+    Stop,
 }
 
 /// Why nothing, or not all, came back.
@@ -72,30 +92,41 @@ pub struct Limits {
     pub deadline: Instant,
     pub idle: Duration,
     pub connect: Duration,
-    /// Readable when the call is to end at once.
-    pub stop: RawFd,
+    /// Each readable when the call is to end at once; -1 is never.
+    pub stop: [RawFd; 2],
 }
 
 const MAX_IDLE_CONNECTIONS: usize = 64;
 const MAX_IDLE_AGE: Duration = Duration::from_secs(30);
 
 impl Transport {
-    pub fn new(max_response_bytes: u64) -> Transport {
+    pub fn new(settings: Settings) -> Transport {
         Transport {
             agent: PerProcess::default(),
-            max_response_bytes,
+            settings,
         }
     }
 
-    /// Sends a request and reads the whole answer.
-    pub fn exchange(&self, request: &Request<'_>, limits: &Limits) -> Result<Answer, Failure> {
+    /// Sends a request, and hands the body of the answer over piece by piece.
+    pub fn exchange(
+        &self,
+        request: &Request<'_>,
+        limits: &Limits,
+        each: impl FnMut(u16, &HeaderMap, &[u8]) -> Flow,
+    ) -> Result<Answer, Failure> {
         let _scope = Scope::enter(*limits);
-        self.send(request)
-            .map_err(|error| failure(error, self.max_response_bytes))
+        self.send(request, each)
+            .map_err(|error| failure(error, self.settings.max_response_bytes))
     }
 
-    fn send(&self, request: &Request<'_>) -> Result<Answer, Error> {
-        let agent = self.agent.get_or_try_init(|| Ok::<_, Error>(agent()))?;
+    fn send(
+        &self,
+        request: &Request<'_>,
+        mut each: impl FnMut(u16, &HeaderMap, &[u8]) -> Flow,
+    ) -> Result<Answer, Error> {
+        let agent = self
+            .agent
+            .get_or_try_init(|| Ok::<_, Error>(agent(&self.settings)))?;
         let mut post = agent
             .post(request.url)
             .header(CONTENT_TYPE, "application/json");
@@ -108,43 +139,70 @@ impl Transport {
             value.set_sensitive(true);
             post = post.header(AUTHORIZATION, value);
         }
-        let mut response = post.send(request.body)?;
+        let (head, body) = post.send(request.body)?.into_parts();
         Scope::update(|exchange| exchange.phase = Phase::Answering);
 
-        let mut body = Vec::new();
-        let read = response
-            .body_mut()
-            .with_config()
-            .limit(self.max_response_bytes)
-            .reader()
-            .read_to_end(&mut body);
-        let cut = read
-            .err()
-            .map(|error| failure(error.into(), self.max_response_bytes));
+        let max = self.settings.max_response_bytes;
+        let mut reader = body.into_with_config().limit(max).reader();
+        let mut piece = vec![0; PIECE];
+        let cut = loop {
+            match reader.read(&mut piece) {
+                Ok(0) => break None,
+                Ok(read) => match each(head.status.as_u16(), &head.headers, &piece[..read]) {
+                    Flow::More => {}
+                    Flow::Stop => break None,
+                    Flow::Enough => {
+                        let until = Instant::now() + LINGER;
+                        Scope::update(|exchange| exchange.phase = Phase::Ending(until));
+                        while reader.read(&mut piece).is_ok_and(|read| read > 0) {}
+                        break None;
+                    }
+                },
+                Err(error) => break Some(failure(error.into(), max)),
+            }
+        };
         Ok(Answer {
-            status: response.status().as_u16(),
-            headers: std::mem::take(response.headers_mut()),
-            body,
+            status: head.status.as_u16(),
+            headers: head.headers,
             cut,
         })
     }
 }
 
-fn agent() -> Agent {
+/// Read from a body at a time.
+const PIECE: usize = 16 * 1024;
+
+/// How long the end of a stream may take after its last event, to keep the connection.
+const LINGER: Duration = Duration::from_millis(20);
+
+fn agent(settings: &Settings) -> Agent {
     let config = Config::builder()
         .http_status_as_error(false)
         // A redirect could carry the key, or the prompt, to another host.
         .max_redirects(0)
         .max_redirects_will_error(false)
-        // ureq would take one from the environment.
-        .proxy(None)
+        // Never by ureq's own choice: it would take one from the environment.
+        .proxy(settings.proxy.clone())
+        .tls_config(
+            TlsConfig::builder()
+                .root_certs(settings.roots.clone())
+                .build(),
+        )
         .user_agent(concat!("audit_logger/", env!("CARGO_PKG_VERSION")))
         .accept("application/json")
         .max_idle_connections(MAX_IDLE_CONNECTIONS)
         .max_idle_connections_per_host(MAX_IDLE_CONNECTIONS)
         .max_idle_age(MAX_IDLE_AGE)
         .build();
-    Agent::with_parts(config, Timed(Dial.chain(RustlsConnector::default())), Later)
+    Agent::with_parts(
+        config,
+        Timed(
+            ConnectProxyConnector::default()
+                .chain(Dial)
+                .chain(RustlsConnector::default()),
+        ),
+        Later,
+    )
 }
 
 fn failure(error: Error, max_response_bytes: u64) -> Failure {
@@ -184,6 +242,8 @@ enum Phase {
     Connecting(Instant),
     Requesting,
     Answering,
+    /// All that matters has come; what is left may take until then.
+    Ending(Instant),
 }
 
 thread_local! {
@@ -257,7 +317,10 @@ impl From<Cut> for Error {
 impl Limits {
     /// Sleeps before the next attempt.
     pub fn sleep(&self, time: Duration) -> Result<(), Cut> {
-        match wait_for([(self.stop, Readiness::Read)], Instant::now() + time) {
+        match wait_for(
+            self.stop.map(|stop| (stop, Readiness::Read)),
+            Instant::now() + time,
+        ) {
             Ok(None) => Ok(()),
             _ => Err(Cut::Cancelled),
         }
@@ -270,6 +333,7 @@ impl Exchange {
         let idle = Instant::now() + self.limits.idle;
         let (until, cut) = match (self.phase, readiness) {
             (Phase::Connecting(until), _) => (until, Cut::Connect),
+            (Phase::Ending(until), _) => (until, Cut::Idle),
             (Phase::Requesting, Readiness::Write) | (Phase::Answering, _) => (idle, Cut::Idle),
             // A model may think for long before it answers.
             (Phase::Requesting, Readiness::Read) => (self.limits.deadline, Cut::Deadline),
@@ -279,11 +343,16 @@ impl Exchange {
         } else {
             (until, cut)
         };
+        let [stop, cancel] = self.limits.stop;
         match wait_for(
-            [(self.limits.stop, Readiness::Read), (socket, readiness)],
+            [
+                (stop, Readiness::Read),
+                (cancel, Readiness::Read),
+                (socket, readiness),
+            ],
             until,
         )? {
-            Some(0) => Err(Cut::Cancelled.into()),
+            Some(0 | 1) => Err(Cut::Cancelled.into()),
             Some(_) if Instant::now() < self.limits.deadline => Ok(()),
             // Ready, but too late: a server that drips bytes doesn't extend the deadline.
             Some(_) => Err(Cut::Deadline.into()),
@@ -322,6 +391,11 @@ impl<C: Connector<()>> Connector<()> for Timed<C> {
         details: &ConnectionDetails<'_>,
         chained: Option<()>,
     ) -> Result<Option<C::Out>, Error> {
+        let is_connecting = |exchange: Exchange| matches!(exchange.phase, Phase::Connecting(_));
+        if Scope::current().is_some_and(is_connecting) {
+            // The connection to a proxy, as a part of the one through it.
+            return self.0.connect(details, chained);
+        }
         Scope::update(|exchange| {
             exchange.phase = Phase::Connecting(Instant::now() + exchange.limits.connect);
         });
@@ -348,14 +422,17 @@ impl Resolver for Later {
 #[derive(Debug)]
 struct Dial;
 
-impl Connector<()> for Dial {
-    type Out = Stream;
+impl<In: UreqTransport> Connector<In> for Dial {
+    type Out = Either<In, Stream>;
 
     fn connect(
         &self,
         details: &ConnectionDetails<'_>,
-        _: Option<()>,
-    ) -> Result<Option<Stream>, Error> {
+        chained: Option<In>,
+    ) -> Result<Option<Self::Out>, Error> {
+        if let Some(tunnel) = chained {
+            return Ok(Some(Either::A(tunnel)));
+        }
         let Some(exchange) = Scope::current() else {
             return Err(Error::ConnectionFailed);
         };
@@ -365,10 +442,14 @@ impl Connector<()> for Dial {
             .port_u16()
             .unwrap_or(if details.needs_tls() { 443 } else { 80 });
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let addresses: Vec<SocketAddr> = (bare, port)
-            .to_socket_addrs()
-            .map_err(|_| Error::HostNotFound)?
-            .collect();
+        let unknown = |error| Error::Io(io::Error::other(format!("{bare}: {error}")));
+        let addresses = match resolve::begin(bare, port).map_err(unknown)? {
+            Lookup::Known(addresses) => addresses,
+            Lookup::Running(lookup) => {
+                exchange.wait(lookup.done.fd(), Readiness::Read)?;
+                lookup.take().map_err(unknown)?
+            }
+        };
 
         let mut last = Error::HostNotFound;
         for (tried, address) in addresses.iter().enumerate() {
@@ -378,7 +459,11 @@ impl Connector<()> for Dial {
                         details.config.input_buffer_size(),
                         details.config.output_buffer_size(),
                     );
-                    return Ok(Some(Stream { stream, buffers }));
+                    return Ok(Some(Either::B(Stream {
+                        stream,
+                        buffers,
+                        refused: None,
+                    })));
                 }
                 Err(error) if is_cancelled(&error) => return Err(error),
                 Err(error) => last = error,
@@ -421,6 +506,16 @@ fn dial(exchange: &Exchange, address: SocketAddr, left: usize) -> Result<TcpStre
 struct Stream {
     stream: TcpStream,
     buffers: LazyBuffers,
+    /// The server stopped reading before it had the whole request. It may have answered first (a
+    /// refusal of a large body, most likely), so that is looked for before this is reported.
+    refused: Option<io::Error>,
+}
+
+fn is_closed(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
 }
 
 /// Does `io` when the socket is ready for it, as often as it takes.
@@ -451,28 +546,48 @@ impl UreqTransport for Stream {
 
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), Error> {
         Scope::update(|exchange| exchange.sent |= exchange.phase == Phase::Requesting);
-        let Stream { stream, buffers } = self;
+        let Stream {
+            stream,
+            buffers,
+            refused,
+        } = self;
         let mut left = &buffers.output()[..amount];
-        while !left.is_empty() {
+        while !left.is_empty() && refused.is_none() {
             // std sends with MSG_NOSIGNAL: a closed peer is an error, not a SIGPIPE.
-            let written = when_ready(stream, Readiness::Write, |mut stream| stream.write(left))?;
-            left = &left[written..];
+            match when_ready(stream, Readiness::Write, |mut stream| stream.write(left)) {
+                Ok(written) => left = &left[written..],
+                Err(Error::Io(error)) if is_closed(&error) => *refused = Some(error),
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
 
     fn await_input(&mut self, _: NextTimeout) -> Result<bool, Error> {
-        let Stream { stream, buffers } = self;
+        let Stream {
+            stream,
+            buffers,
+            refused,
+        } = self;
         let input = buffers.input_append_buf();
-        let amount = when_ready(stream, Readiness::Read, |mut stream| stream.read(input))?;
-        buffers.input_appended(amount);
-        Ok(amount > 0)
+        match when_ready(stream, Readiness::Read, |mut stream| stream.read(input)) {
+            Ok(0) | Err(Error::Io(_)) if refused.is_some() => {
+                let closed = || io::Error::from(io::ErrorKind::BrokenPipe);
+                Err(refused.take().unwrap_or_else(closed).into())
+            }
+            Ok(amount) => {
+                buffers.input_appended(amount);
+                Ok(amount > 0)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn is_open(&mut self) -> bool {
         // Between two requests nothing may come: bytes would be taken for the next answer, and
         // an end means that the server closed.
         let mut byte = [0];
-        matches!((&self.stream).read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        self.refused.is_none()
+            && matches!((&self.stream).read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 }

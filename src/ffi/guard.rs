@@ -25,10 +25,10 @@ thread_local! {
 /// `out` is NULL or valid for one write.
 pub unsafe fn answer(
     out: *mut *mut AuditReply,
-    body: impl FnOnce() -> Result<Reply, Error>,
+    body: impl FnOnce(&HostThread) -> Result<Reply, Error>,
 ) -> AuditStatus {
-    let _host = HostThread::borrow();
-    let reply = contain(|| body().unwrap_or_else(Reply::from)).unwrap_or_else(Reply::from);
+    let host = HostThread::borrow();
+    let reply = contain(|| body(&host).unwrap_or_else(Reply::from)).unwrap_or_else(Reply::from);
     let status = reply.status() as AuditStatus;
     // A reply that can't be handed out (a million are in use) is dropped; the status remains.
     let handle = if out.is_null() {

@@ -7,18 +7,20 @@ mod handle;
 mod reply;
 mod types;
 
+use std::cell::RefCell;
 use std::ffi::{CStr, c_char};
 use std::time::Duration;
 
 pub use types::*;
 
-use crate::client::{ChatRequest, Client, object};
+use crate::client::{ChatRequest, Client, Listener, object};
 use crate::config::Config;
 use crate::entry::Entry;
 use crate::error::{Error, Status};
 use crate::hash::Digest;
 use crate::json::{self, Object};
 use crate::logger::Logger;
+use crate::sys::{self, Event, HostThread};
 use guard::{answer, bytes, c_text, put, sized, text, value};
 use handle::{Held, Table};
 use reply::{REPLIES, Reply};
@@ -38,7 +40,7 @@ macro_rules! symbol_versions {
 symbol_versions! {
     "0.1": audit_logger_new audit_chat audit_logger_log audit_logger_flush audit_logger_close
         audit_log_free audit_logger_stats audit_logger_hash audit_reply_text audit_reply_int
-        audit_reply_free audit_json_quote audit_status_name audit_logger_version;
+        audit_reply_free audit_cancel_new audit_cancel_trigger audit_cancel_free audit_json_quote audit_status_name audit_logger_version;
 }
 
 /// What a logger's handle stands for.
@@ -48,6 +50,7 @@ struct Service {
 }
 
 static LOGGERS: Table<Service> = Table::new(0xa1);
+static CANCELS: Table<Event> = Table::new(0xa4);
 
 fn service(handle: *const AuditLogger) -> Result<Held<'static, Service>, Error> {
     LOGGERS.get(handle).ok_or_else(|| {
@@ -88,7 +91,7 @@ pub unsafe extern "C" fn audit_logger_new(
     logger: *mut *mut AuditLogger,
     reply: *mut *mut AuditReply,
 ) -> AuditStatus {
-    let make = || {
+    let make = |_: &HostThread| {
         // SAFETY: as the caller promises.
         unsafe { put(logger, std::ptr::null_mut()) };
         if logger.is_null() {
@@ -129,12 +132,14 @@ pub unsafe extern "C" fn audit_logger_new(
 ///
 /// reply: where the reply goes; not NULL, for the paid answer would be lost. It is set on every
 /// return, so free it in every case. AUDIT_REPLY_CONTENT is the answer; ENTRY and ENTRY_ID the
-/// entry; JSON the response's body; ERROR_TYPE and ERROR_MESSAGE what went wrong.
+/// entry; JSON the response's body; ERROR_TYPE and ERROR_MESSAGE what went wrong. After an error it
+/// holds what came before it.
 ///
-/// Returns AUDIT_OK; AUDIT_E_CALL (the call failed: see ERROR_TYPE); AUDIT_E_CANCELLED (by
-/// audit_logger_close); AUDIT_E_LOG_PENDING (made, but its entry waits); and, with nothing sent
-/// and nothing logged, AUDIT_E_ARGUMENT, AUDIT_E_HANDLE, AUDIT_E_LOG. AUDIT_E_INTERNAL: see
-/// AUDIT_REPLY_OUTCOME. Any thread; it needs 128 KiB of stack.
+/// Returns AUDIT_OK; AUDIT_E_CALL (the call failed: see ERROR_TYPE); AUDIT_E_CANCELLED (by a
+/// callback, request->cancel or audit_logger_close; if that was triggered before the call began,
+/// nothing was sent and nothing logged); AUDIT_E_LOG_PENDING (made, but its entry waits); and,
+/// with nothing sent and nothing logged, AUDIT_E_ARGUMENT, AUDIT_E_HANDLE, AUDIT_E_LOG.
+/// AUDIT_E_INTERNAL: see AUDIT_REPLY_OUTCOME. Any thread; it needs 128 KiB of stack.
 ///
 /// # Safety
 ///
@@ -146,7 +151,7 @@ pub unsafe extern "C" fn audit_chat(
     request: *const AuditChatRequest,
     reply: *mut *mut AuditReply,
 ) -> AuditStatus {
-    let chat = || {
+    let chat = |host: &HostThread| {
         let service = service(logger)?;
         if reply.is_null() {
             return Err(Error::argument(
@@ -158,16 +163,18 @@ pub unsafe extern "C" fn audit_chat(
         if request.flags != 0 {
             return Err(Error::argument("request: flags must be 0 in this version"));
         }
-        if request.on_delta.is_some() || request.on_chunk.is_some() {
-            return Err(Error::argument(
-                "request: on_delta and on_chunk must be NULL: this version doesn't stream",
-            ));
-        }
-        if !request.cancel.is_null() {
-            return Err(Error::argument(
-                "request: cancel must be NULL: this version can't cancel a single call",
-            ));
-        }
+        let cancel = match request.cancel.is_null() {
+            true => None,
+            false => Some(CANCELS.get(request.cancel).ok_or_else(|| {
+                let what =
+                    "request: cancel was freed, or isn't one; pass what audit_cancel_new gave";
+                Error::new(Status::Handle, what)
+            })?),
+        };
+        let mut callbacks = Callbacks { host, request };
+        let listens = request.on_delta.is_some() || request.on_chunk.is_some();
+        let listener = listens.then_some(&mut callbacks as &mut dyn Listener);
+        let _inside = Inside::enter(logger);
         // SAFETY: as the caller promises, for this text and those below.
         let text = |name, field| unsafe { text(name, field) };
         let request = ChatRequest {
@@ -181,11 +188,60 @@ pub unsafe extern "C" fn audit_chat(
         };
         service
             .client
-            .chat(&service.logger, &request)
+            .chat(&service.logger, &request, listener, cancel.as_deref())
             .map(Reply::from)
     };
     // SAFETY: as the caller promises.
     unsafe { answer(reply, chat) }
+}
+
+/// The host's callbacks.
+struct Callbacks<'a> {
+    host: &'a HostThread,
+    request: AuditChatRequest,
+}
+
+impl Callbacks<'_> {
+    fn call(&self, callback: AuditCallback, text: &[u8]) -> bool {
+        let Some(callback) = callback else {
+            return true;
+        };
+        let (data, context) = (text.as_ptr().cast(), self.request.context);
+        // SAFETY: the text lives until the callback returns; the host vouches for the callback.
+        let call = || unsafe { callback(data, text.len(), context) };
+        self.host.lend(call) == AUDIT_CONTINUE
+    }
+}
+
+impl Listener for Callbacks<'_> {
+    fn delta(&mut self, text: &str) -> bool {
+        self.call(self.request.on_delta, text.as_bytes())
+    }
+
+    fn chunk(&mut self, json: &[u8]) -> bool {
+        self.call(self.request.on_chunk, json)
+    }
+}
+
+thread_local! {
+    /// The loggers that this thread is inside a call of, the innermost last.
+    static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Notes for as long as it lives that this thread is inside a call of a logger.
+struct Inside;
+
+impl Inside {
+    fn enter(logger: *const AuditLogger) -> Inside {
+        INSIDE.with_borrow_mut(|inside| inside.push(logger.addr()));
+        Inside
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INSIDE.with_borrow_mut(Vec::pop);
+    }
 }
 
 fn required<'a>(name: &str, text: Option<&'a str>) -> Result<&'a str, Error> {
@@ -214,7 +270,7 @@ pub unsafe extern "C" fn audit_logger_log(
     record: *const AuditRecord,
     reply: *mut *mut AuditReply,
 ) -> AuditStatus {
-    let log = || {
+    let log = |_: &HostThread| {
         let service = service(logger)?;
         // SAFETY: as the caller promises.
         let record = unsafe { sized("record", record, "AUDIT_RECORD_INIT") }?;
@@ -307,7 +363,7 @@ pub unsafe extern "C" fn audit_logger_flush(
     let _ = timeout_ms;
     // SAFETY: as the caller promises.
     unsafe {
-        answer(reply, || {
+        answer(reply, |_| {
             service(logger)?.logger.flush().map(|()| Reply::ok())
         })
     }
@@ -324,8 +380,8 @@ pub unsafe extern "C" fn audit_logger_flush(
 /// reply: where the reply goes, or NULL.
 ///
 /// Returns AUDIT_OK; AUDIT_E_TIMEOUT (calls were cancelled, or, as the message says, one doesn't
-/// end); AUDIT_E_HANDLE; AUDIT_E_LOG (the disk didn't confirm); AUDIT_E_INTERNAL. Any thread, but
-/// none that is inside a call of this logger.
+/// end); AUDIT_E_REENTRANT (from a callback of its own call); AUDIT_E_HANDLE; AUDIT_E_LOG (the disk
+/// didn't confirm); AUDIT_E_INTERNAL. Any thread.
 ///
 /// # Safety
 ///
@@ -337,13 +393,19 @@ pub unsafe extern "C" fn audit_logger_close(
     timeout_ms: i64,
     reply: *mut *mut AuditReply,
 ) -> AuditStatus {
-    let timeout = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
+    let close = |_: &HostThread| {
+        let service = service(logger)?;
+        if INSIDE.with_borrow(|inside| inside.contains(&logger.addr())) {
+            return Err(Error::new(
+                Status::Reentrant,
+                "a logger can't be closed from a callback of its own call; return from it first",
+            ));
+        }
+        let timeout = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
+        service.logger.close(timeout).map(|()| Reply::ok())
+    };
     // SAFETY: as the caller promises.
-    unsafe {
-        answer(reply, || {
-            service(logger)?.logger.close(timeout).map(|()| Reply::ok())
-        })
-    }
+    unsafe { answer(reply, close) }
 }
 
 /// Frees a logger. The handle is invalid at once, for every thread; calls that are running
@@ -379,7 +441,7 @@ pub unsafe extern "C" fn audit_logger_stats(
     logger: *mut AuditLogger,
     reply: *mut *mut AuditReply,
 ) -> AuditStatus {
-    let report = || {
+    let report = |_: &HostThread| {
         let service = service(logger)?;
         if reply.is_null() {
             return Err(Error::argument(
@@ -432,7 +494,7 @@ pub unsafe extern "C" fn audit_logger_hash(
     len: usize,
     reply: *mut *mut AuditReply,
 ) -> AuditStatus {
-    let hash = || {
+    let hash = |_: &HostThread| {
         service(logger)?;
         if reply.is_null() {
             return Err(Error::argument(
@@ -501,6 +563,59 @@ pub extern "C" fn audit_reply_int(reply: *const AuditReply, field: i32) -> i64 {
 pub extern "C" fn audit_reply_free(reply: *mut AuditReply) {
     value((), || {
         REPLIES.remove(reply);
+    });
+}
+
+/// Makes something that can end calls: give it to any number of them in AuditChatRequest.cancel.
+///
+/// cancel: where the handle goes; not NULL. Free it with audit_cancel_free.
+///
+/// Returns AUDIT_OK; AUDIT_E_ARGUMENT (cancel is NULL); AUDIT_E_INTERNAL (out of file descriptors:
+/// each takes one). On an error *cancel is NULL. Any thread.
+///
+/// # Safety
+///
+/// cancel is NULL or valid for one write.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn audit_cancel_new(cancel: *mut *mut AuditCancel) -> AuditStatus {
+    value(AUDIT_E_INTERNAL, || {
+        let handle = Event::new().ok().and_then(|event| CANCELS.insert(event));
+        // SAFETY: as the caller promises.
+        unsafe { put(cancel, handle.unwrap_or(std::ptr::null_mut())) };
+        match (cancel.is_null(), handle) {
+            (true, made) => {
+                made.map(|made| CANCELS.remove::<AuditCancel>(made));
+                AUDIT_E_ARGUMENT
+            }
+            (false, None) => AUDIT_E_INTERNAL,
+            (false, Some(_)) => AUDIT_OK,
+        }
+    })
+}
+
+/// Ends the calls that it was given to, and all that it will be given to: each returns
+/// AUDIT_E_CANCELLED within 100 ms (while a name is being resolved, when that ends), its entry
+/// written. NULL and one that was freed do nothing.
+///
+/// cancel: from audit_cancel_new, or NULL. Any thread, and signal handlers.
+#[unsafe(no_mangle)]
+pub extern "C" fn audit_cancel_trigger(cancel: *mut AuditCancel) {
+    // No guard: this may be a signal handler, and nothing in it can panic.
+    let errno = sys::Errno::save();
+    if let Some(event) = CANCELS.get(cancel) {
+        event.set();
+    }
+    drop(errno);
+}
+
+/// Frees it. Calls that run with it go on. NULL and one that was freed before do nothing.
+///
+/// cancel: from audit_cancel_new, or NULL. Any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn audit_cancel_free(cancel: *mut AuditCancel) {
+    value((), || {
+        CANCELS.remove(cancel);
     });
 }
 

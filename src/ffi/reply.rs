@@ -110,13 +110,20 @@ impl From<Chat> for Reply {
             Sent::Unknown => AUDIT_OUTCOME_UNKNOWN,
         };
         let (id, line) = chat.entry;
+        let answer = chat.completion;
         let reply = Reply {
             status: chat.status,
             ..Reply::ok()
         }
         .with_text(AUDIT_REPLY_ENTRY, line)
         .with_text(AUDIT_REPLY_ENTRY_ID, id.to_string())
-        .with_text_if(AUDIT_REPLY_JSON, chat.http_status.map(|_| chat.body))
+        .with_text_if(AUDIT_REPLY_JSON, chat.body)
+        .with_text_if(AUDIT_REPLY_FINISH_REASON, answer.finish_reason)
+        .with_text_if(AUDIT_REPLY_MODEL, answer.model)
+        .with_text_if(AUDIT_REPLY_PROVIDER, answer.provider)
+        .with_text_if(AUDIT_REPLY_GENERATION_ID, answer.id)
+        .with_int(AUDIT_REPLY_PROMPT_TOKENS, answer.prompt_tokens)
+        .with_int(AUDIT_REPLY_COMPLETION_TOKENS, answer.completion_tokens)
         .with_text_if(AUDIT_REPLY_PROVIDER_ERROR_TYPE, chat.provider_error_type)
         .with_int(AUDIT_REPLY_HTTP_STATUS, chat.http_status.map(i64::from))
         .with_int(AUDIT_REPLY_OUTCOME, Some(outcome.into()))
@@ -125,16 +132,15 @@ impl From<Chat> for Reply {
             chat.retry_after.map(milliseconds),
         )
         .with_int(AUDIT_REPLY_ATTEMPTS, i64::try_from(chat.attempts).ok());
-        match chat.result {
-            Ok(answer) => reply
-                .with_text(AUDIT_REPLY_CONTENT, answer.text)
-                .with_text_if(AUDIT_REPLY_FINISH_REASON, answer.finish_reason)
-                .with_text_if(AUDIT_REPLY_MODEL, answer.model)
-                .with_text_if(AUDIT_REPLY_PROVIDER, answer.provider)
-                .with_text_if(AUDIT_REPLY_GENERATION_ID, answer.id)
-                .with_int(AUDIT_REPLY_PROMPT_TOKENS, answer.prompt_tokens)
-                .with_int(AUDIT_REPLY_COMPLETION_TOKENS, answer.completion_tokens),
-            Err((class, message)) => reply
+        // The part of an answer that came before an error may have been heard, and is paid for.
+        let reply = if chat.error.is_none() || !answer.text.is_empty() {
+            reply.with_text(AUDIT_REPLY_CONTENT, answer.text)
+        } else {
+            reply
+        };
+        match chat.error {
+            None => reply,
+            Some((class, message)) => reply
                 .with_text(AUDIT_REPLY_ERROR_TYPE, class)
                 .with_text(AUDIT_REPLY_ERROR_MESSAGE, message),
         }

@@ -26,12 +26,15 @@ pub const AUDIT_E_CALL: AuditStatus = -6;
 pub const AUDIT_E_CANCELLED: AuditStatus = -7;
 /// The time given to audit_logger_close ran out.
 pub const AUDIT_E_TIMEOUT: AuditStatus = -8;
+/// A logger can't be closed from a callback of one of its own calls: it would wait for itself.
+pub const AUDIT_E_REENTRANT: AuditStatus = -11;
 /// A defect of the library. AUDIT_REPLY_OUTCOME says whether anything was sent.
 pub const AUDIT_E_INTERNAL: AuditStatus = -13;
 
 /// Text: the answer of the model. Of audit_logger_hash: the hash.
 pub const AUDIT_REPLY_CONTENT: i32 = 1;
-/// Text, JSON: the response's body as received. Of audit_logger_new and audit_logger_stats: what
+/// Text, JSON: the response's body as received; of a streamed answer, the chat.completion that its
+/// chunks add up to. Of audit_logger_new and audit_logger_stats: what
 /// they report. (A body that arrived is here after an error too, even if it isn't JSON.)
 pub const AUDIT_REPLY_JSON: i32 = 2;
 /// Text, JSON: the entry, as its line stands in the log, without the line feed.
@@ -91,8 +94,17 @@ pub struct AuditLogger(());
 /// several threads at once is fine until then.
 pub struct AuditReply(());
 
-/// A request to end calls from another thread. (This version has no functions for it.)
+/// Ends calls from outside: from another thread, or from a signal handler. Once triggered it stays
+/// so, and ends every call that it was or will be given to. Made by audit_cancel_new, freed by
+/// audit_cancel_free, at any time: calls that run with it go on, and can't be ended by it any more.
 pub struct AuditCancel(());
+
+/// A callback of a streamed call: it is given len bytes of UTF-8 (no NUL ends them), valid until it
+/// returns, and the request's context. It runs on the calling thread, with its signal mask. It may
+/// call every function but audit_logger_close of the same logger. It must return: no exception,
+/// no longjmp. Returns AUDIT_CONTINUE to go on; anything else cancels the call.
+pub type AuditCallback =
+    Option<unsafe extern "C" fn(text: *const c_char, len: usize, context: *mut c_void) -> i32>;
 
 /// A text that is passed in: UTF-8, len bytes, no NUL needed. With data NULL and len 0 it is
 /// absent; with len 0 alone it is empty. It is only read during the call that it is passed to.
@@ -129,15 +141,15 @@ pub struct AuditChatRequest {
     /// A JSON object for this call alone, or absent: "timeout_ms", "idle_timeout_ms",
     /// "max_retries", "headers", "api_key".
     pub options: AuditText,
-    /// NULL in this version (streaming).
-    pub on_delta:
-        Option<unsafe extern "C" fn(text: *const c_char, len: usize, context: *mut c_void) -> i32>,
-    /// NULL in this version (streaming).
-    pub on_chunk:
-        Option<unsafe extern "C" fn(json: *const c_char, len: usize, context: *mut c_void) -> i32>,
-    /// For the callbacks.
+    /// Set: the answer is streamed, and this is called with its text as it comes, in whole
+    /// characters.
+    pub on_delta: AuditCallback,
+    /// Set: the answer is streamed, and this is called with the payload of each event as it was
+    /// sent (tool calls, reasoning, usage), before on_delta.
+    pub on_chunk: AuditCallback,
+    /// Passed to the callbacks.
     pub context: *mut c_void,
-    /// NULL in this version (cancelling).
+    /// Ends the call when it is triggered, or NULL.
     pub cancel: *mut AuditCancel,
 }
 

@@ -1,0 +1,136 @@
+//! Reading what servers take for JSON.
+//!
+//! An answer that came is paid for, and isn't lost over a detail beside it: servers written in
+//! Python send NaN and Infinity, servers that cut texts by UTF-16 units send halves of surrogate
+//! pairs, and RFC 8259 allows numbers that no double holds. serde_json refuses all of these.
+
+use serde_json::Value;
+
+/// Parses JSON; if it isn't, parses it again with null in place of numbers that can't be held, and
+/// U+FFFD in place of surrogates that stand alone. The error is the first one's.
+pub fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {
+    serde_json::from_slice(text)
+        .or_else(|error| serde_json::from_slice(&mended(text)).map_err(|_| error))
+}
+
+fn mended(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while let Some(&byte) = text.get(at) {
+        let end = match byte {
+            b'"' => {
+                at = copy_string(text, at, &mut out);
+                continue;
+            }
+            b'-' | b'0'..=b'9' | b'N' | b'I' => end_of_word(text, at),
+            _ => at + 1,
+        };
+        let word = &text[at..end];
+        let number = std::str::from_utf8(word)
+            .ok()
+            .and_then(|word| word.parse::<f64>().ok());
+        let is_held = end == at + 1 || number.is_none_or(f64::is_finite);
+        out.extend_from_slice(if is_held { word } else { b"null" });
+        at = end;
+    }
+    out
+}
+
+fn end_of_word(text: &[u8], start: usize) -> usize {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+    start
+        + text[start..]
+            .iter()
+            .take_while(|byte| is_part(byte))
+            .count()
+}
+
+/// Copies the string that starts at `at`, and returns where it ends.
+fn copy_string(text: &[u8], mut at: usize, out: &mut Vec<u8>) -> usize {
+    out.push(b'"');
+    at += 1;
+    while let Some(&byte) = text.get(at) {
+        let length = match (byte, unit(text, at)) {
+            (_, Some(0xd800..=0xdbff)) => match unit(text, at + 6) {
+                Some(0xdc00..=0xdfff) => 12,
+                _ => 0,
+            },
+            (_, Some(0xdc00..=0xdfff)) => 0,
+            (_, Some(_)) => 6,
+            (b'\\', None) => 2,
+            _ => 1,
+        };
+        if length == 0 {
+            out.extend_from_slice(br"\ufffd");
+            at += 6;
+            continue;
+        }
+        let end = (at + length).min(text.len());
+        out.extend_from_slice(&text[at..end]);
+        at = end;
+        if byte == b'"' {
+            break;
+        }
+    }
+    at
+}
+
+/// The code unit of a `\uXXXX` at `at`.
+fn unit(text: &[u8], at: usize) -> Option<u32> {
+    let digits = text.get(at..at + 6)?.strip_prefix(br"\u")?;
+    let digits = std::str::from_utf8(digits).ok()?;
+    u32::from_str_radix(digits, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_servers_take_for_json_is_read() {
+        for (text, value) in [
+            (
+                r#"{"a":NaN,"b":[-Infinity,Infinity,1]}"#,
+                json!({"a": null, "b": [null, null, 1]}),
+            ),
+            (r#"[1e999,-1e999,1.5,-0]"#, json!([null, null, 1.5, -0.0])),
+            (
+                r#"["\ud83d","\ude00","\ud83d\ude00","\ud83dx"]"#,
+                json!(["\u{fffd}", "\u{fffd}", "😀", "\u{fffd}x"]),
+            ),
+            (r#"["\ud83d\ud83d\ude00"]"#, json!(["\u{fffd}😀"])),
+            (
+                r#"["NaN \" Infinity \\",NaN]"#,
+                json!(["NaN \" Infinity \\", null]),
+            ),
+            ("[\"h\u{e9} \\u00e9\",NaN]", json!(["h\u{e9} \u{e9}", null])),
+        ] {
+            assert_eq!(parse(text.as_bytes()).ok(), Some(value), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_stays_none() {
+        for text in [
+            "",
+            "{",
+            "nan",
+            "NaNs",
+            "[1,]",
+            "{\"a\":\"\\ud83d}",
+            "--1",
+            "\"\\",
+            "\"\\u12",
+            "N",
+        ] {
+            assert!(parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn json_that_is_read_anyway_is_never_changed() {
+        let text = "{\"a\":[1,-2.5e3,true,null,\"N\\\"aN \\\\\\ud83d\\ude00 h\u{e9}\"],\"I\":{}}";
+        assert_eq!(mended(text.as_bytes()), text.as_bytes());
+    }
+}
