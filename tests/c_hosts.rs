@@ -141,6 +141,19 @@ fn a_logger_may_be_freed_or_closed_during_calls() {
 }
 
 #[test]
+fn a_signal_handler_may_end_a_call() {
+    let silent = Server::start(|_, _| {
+        std::thread::sleep(Duration::from_secs(20));
+        Ok(Then::Close)
+    });
+    let scratch = Scratch::new();
+    let log = scratch.join("log");
+    let program = program(&scratch, "cancel_by_signal");
+    run(Command::new(program).arg(&log).arg(silent.base_url()));
+    assert_eq!(entries(&log)[0]["error_type"], "Cancelled");
+}
+
+#[test]
 fn the_host_s_thread_is_given_back_as_it_was() {
     let slow = answering_after(Duration::from_millis(300));
     let scratch = Scratch::new();

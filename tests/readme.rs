@@ -76,6 +76,27 @@ fn the_program_on_the_first_screen_compiles_and_runs_by_the_readme_s_words() {
 }
 
 #[test]
+fn every_c_block_compiles() {
+    let scratch = Scratch::new();
+    for (number, block) in blocks("c").iter().enumerate() {
+        let source = scratch.join(&format!("block{number}.c"));
+        std::fs::write(&source, block).expect("it can be written");
+        run(support::cc()
+            .args([
+                "-std=c99",
+                "-Wall",
+                "-Wextra",
+                "-Wpedantic",
+                "-Werror",
+                "-fsyntax-only",
+                "-I",
+            ])
+            .arg(root().join("include"))
+            .arg(source));
+    }
+}
+
+#[test]
 fn the_two_commands_are_at_the_top() {
     let first = &blocks("sh")[0];
     let commands: Vec<&str> = first

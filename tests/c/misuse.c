@@ -114,14 +114,6 @@ static void numbers_of_a_record(void)
     EXPECT(audit_logger_log(logger, &record, &reply), AUDIT_E_ARGUMENT, "error_type is set");
 }
 
-static int32_t callback(const char *text, size_t len, void *context)
-{
-    (void)text;
-    (void)len;
-    (void)context;
-    return AUDIT_CONTINUE;
-}
-
 static void sizes_flags_and_tails(void)
 {
     struct {
@@ -159,15 +151,6 @@ static void sizes_flags_and_tails(void)
     record.flags = 2;
     EXPECT(audit_logger_log(logger, &record, &reply), AUDIT_E_ARGUMENT, "flags");
 
-    request = a_request();
-    request.on_delta = callback;
-    EXPECT(audit_chat(logger, &request, &reply), AUDIT_E_ARGUMENT, "on_delta");
-    request = a_request();
-    request.on_chunk = callback;
-    EXPECT(audit_chat(logger, &request, &reply), AUDIT_E_ARGUMENT, "on_chunk");
-    request = a_request();
-    request.cancel = (AuditCancel *)&request;
-    EXPECT(audit_chat(logger, &request, &reply), AUDIT_E_ARGUMENT, "cancel");
 }
 
 static void null_pointers(const char *config)
@@ -265,6 +248,35 @@ static void strange_handles(const char *path, const char *base_url)
     }
 }
 
+static void cancels(void)
+{
+    AuditChatRequest request = a_request();
+    AuditCancel *cancel = (AuditCancel *)1;
+    AuditCancel *freed = NULL;
+
+    CHECK(audit_cancel_new(NULL) == AUDIT_E_ARGUMENT);
+    CHECK(audit_cancel_new(&cancel) == AUDIT_OK && cancel != NULL);
+    CHECK(audit_cancel_new(&freed) == AUDIT_OK && freed != cancel);
+    audit_cancel_free(freed);
+    audit_cancel_free(freed);
+    audit_cancel_trigger(freed);
+    audit_cancel_trigger(NULL);
+    audit_cancel_free(NULL);
+    request.cancel = cancel;
+    EXPECT(audit_chat(logger, &request, &reply), AUDIT_OK, "");
+    entries++;
+    audit_cancel_trigger(cancel);
+    audit_cancel_trigger(cancel);
+    EXPECT(audit_chat(logger, &request, &reply), AUDIT_E_CANCELLED, "nothing was sent");
+    request.cancel = freed;
+    EXPECT(audit_chat(logger, &request, &reply), AUDIT_E_HANDLE, "cancel was freed");
+    request.cancel = (AuditCancel *)logger;
+    EXPECT(audit_chat(logger, &request, &reply), AUDIT_E_HANDLE, "cancel was freed");
+    request.cancel = (AuditCancel *)&request;
+    EXPECT(audit_chat(logger, &request, &reply), AUDIT_E_HANDLE, "cancel was freed");
+    audit_cancel_free(cancel);
+}
+
 static void a_misaligned_structure(void)
 {
     char room[sizeof(AuditRecord) + 1];
@@ -309,6 +321,7 @@ static void statuses(void)
     CHECK(strcmp(audit_status_name(AUDIT_E_CALL), "AUDIT_E_CALL") == 0);
     CHECK(strcmp(audit_status_name(AUDIT_E_CANCELLED), "AUDIT_E_CANCELLED") == 0);
     CHECK(strcmp(audit_status_name(AUDIT_E_TIMEOUT), "AUDIT_E_TIMEOUT") == 0);
+    CHECK(strcmp(audit_status_name(AUDIT_E_REENTRANT), "AUDIT_E_REENTRANT") == 0);
     CHECK(strcmp(audit_status_name(AUDIT_E_INTERNAL), "AUDIT_E_INTERNAL") == 0);
     CHECK(strcmp(audit_status_name(1), "AUDIT_E_UNKNOWN") == 0);
     CHECK(strcmp(audit_status_name(INT32_MIN), "AUDIT_E_UNKNOWN") == 0);
@@ -333,6 +346,7 @@ int main(int argc, char **argv)
     null_pointers(config_for(argv[1], argv[2]));
     fields_out_of_range();
     strange_handles(argv[1], argv[2]);
+    cancels();
     a_misaligned_structure();
     json_quoting();
     statuses();

@@ -1,0 +1,201 @@
+//! Ending calls from outside.
+
+mod support;
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::ptr;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use audit_logger::ffi::*;
+use support::calls::{Answer, Logger, chat_request, text};
+use support::server::{Server, Then, completion, response};
+use support::{Scratch, entries};
+
+struct Cancel(*mut AuditCancel);
+
+// A handle may be used by any thread.
+unsafe impl Send for Cancel {}
+unsafe impl Sync for Cancel {}
+
+impl Cancel {
+    fn new() -> Cancel {
+        let mut cancel = ptr::null_mut();
+        assert_eq!(unsafe { audit_cancel_new(&raw mut cancel) }, AUDIT_OK);
+        Cancel(cancel)
+    }
+
+    fn trigger(&self) {
+        audit_cancel_trigger(self.0);
+    }
+}
+
+impl Drop for Cancel {
+    fn drop(&mut self) {
+        audit_cancel_free(self.0);
+    }
+}
+
+fn ask(logger: &Logger, cancel: &Cancel) -> Answer {
+    logger.chat(&AuditChatRequest {
+        user_id: text("user-1"),
+        prompt: text("hello"),
+        cancel: cancel.0,
+        ..chat_request()
+    })
+}
+
+const AFTER: Duration = Duration::from_millis(300);
+const WITHIN: Duration = Duration::from_millis(100);
+
+/// Triggers while the call waits, and returns how long it then took.
+fn cancelled_while_waiting(base_url: &str, scratch: &Scratch) -> (Answer, Duration) {
+    let logger = Logger::new(&json!({
+        "output_path": scratch.join("log"), "base_url": base_url, "api_key": "sk-test",
+        "connect_timeout_ms": 20_000,
+    }));
+    let cancel = Cancel::new();
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| {
+            let answer = ask(&logger, &cancel);
+            let ended = Instant::now();
+            // The reply goes to another thread.
+            (
+                answer.status,
+                std::mem::ManuallyDrop::new(answer).reply.addr(),
+                ended,
+            )
+        });
+        std::thread::sleep(AFTER);
+        let triggered = Instant::now();
+        cancel.trigger();
+        let (status, reply, ended) = call.join().expect("the call returns");
+        let answer = Answer {
+            status,
+            reply: ptr::without_provenance_mut(reply),
+        };
+        (answer, ended.duration_since(triggered))
+    })
+}
+
+#[test]
+fn a_call_ends_within_100_ms_wherever_it_waits() {
+    let silent = Server::start(|_, _| {
+        std::thread::sleep(Duration::from_secs(20));
+        Ok(Then::Close)
+    });
+    let within_the_body = Server::start(|_, stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{")?;
+        std::thread::sleep(Duration::from_secs(20));
+        Ok(Then::Close)
+    });
+    let busy = Server::always(response(503, &[("retry-after", "60")], b"{}"));
+    // Its queue of connections is full, so that a further one isn't answered.
+    let full = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let full_url = format!(
+        "http://{}/v1",
+        full.local_addr().expect("it has an address")
+    );
+    let handshake = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let handshake_url = format!("https://{}/v1", handshake.local_addr().expect("it has one"));
+    for (what, url, outcome) in [
+        ("for the answer", silent.base_url(), "unknown"),
+        ("within the body", within_the_body.base_url(), "unknown"),
+        ("before the next attempt", busy.base_url(), "answered"),
+        ("for an answer that never comes", full_url, "unknown"),
+        ("within the TLS handshake", handshake_url, "not_sent"),
+    ] {
+        let scratch = Scratch::new();
+        let (answer, took) = cancelled_while_waiting(&url, &scratch);
+        assert_eq!(
+            answer.status,
+            AUDIT_E_CANCELLED,
+            "{what}: {}",
+            answer.message()
+        );
+        assert!(took < WITHIN, "{what}: {took:?}");
+        let entry = answer.entry();
+        assert_eq!(entry["error_type"], "Cancelled", "{what}");
+        assert_eq!(entry["details"]["outcome"], outcome, "{what}: {entry}");
+        assert_eq!(entries(&scratch.join("log")), [entry], "{what}");
+    }
+}
+
+#[test]
+fn one_cancel_ends_many_calls_and_all_later_ones_before_they_begin() {
+    let silent = Server::start(|_, _| {
+        std::thread::sleep(Duration::from_secs(20));
+        Ok(Then::Close)
+    });
+    let scratch = Scratch::new();
+    let logger = Logger::new(&json!({
+        "output_path": scratch.join("log"), "base_url": silent.base_url(), "api_key": "sk-test",
+    }));
+    let cancel = Cancel::new();
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| drop(ask(&logger, &cancel).expect(AUDIT_E_CANCELLED)));
+        }
+        std::thread::sleep(AFTER);
+        cancel.trigger();
+    });
+    assert_eq!(entries(&scratch.join("log")).len(), 16);
+
+    let sent = silent.requests().len();
+    let answer = ask(&logger, &cancel).expect(AUDIT_E_CANCELLED);
+    assert_eq!(answer.text(AUDIT_REPLY_ENTRY), None);
+    assert_eq!(
+        answer.int(AUDIT_REPLY_OUTCOME),
+        i64::from(AUDIT_OUTCOME_NOT_SENT)
+    );
+    assert_eq!(
+        entries(&scratch.join("log")).len(),
+        16,
+        "a call that never began has no entry"
+    );
+    assert_eq!(silent.requests().len(), sent);
+}
+
+#[test]
+fn a_cancel_may_be_freed_while_a_call_runs_with_it() {
+    let slow = Server::start(|_, stream| {
+        std::thread::sleep(2 * AFTER);
+        stream.write_all(&response(200, &[], completion("hi").as_bytes()))?;
+        Ok(Then::Keep)
+    });
+    let scratch = Scratch::new();
+    let logger = Logger::new(&json!({
+        "output_path": scratch.join("log"), "base_url": slow.base_url(), "api_key": "sk-test",
+    }));
+    let cancel = Cancel::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| drop(ask(&logger, &cancel).expect(AUDIT_OK)));
+        std::thread::sleep(AFTER);
+        audit_cancel_free(cancel.0);
+        cancel.trigger();
+    });
+    let answer = ask(&logger, &cancel).expect(AUDIT_E_HANDLE);
+    assert!(
+        answer.message().contains("cancel was freed"),
+        "{}",
+        answer.message()
+    );
+}
+
+#[test]
+fn null_freed_and_foreign_cancels_do_nothing() {
+    assert_eq!(
+        unsafe { audit_cancel_new(ptr::null_mut()) },
+        AUDIT_E_ARGUMENT
+    );
+    audit_cancel_trigger(ptr::null_mut());
+    audit_cancel_free(ptr::null_mut());
+    let cancel = Cancel::new();
+    audit_cancel_free(cancel.0);
+    cancel.trigger();
+    let stack = 0u64;
+    audit_cancel_trigger((&raw const stack).cast_mut().cast());
+    audit_cancel_free((&raw const stack).cast_mut().cast());
+}

@@ -1,0 +1,486 @@
+//! Real servers between the library and the provider: TLS, reverse proxies, proxies, name servers.
+
+mod support;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use audit_logger::ffi::*;
+use support::calls::Logger;
+use support::server::{Server, Then, completion, response};
+use support::{Scratch, available, compile, entries, release, root, run};
+
+/// A program that runs beside a test and is ended with it.
+struct Running(Child);
+
+impl Running {
+    fn start(command: &mut Command) -> Running {
+        Running(
+            command
+                .stdin(Stdio::piped())
+                .spawn()
+                .unwrap_or_else(|e| panic!("{command:?}: {e}")),
+        )
+    }
+
+    /// Waits until it accepts connections.
+    fn on(self, port: u16) -> Running {
+        let began = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(
+                began.elapsed() < Duration::from_secs(10),
+                "nothing listens on {port}"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // nginx forks workers, which end with their master's pipe only on SIGTERM.
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let _ = self.0.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    listener.local_addr().expect("it has an address").port()
+}
+
+/// Certificates made for one test: an authority and what it signed.
+struct Certificates(PathBuf);
+
+impl Certificates {
+    fn new(scratch: &Scratch) -> Certificates {
+        let this = Certificates(scratch.path().to_owned());
+        this.openssl(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
+             -keyout ca.key -out ca.pem -subj /CN=authority \
+             -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign",
+        );
+        this
+    }
+
+    fn openssl(&self, arguments: &str) {
+        run(Command::new("openssl")
+            .current_dir(&self.0)
+            .args(arguments.split_whitespace()));
+    }
+
+    /// A certificate `<name>.pem` with its key, for the given names and days.
+    fn sign(&self, name: &str, names: &str, days: &str) {
+        let extensions = format!("subjectAltName={names}\nextendedKeyUsage=serverAuth\n");
+        std::fs::write(self.0.join("extensions"), extensions).expect("it can be written");
+        self.openssl(&format!(
+            "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout {name}.key \
+             -out {name}.csr -subj /CN={name}"
+        ));
+        self.openssl(&format!(
+            "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days {days} \
+             -extfile extensions -out {name}.pem"
+        ));
+    }
+}
+
+const HERE: &str = "DNS:localhost,IP:127.0.0.1";
+
+/// nginx with TLS in front of `upstream`, compressing and without buffering.
+fn nginx(scratch: &Scratch, upstream: &Server) -> (Running, u16) {
+    let port = free_port();
+    let at = scratch.path().display();
+    let config = format!(
+        "daemon off; pid {at}/nginx.pid; error_log {at}/nginx.log; worker_processes 1;
+         events {{}}
+         http {{
+             access_log off; client_max_body_size 64m;
+             client_body_temp_path {at}/t1; proxy_temp_path {at}/t2; fastcgi_temp_path {at}/t3;
+             uwsgi_temp_path {at}/t4; scgi_temp_path {at}/t5;
+             gzip on; gzip_proxied any; gzip_min_length 1; gzip_types application/json;
+             server {{
+                 listen 127.0.0.1:{port} ssl;
+                 ssl_certificate {at}/server.pem; ssl_certificate_key {at}/server.key;
+                 location / {{
+                     proxy_pass http://{};
+                     proxy_http_version 1.1; proxy_buffering off;
+                 }}
+             }}
+         }}",
+        upstream.address()
+    );
+    let path = scratch.join("nginx.conf");
+    std::fs::write(&path, config).expect("it can be written");
+    let log = File::create(scratch.join("nginx.out")).expect("it can be written");
+    let command = &mut Command::new("nginx");
+    (
+        Running::start(command.arg("-c").arg(path).stderr(log)).on(port),
+        port,
+    )
+}
+
+fn tinyproxy(scratch: &Scratch) -> (Running, u16) {
+    let port = free_port();
+    let path = scratch.join("tinyproxy.conf");
+    let config = format!(
+        "Port {port}\nListen 127.0.0.1\nTimeout 60\nAllow 127.0.0.1\nLogFile \"{}\"\n\
+         BasicAuth user secret\n",
+        scratch.join("tinyproxy.log").display()
+    );
+    std::fs::write(&path, config).expect("it can be written");
+    let command = &mut Command::new("tinyproxy");
+    (
+        Running::start(command.arg("-d").arg("-c").arg(path).stdout(Stdio::null())).on(port),
+        port,
+    )
+}
+
+/// Answers a model's name that is a status with that error, and streams if asked.
+fn provider() -> Server {
+    Server::start(|request, stream| {
+        let body = request.json();
+        if let Some(status) = body["model"].as_str().and_then(|text| text.parse().ok()) {
+            let error = br#"{"error":{"code":429,"message":"m"}}"#;
+            stream.write_all(&response(status, &[], error))?;
+        } else if body["stream"] == true {
+            let events = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n\
+                data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"b\"}}]}\n\n\
+                data: [DONE]\n\n";
+            let headers = [("content-type", "text/event-stream")];
+            stream.write_all(&response(200, &headers, events.as_bytes()))?;
+        } else {
+            let said = body["messages"][0]["content"]
+                .as_str()
+                .unwrap_or_default()
+                .len();
+            stream.write_all(&response(
+                200,
+                &[],
+                completion(&said.to_string()).as_bytes(),
+            ))?;
+        }
+        Ok(Then::Keep)
+    })
+}
+
+#[test]
+fn every_way_to_the_provider_gives_the_same_answers_and_entries() {
+    if !(available("openssl") && available("nginx") && available("tinyproxy")) {
+        return;
+    }
+    let (scratch, provider) = (Scratch::new(), provider());
+    Certificates::new(&scratch).sign("server", HERE, "2");
+    let (_nginx, tls) = nginx(&scratch, &provider);
+    let (_tinyproxy, proxy) = tinyproxy(&scratch);
+    let (plain, tls) = (
+        provider.base_url(),
+        format!("https://localhost:{tls}/api/v1"),
+    );
+    let proxy = format!("http://user:secret@127.0.0.1:{proxy}");
+    let ask = scratch.join("ask");
+    compile(&root().join("tests/c/ask.c"), release(), &ask, &[]);
+
+    for (number, (base_url, proxy)) in [
+        (&plain, None),
+        (&tls, None),
+        (&plain, Some(&proxy)),
+        (&tls, Some(&proxy)),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let log = scratch.join(&format!("log{number}"));
+        let way = format!("{base_url} through {proxy:?}");
+        let config = json!({
+            "output_path": log, "base_url": base_url, "api_key": "sk-test", "max_retries": 0,
+            "proxy": proxy, "ca_file": scratch.join("ca.pem"),
+        });
+        let logger = Logger::new(&config);
+        for length in [1, 1000, 1_000_000] {
+            let answer = logger.ask(&"x".repeat(length)).expect(AUDIT_OK);
+            assert_eq!(
+                answer.text(AUDIT_REPLY_CONTENT),
+                Some(&*length.to_string()),
+                "{way}"
+            );
+        }
+        let error = support::calls::text("429");
+        let answer = logger.chat(&AuditChatRequest {
+            user_id: support::calls::text("user-1"),
+            prompt: support::calls::text("hello"),
+            model: error,
+            ..support::calls::chat_request()
+        });
+        assert_eq!(
+            answer.error_type(),
+            "RateLimitError",
+            "{way}: {}",
+            answer.message()
+        );
+        let streamed = run(Command::new(&ask).arg(config.to_string()).arg("stream"));
+        assert_eq!(streamed, "ab\n", "{way}");
+
+        let logged = entries(&log);
+        assert_eq!(logged.len(), 5, "{way}");
+        assert!(
+            logged
+                .iter()
+                .all(|entry| entry["details"]["outcome"] == "answered"),
+            "{way}"
+        );
+    }
+
+    // A proxy that wants a password is no provider that refuses.
+    let wrong = proxy.replace("secret", "wrong");
+    let logger = Logger::new(&json!({
+        "output_path": scratch.join("wrong"), "base_url": plain, "api_key": "sk-test",
+        "max_retries": 0, "proxy": wrong,
+    }));
+    let answer = logger.ask("hello").expect(AUDIT_E_CALL);
+    assert_eq!(answer.error_type(), "APIConnectionError");
+    assert_eq!(answer.entry()["details"]["outcome"], "not_sent");
+}
+
+#[test]
+fn a_proxy_comes_from_the_environment_only_where_the_configuration_says_so() {
+    if !available("tinyproxy") {
+        return;
+    }
+    let (scratch, provider) = (Scratch::new(), provider());
+    let (_tinyproxy, port) = tinyproxy(&scratch);
+    let proxy = format!("http://user:secret@127.0.0.1:{port}");
+    let log = || std::fs::read_to_string(scratch.join("tinyproxy.log")).unwrap_or_default();
+    let connects = || log().matches("CONNECT ").count();
+    let ask = scratch.join("ask");
+    compile(&root().join("tests/c/ask.c"), release(), &ask, &[]);
+    let call = |configured: Value, variables: &[(&str, &str)]| {
+        let config = json!({
+            "output_path": scratch.join("log"), "base_url": provider.base_url(),
+            "api_key": "sk-test", "max_retries": 0, "proxy": configured,
+        });
+        let before = connects();
+        let printed = run(Command::new(&ask)
+            .arg(config.to_string())
+            .envs(variables.iter().copied()));
+        std::thread::sleep(Duration::from_millis(50));
+        (printed, connects() > before)
+    };
+    let dead = "http://127.0.0.1:9";
+    let everything = [
+        ("http_proxy", dead),
+        ("all_proxy", dead),
+        ("ALL_PROXY", dead),
+    ];
+    assert_eq!(call(json!(null), &everything), ("5\n".into(), false));
+    assert_eq!(call(json!("env"), &[]), ("5\n".into(), false));
+    assert_eq!(
+        call(json!("env"), &[("http_proxy", &proxy)]),
+        ("5\n".into(), true)
+    );
+    assert_eq!(
+        call(json!("env"), &[("ALL_PROXY", &proxy)]),
+        ("5\n".into(), true)
+    );
+    // In a CGI program a request's header sets it.
+    assert_eq!(
+        call(json!("env"), &[("HTTP_PROXY", dead)]),
+        ("5\n".into(), false)
+    );
+    let past = [("http_proxy", dead), ("no_proxy", "example.com,127.0.0.1")];
+    assert_eq!(call(json!("env"), &past), ("5\n".into(), false));
+    let (printed, _) = call(json!("env"), &[("http_proxy", dead)]);
+    assert!(printed.starts_with("APIConnectionError"), "{printed}");
+    let (printed, _) = call(json!("env"), &[("http_proxy", "socks5://127.0.0.1:9")]);
+    assert!(printed.starts_with("AUDIT_E_CONFIG"), "{printed}");
+}
+
+#[test]
+fn a_server_that_can_t_prove_itself_is_refused_before_the_key_is_sent() {
+    if !available("openssl") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let certificates = Certificates::new(&scratch);
+    certificates.sign("server", HERE, "2");
+    certificates.sign("elsewhere", "DNS:example.com", "2");
+    certificates.sign("expired", HERE, "0");
+    certificates.openssl(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
+         -keyout self.key -out self.pem -subj /CN=localhost -addext subjectAltName=DNS:localhost",
+    );
+    std::thread::sleep(Duration::from_millis(1100));
+    for (name, more, trusts, says) in [
+        ("server", "-quiet", true, ""),
+        ("server", "-quiet", false, "UnknownIssuer"),
+        ("elsewhere", "-quiet", true, "not valid for name"),
+        ("expired", "-quiet", true, "expired"),
+        ("self", "-quiet", true, "invalid peer certificate"),
+        (
+            "server",
+            "-quiet -tls1_1 -cipher DEFAULT:@SECLEVEL=0",
+            true,
+            "ProtocolVersion",
+        ),
+    ] {
+        let port = free_port();
+        let received = scratch.join("received");
+        let _server = Running::start(
+            Command::new("openssl")
+                .current_dir(scratch.path())
+                .args(["s_server", "-accept", &port.to_string()])
+                .args([
+                    "-cert",
+                    &format!("{name}.pem"),
+                    "-key",
+                    &format!("{name}.key"),
+                ])
+                .args(more.split_whitespace())
+                .stdout(File::create(&received).expect("it can be written"))
+                .stderr(Stdio::null()),
+        )
+        .on(port);
+        let mut config = json!({
+            "output_path": scratch.join("log"), "max_retries": 0, "timeout_ms": 1000,
+            "base_url": format!("https://localhost:{port}/v1"), "api_key": "sk-canary",
+        });
+        if trusts {
+            config["ca_file"] = json!(scratch.join("ca.pem"));
+        }
+        let answer = Logger::new(&config).ask("hello").expect(AUDIT_E_CALL);
+        std::thread::sleep(Duration::from_millis(100));
+        let mut text = Vec::new();
+        let _ = File::open(&received).and_then(|mut file| file.read_to_end(&mut text));
+        let was_sent = String::from_utf8_lossy(&text).contains("sk-canary");
+        if says.is_empty() {
+            // The control: this server, which never answers, does show what it was sent.
+            assert!(was_sent, "{name} {more}: {}", answer.message());
+            continue;
+        }
+        assert!(!was_sent, "{name} {more}");
+        assert_eq!(answer.error_type(), "APIConnectionError", "{name} {more}");
+        assert!(
+            answer.message().contains(says),
+            "{name} {more}: {}",
+            answer.message()
+        );
+        assert_eq!(
+            answer.entry()["details"]["outcome"],
+            "not_sent",
+            "{name} {more}"
+        );
+    }
+}
+
+#[test]
+fn a_ca_file_that_is_none_is_refused() {
+    let scratch = Scratch::new();
+    let empty = scratch.join("empty.pem");
+    std::fs::write(&empty, "no certificate\n").expect("it can be written");
+    for (path, says) in [
+        (empty, "holds no certificate"),
+        (scratch.join("missing"), "can't be read"),
+    ] {
+        let config = json!({"output_path": scratch.join("log"), "ca_file": path}).to_string();
+        let Err(answer) = Logger::try_new(&config) else {
+            panic!("{path:?} is accepted")
+        };
+        assert_eq!(answer.status, AUDIT_E_CONFIG);
+        assert!(answer.message().contains(says), "{}", answer.message());
+    }
+}
+
+#[test]
+fn a_name_server_that_never_answers_doesn_t_outlast_the_deadline() {
+    if !(available("unshare") && available("ip") && available("python3")) {
+        return;
+    }
+    let can = Command::new("unshare").args(["-mn", "true"]).status();
+    if !can.is_ok_and(|status| status.success()) {
+        return support::skip("this user can't make a network namespace");
+    }
+    let scratch = Scratch::new();
+    let ask = scratch.join("ask");
+    compile(&root().join("tests/c/ask.c"), release(), &ask, &[]);
+    std::fs::write(scratch.join("resolv.conf"), "nameserver 127.0.0.1\n").expect("it can be");
+    std::fs::write(scratch.join("nsswitch.conf"), "hosts: dns\n").expect("it can be");
+    let config = json!({
+        "output_path": scratch.join("log"), "base_url": "https://provider.example/v1",
+        "api_key": "sk-test", "max_retries": 0, "connect_timeout_ms": 1000,
+    });
+    // A name server that takes questions and never answers, in a network of its own.
+    let script = "ip link set lo up
+        mount --bind resolv.conf /etc/resolv.conf
+        mount --bind nsswitch.conf /etc/nsswitch.conf
+        python3 -c 'import socket,time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind((\"127.0.0.1\", 53)); time.sleep(20)' &
+        sleep 0.5
+        ./ask \"$0\"; kill $!";
+    let output = Command::new("unshare")
+        .current_dir(scratch.path())
+        .env_remove("LD_LIBRARY_PATH")
+        .args(["-mn", "sh", "-c", script, &config.to_string()])
+        .output()
+        .expect("unshare starts");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(printed.starts_with("APITimeoutError"), "{printed}{errors}");
+    let took: u64 = errors
+        .lines()
+        .find_map(|line| line.parse().ok())
+        .expect("it's printed");
+    assert!((900..1500).contains(&took), "{took} ms");
+    assert_eq!(
+        entries(&scratch.join("log"))[0]["details"]["outcome"],
+        "not_sent"
+    );
+}
+
+#[test]
+fn nothing_that_the_library_leaves_behind_holds_the_key() {
+    let canary = "sk-canary-0123456789";
+    let server = Server::start(move |request, stream| {
+        // A server that repeats the key in its error, its headers and its answer.
+        let key = request
+            .header("authorization")
+            .unwrap_or_default()
+            .to_owned();
+        let error = json!({"error": {"message": key, "type": key, "code": key}}).to_string();
+        stream.write_all(&response(
+            400,
+            &[("x-generation-id", &key)],
+            error.as_bytes(),
+        ))?;
+        Ok(Then::Keep)
+    });
+    let scratch = Scratch::new();
+    let logger = Logger::new(&json!({
+        "output_path": scratch.join("log"), "base_url": server.base_url(), "api_key": canary,
+        "max_retries": 0,
+    }));
+    let answer = logger.ask("hello").expect(AUDIT_E_CALL);
+    logger.flush().expect(AUDIT_OK);
+    fn holds(directory: &Path, text: &str) -> bool {
+        std::fs::read_dir(directory)
+            .expect("it's there")
+            .any(|item| {
+                let path = item.expect("it can be read").path();
+                if path.is_dir() {
+                    return holds(&path, text);
+                }
+                let bytes = std::fs::read(&path).expect("it can be read");
+                bytes
+                    .windows(text.len())
+                    .any(|window| window == text.as_bytes())
+            })
+    }
+    assert!(!holds(scratch.path(), canary), "{}", answer.entry());
+    assert!(!answer.message().contains(canary), "{}", answer.message());
+    assert!(!logger.stats().to_string().contains(canary));
+}
