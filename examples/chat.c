@@ -18,9 +18,15 @@
 /* Prints why a function failed, and frees the reply that says so. */
 static int failed(const char *what, AuditStatus status, AuditReply *reply)
 {
+    const char *answer = audit_reply_text(reply, AUDIT_REPLY_CONTENT, NULL);
+
     fprintf(stderr, "%s: %s: %s: %s\n", what, audit_status_name(status),
             audit_reply_text(reply, AUDIT_REPLY_ERROR_TYPE, NULL),
             audit_reply_text(reply, AUDIT_REPLY_ERROR_MESSAGE, NULL));
+    if (answer != NULL) {
+        /* It came all the same: a part of it, or all, with an entry that waits for the log. */
+        printf("answer: %s\n", answer);
+    }
     audit_reply_free(reply);
     return EXIT_FAILURE;
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the library and the C example, and runs it: against OpenRouter if OPENROUTER_API_KEY is
-# set, else against the server of these examples. The log goes to ./audit_logs.
+# set, else against the server of these examples. The log goes to audit_logs in the project.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -3,6 +3,7 @@
 mod support;
 
 use std::fs::Permissions;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 
 use audit_logger::ffi::*;
 use support::calls::{Answer, Logger, record, text};
-use support::server::{Server, completion, response};
+use support::server::{Server, Then, completion, response};
 use support::{Scratch, entries};
 
 fn logger_in(path: &Path) -> Logger {
@@ -240,6 +241,52 @@ fn an_entry_follows_a_torn_line_on_a_line_of_its_own() {
             .count();
         assert_eq!(found, 1, "cut at {end}");
     }
+}
+
+#[test]
+fn an_entry_that_the_log_can_t_take_after_the_call_waits_and_follows() {
+    let scratch = Scratch::new();
+    let log = scratch.join("log");
+    // While the call is made, the day's file is replaced by a directory.
+    let (place, aside) = (log.clone(), scratch.join("aside"));
+    let server = Server::start(move |_, stream| {
+        let file = today(&place);
+        std::fs::rename(&file, &aside).expect("it can be moved");
+        std::fs::create_dir(&file).expect("it can be made");
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        stream.write_all(&response(200, &[], completion("paid").as_bytes()))?;
+        Ok(Then::Keep)
+    });
+    let logger = Logger::new(&json!({
+        "output_path": log, "api_key": "sk-test", "base_url": server.base_url()
+    }));
+    let answer = logger.ask("hello").expect(AUDIT_E_LOG_PENDING);
+    assert_eq!(answer.text(AUDIT_REPLY_CONTENT), Some("paid"));
+    assert_eq!(answer.error_type(), "AUDIT_E_LOG_PENDING");
+    assert!(
+        answer.message().contains("the entry waits"),
+        "{}",
+        answer.message()
+    );
+    assert_eq!(logger.stats()["waiting"], 1);
+    logger.log(&record()).expect(AUDIT_E_LOG);
+    assert_eq!(
+        logger.ask("again").status,
+        AUDIT_E_LOG,
+        "no further call is made meanwhile"
+    );
+    assert_eq!(server.requests().len(), 1);
+
+    std::fs::remove_dir(today(&log)).expect("it's empty");
+    logger.log(&record()).expect(AUDIT_OK);
+    let logged = entries(&log);
+    assert_eq!(
+        logged.len(),
+        2,
+        "what waited, and the new one; what failed isn't logged"
+    );
+    assert_eq!(logged[0], answer.entry());
+    assert_eq!(logger.stats()["waiting"], 0);
 }
 
 #[test]

@@ -77,6 +77,8 @@ pub struct Chat {
     pub completion: Completion,
     /// The class of the error and its message, if the call failed.
     pub error: Option<(&'static str, String)>,
+    /// Why the entry waits, if it does.
+    pub log_error: Option<String>,
     /// The last response's body, as far as it came; of a stream, what it adds up to.
     pub body: Option<Vec<u8>>,
     /// Of the last response.
@@ -551,6 +553,11 @@ fn finish(
         },
     };
     let finished = pending.finish(&outcome);
+    let log_error = finished
+        .written
+        .as_ref()
+        .err()
+        .map(|error| error.message.clone());
     let status = match (&finished.written, &fault) {
         (Err(_), _) => Status::LogPending,
         (Ok(()), None) => Status::Ok,
@@ -569,6 +576,7 @@ fn finish(
         status,
         completion,
         error,
+        log_error,
         body: last.body,
         http_status: last.status,
         provider_error_type,

@@ -118,7 +118,7 @@ pub unsafe fn text<'a>(name: &str, text: AuditText) -> Result<Option<&'a str>, E
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(Some(text)),
         Err(error) => Err(Error::argument(format!(
-            "{name} isn't UTF-8 (at byte {}); convert it, or pass it as bytes in base64",
+            "{name} isn't UTF-8 (at byte {}); convert it",
             error.valid_up_to()
         ))),
     }

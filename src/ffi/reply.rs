@@ -138,11 +138,15 @@ impl From<Chat> for Reply {
         } else {
             reply
         };
-        match chat.error {
-            None => reply,
-            Some((class, message)) => reply
-                .with_text(AUDIT_REPLY_ERROR_TYPE, class)
-                .with_text(AUDIT_REPLY_ERROR_MESSAGE, message),
-        }
+        let waits = chat.log_error.map(|why| format!("the entry waits: {why}"));
+        let (class, message) = match (chat.error, waits) {
+            (None, None) => return reply,
+            (None, Some(waits)) => (chat.status.name().to_string_lossy(), waits),
+            (Some((class, message)), None) => (class.into(), message),
+            (Some((class, message)), Some(waits)) => (class.into(), format!("{message}; {waits}")),
+        };
+        reply
+            .with_text(AUDIT_REPLY_ERROR_TYPE, class.as_bytes())
+            .with_text(AUDIT_REPLY_ERROR_MESSAGE, message)
     }
 }
