@@ -16,15 +16,15 @@
  *
  * Which function returns which status, beside AUDIT_OK and AUDIT_E_INTERNAL:
  *
- *                        ARGUMENT HANDLE CONFIG LOG LOG_PENDING CALL CANCELLED TIMEOUT REENTRANT
- *    audit_logger_new       x              x     x
- *    audit_chat             x       x            x       x       x       x
- *    audit_logger_log       x       x            x
- *    audit_logger_flush             x            x
- *    audit_logger_close             x            x                               x       x
- *    audit_logger_stats     x       x            x
- *    audit_logger_hash      x       x
- *    audit_cancel_new       x
+ *                     ARGUMENT HANDLE CONFIG LOG LOG_PENDING CALL CANCELLED TIMEOUT REENTRANT FORKED
+ *  audit_logger_new      x              x     x
+ *  audit_chat            x       x            x       x       x       x                         x
+ *  audit_logger_log      x       x            x
+ *  audit_logger_flush            x            x
+ *  audit_logger_close            x            x                                x        x
+ *  audit_logger_stats    x       x            x
+ *  audit_logger_hash     x       x
+ *  audit_cancel_new      x
  */
 #ifndef AUDIT_LOGGER_H
 #define AUDIT_LOGGER_H
@@ -260,6 +260,10 @@ typedef struct AuditRecord {
 // A logger can't be closed from a callback of one of its own calls: it would wait for itself.
 #define AUDIT_E_REENTRANT (-11)
 
+// The process was forked in a callback of this call, and this is the child: the call is the
+// parent's, which finishes and logs it. The logger works in the child.
+#define AUDIT_E_FORKED (-12)
+
 // A defect of the library. AUDIT_REPLY_OUTCOME says whether anything was sent.
 #define AUDIT_E_INTERNAL (-13)
 
@@ -302,8 +306,8 @@ AuditStatus audit_logger_new(const char *config,
 // Returns AUDIT_OK; AUDIT_E_CALL (the call failed: see ERROR_TYPE); AUDIT_E_CANCELLED (by a
 // callback, request->cancel or audit_logger_close; if that was triggered before the call began,
 // nothing was sent and nothing logged); AUDIT_E_LOG_PENDING (made, but its entry waits); and,
-// with nothing sent and nothing logged, AUDIT_E_ARGUMENT, AUDIT_E_HANDLE, AUDIT_E_LOG.
-// AUDIT_E_INTERNAL: see AUDIT_REPLY_OUTCOME. Any thread; it needs 128 KiB of stack.
+// with nothing sent and nothing logged, AUDIT_E_ARGUMENT, AUDIT_E_HANDLE, AUDIT_E_LOG. AUDIT_E_FORKED:
+// only in a child that was forked in a callback. AUDIT_E_INTERNAL: see AUDIT_REPLY_OUTCOME. Any thread; it needs 128 KiB of stack.
 AUDIT_MUST_USE
 AuditStatus audit_chat(AuditLogger *logger,
                        const AuditChatRequest *request,

@@ -28,14 +28,15 @@ pub enum Status {
     // -9 and -10 are reserved for AUDIT_E_TAMPERED and _NOT_FOUND.
     /// Closing a logger from within one of its own calls.
     Reentrant = -11,
-    // -12 is reserved for AUDIT_E_FORKED.
+    /// A call that a fork interrupted, in the child: it is the parent's to finish.
+    Forked = -12,
     /// A defect of this library.
     Internal = -13,
 }
 
 impl Status {
     /// Every status, for tables and tests.
-    pub const ALL: [Status; 11] = [
+    pub const ALL: [Status; 12] = [
         Status::Ok,
         Status::Argument,
         Status::Handle,
@@ -46,6 +47,7 @@ impl Status {
         Status::Cancelled,
         Status::Timeout,
         Status::Reentrant,
+        Status::Forked,
         Status::Internal,
     ];
 
@@ -62,6 +64,7 @@ impl Status {
             Status::Cancelled => c"AUDIT_E_CANCELLED",
             Status::Timeout => c"AUDIT_E_TIMEOUT",
             Status::Reentrant => c"AUDIT_E_REENTRANT",
+            Status::Forked => c"AUDIT_E_FORKED",
             Status::Internal => c"AUDIT_E_INTERNAL",
         }
     }

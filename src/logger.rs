@@ -71,6 +71,8 @@ pub struct Pending<'a> {
     subject: Subject<'a>,
     started_at: Stamp,
     started: Instant,
+    /// The process that began the call.
+    begun_in: u32,
     finished: bool,
 }
 
@@ -171,6 +173,7 @@ impl Logger {
             subject,
             started_at: Stamp::of(SystemTime::now()),
             started: Instant::now(),
+            begun_in: sys::process_number(),
             finished: false,
         })
     }
@@ -327,6 +330,16 @@ impl<'a> Pending<'a> {
         &self.running.process.stop
     }
 
+    /// Whether this is the child of a fork that interrupted the call, which is the parent's.
+    pub fn is_the_parents(&self) -> bool {
+        self.begun_in != sys::process_number()
+    }
+
+    /// Leaves the call to the process that began it.
+    pub fn abandon(mut self) {
+        self.finished = true;
+    }
+
     /// Writes the entry.
     pub fn finish(mut self, outcome: &Outcome<'_>) -> Finished {
         self.write(outcome)
@@ -352,7 +365,7 @@ impl<'a> Pending<'a> {
 impl Drop for Pending<'_> {
     /// Only a panic between the beginning and the end comes here unfinished.
     fn drop(&mut self) {
-        if !self.finished {
+        if !self.finished && !self.is_the_parents() {
             self.write(&Outcome {
                 response_hash: Digest::of(b""),
                 prompt_tokens: None,

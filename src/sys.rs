@@ -158,6 +158,11 @@ extern "C" fn in_child() {
     PROCESS.fetch_add(1, Ordering::Relaxed);
 }
 
+/// A number that a forked child doesn't share with its parent.
+pub fn process_number() -> u32 {
+    PROCESS.load(Ordering::Relaxed)
+}
+
 /// Starts counting forks. To be called before anything is put in a [`PerProcess`].
 pub fn watch_forks() -> io::Result<()> {
     static WATCHED: AtomicBool = AtomicBool::new(false);
@@ -208,7 +213,7 @@ impl<T: Send + Sync> PerProcess<T> {
             return Ok(value);
         }
         let node = Box::into_raw(Box::new(Node {
-            process: PROCESS.load(Ordering::Relaxed),
+            process: process_number(),
             value: make()?,
             _inherited: newest,
         }));
@@ -237,7 +242,7 @@ impl<T: Send + Sync> PerProcess<T> {
     fn of_this_process(&self, node: *mut Node<T>) -> Option<&T> {
         // SAFETY: nodes are freed only when `self` is.
         let node = unsafe { node.as_ref() }?;
-        (node.process == PROCESS.load(Ordering::Relaxed)).then_some(&node.value)
+        (node.process == process_number()).then_some(&node.value)
     }
 }
 
@@ -245,8 +250,7 @@ impl<T> Drop for PerProcess<T> {
     fn drop(&mut self) {
         let node = *self.newest.get_mut();
         // SAFETY: nodes are freed only here, and nobody else holds `self` any more.
-        let ours = unsafe { node.as_ref() }
-            .is_some_and(|node| node.process == PROCESS.load(Ordering::Relaxed));
+        let ours = unsafe { node.as_ref() }.is_some_and(|node| node.process == process_number());
         if ours {
             // SAFETY: as above; an inherited node behind it is left alone.
             drop(unsafe { Box::from_raw(node) });

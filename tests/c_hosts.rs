@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::json;
+
 use support::server::{Server, Then, completion, response};
 use support::{Scratch, available, compile, entries, release, root, run, with_faults};
 
@@ -151,6 +153,47 @@ fn a_signal_handler_may_end_a_call() {
     let program = program(&scratch, "cancel_by_signal");
     run(Command::new(program).arg(&log).arg(silent.base_url()));
     assert_eq!(entries(&log)[0]["error_type"], "Cancelled");
+}
+
+#[test]
+fn a_fork_leaves_each_side_its_own_calls_answers_and_entries() {
+    // Repeats the prompt, letter by letter if it's asked to stream.
+    let server = Server::start(|request, stream| {
+        let body = request.json();
+        let said = body["messages"][0]["content"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        std::thread::sleep(Duration::from_millis(2));
+        if body["stream"] != true {
+            stream.write_all(&response(200, &[], completion(&said).as_bytes()))?;
+            return Ok(Then::Keep);
+        }
+        let chunk = |letter: char| {
+            let delta =
+                json!({"choices": [{"index": 0, "delta": {"content": letter.to_string()}}]});
+            format!("data: {delta}\n\n")
+        };
+        let events: String = said
+            .chars()
+            .map(chunk)
+            .chain(["data: [DONE]\n\n".into()])
+            .collect();
+        let headers = [("content-type", "text/event-stream")];
+        stream.write_all(&response(200, &headers, events.as_bytes()))?;
+        Ok(Then::Keep)
+    });
+    let scratch = Scratch::new();
+    let log = scratch.join("log");
+    let program = program(&scratch, "forks");
+    run(Command::new(program)
+        .arg(&log)
+        .arg(server.base_url())
+        .arg("100"));
+    // The first, the last, a hundred on each side, the forked one, and its child's own.
+    let logged = entries(&log);
+    assert_eq!(logged.len(), 204);
+    assert!(logged.iter().all(|entry| entry["status"] == "success"));
 }
 
 #[test]

@@ -262,6 +262,7 @@ fn every_status_has_its_name_and_its_number() {
         ("CANCELLED", -7),
         ("TIMEOUT", -8),
         ("REENTRANT", -11),
+        ("FORKED", -12),
         ("INTERNAL", -13),
     ];
     assert_eq!(numbers, published);

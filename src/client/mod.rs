@@ -143,6 +143,13 @@ impl Client {
         })?;
         let mut attempts = Vec::new();
         let last = self.run(&prepared, &pending, &mut listener, cancel, &mut attempts);
+        if pending.is_the_parents() {
+            pending.abandon();
+            return Err(Error::new(
+                Status::Forked,
+                "the process was forked in a callback, and this is the child: the parent finishes the call",
+            ));
+        }
         Ok(finish(
             pending,
             &prepared,

@@ -138,8 +138,8 @@ pub unsafe extern "C" fn audit_logger_new(
 /// Returns AUDIT_OK; AUDIT_E_CALL (the call failed: see ERROR_TYPE); AUDIT_E_CANCELLED (by a
 /// callback, request->cancel or audit_logger_close; if that was triggered before the call began,
 /// nothing was sent and nothing logged); AUDIT_E_LOG_PENDING (made, but its entry waits); and,
-/// with nothing sent and nothing logged, AUDIT_E_ARGUMENT, AUDIT_E_HANDLE, AUDIT_E_LOG.
-/// AUDIT_E_INTERNAL: see AUDIT_REPLY_OUTCOME. Any thread; it needs 128 KiB of stack.
+/// with nothing sent and nothing logged, AUDIT_E_ARGUMENT, AUDIT_E_HANDLE, AUDIT_E_LOG. AUDIT_E_FORKED:
+/// only in a child that was forked in a callback. AUDIT_E_INTERNAL: see AUDIT_REPLY_OUTCOME. Any thread; it needs 128 KiB of stack.
 ///
 /// # Safety
 ///
@@ -209,7 +209,9 @@ impl Callbacks<'_> {
         let (data, context) = (text.as_ptr().cast(), self.request.context);
         // SAFETY: the text lives until the callback returns; the host vouches for the callback.
         let call = || unsafe { callback(data, text.len(), context) };
-        self.host.lend(call) == AUDIT_CONTINUE
+        let process = sys::process_number();
+        // The child of a fork in the callback must not touch the call again.
+        self.host.lend(call) == AUDIT_CONTINUE && sys::process_number() == process
     }
 }
 

@@ -28,6 +28,9 @@ pub const AUDIT_E_CANCELLED: AuditStatus = -7;
 pub const AUDIT_E_TIMEOUT: AuditStatus = -8;
 /// A logger can't be closed from a callback of one of its own calls: it would wait for itself.
 pub const AUDIT_E_REENTRANT: AuditStatus = -11;
+/// The process was forked in a callback of this call, and this is the child: the call is the
+/// parent's, which finishes and logs it. The logger works in the child.
+pub const AUDIT_E_FORKED: AuditStatus = -12;
 /// A defect of the library. AUDIT_REPLY_OUTCOME says whether anything was sent.
 pub const AUDIT_E_INTERNAL: AuditStatus = -13;
 

@@ -322,6 +322,7 @@ static void statuses(void)
     CHECK(strcmp(audit_status_name(AUDIT_E_CANCELLED), "AUDIT_E_CANCELLED") == 0);
     CHECK(strcmp(audit_status_name(AUDIT_E_TIMEOUT), "AUDIT_E_TIMEOUT") == 0);
     CHECK(strcmp(audit_status_name(AUDIT_E_REENTRANT), "AUDIT_E_REENTRANT") == 0);
+    CHECK(strcmp(audit_status_name(AUDIT_E_FORKED), "AUDIT_E_FORKED") == 0);
     CHECK(strcmp(audit_status_name(AUDIT_E_INTERNAL), "AUDIT_E_INTERNAL") == 0);
     CHECK(strcmp(audit_status_name(1), "AUDIT_E_UNKNOWN") == 0);
     CHECK(strcmp(audit_status_name(INT32_MIN), "AUDIT_E_UNKNOWN") == 0);
