@@ -99,14 +99,40 @@ fn what_can_t_be_a_log_is_refused_by_new() {
     let scratch = Scratch::new();
     let file = scratch.join("file");
     std::fs::write(&file, "").expect("the scratch directory can be written to");
-    refused(&file, "");
-    refused(&file.join("below"), "");
-    refused(Path::new("/proc/self/log"), "");
+    refused(&file, "is not a directory; name one");
+    refused(&file.join("below"), "Not a directory");
+    refused(Path::new("/proc/self/log"), "No such file or directory");
+    let linked = scratch.join("linked");
+    std::fs::create_dir_all(&linked).expect("it can be made");
+    std::os::unix::fs::symlink(scratch.path(), linked.join(".state")).expect("it can be made");
+    refused(&linked, ".state: ");
 
     let newer = scratch.join("newer");
     std::fs::create_dir_all(newer.join(".state")).expect("it can be made");
     std::fs::write(newer.join(".state/format"), "audit_logger 2\n").expect("it can be written");
     refused(&newer, "use a newer library");
+}
+
+#[test]
+fn threads_may_open_one_directory_at_once() {
+    let scratch = Scratch::new();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for round in 0..50 {
+                    drop(logger_in(&scratch.join(&format!("log{round}"))));
+                }
+            });
+        }
+    });
+    for round in 0..50 {
+        let state = scratch.join(&format!("log{round}/.state"));
+        let names: Vec<_> = std::fs::read_dir(state)
+            .expect("it's there")
+            .map(|item| item.expect("it can be read").file_name())
+            .collect();
+        assert_eq!(names, ["format"]);
+    }
 }
 
 #[test]

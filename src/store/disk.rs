@@ -1,11 +1,13 @@
 //! Every operation on the log's files. Nobody else opens, creates, writes or renames.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
 
 use crate::error::Error;
 use crate::sys;
@@ -34,16 +36,16 @@ impl Directory {
     }
 
     fn try_open(path: &Path) -> io::Result<Directory> {
+        if path.exists() && !path.is_dir() {
+            return Err(io::Error::other(
+                "is not a directory; name one, or a path that is free",
+            ));
+        }
         create_directory(path)?;
         // Links in the path that the host configured are its own business; below it none is
         // followed.
         let path = path.canonicalize()?;
         let handle = File::open(&path)?;
-        if !handle.metadata()?.is_dir() {
-            return Err(io::Error::other(
-                "is not a directory; name one, or a path that is free",
-            ));
-        }
         let directory = Directory { path, handle };
         directory.prepare_state()?;
         Ok(directory)
@@ -58,42 +60,31 @@ impl Directory {
     /// that tells whether one can be written (root passes every check of rights, and a
     /// read-only mount shows in none).
     fn prepare_state(&self) -> io::Result<()> {
-        let state = self.path.join(".state");
-        create_directory(&state)?;
-        let state = File::open(&state)?;
+        match sys::make_directory_at(self.handle.as_fd(), c".state", DIRECTORY_MODE) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+        let state = sys::open_at(self.handle.as_fd(), c".state", flags, 0)
+            .map_err(|error| io::Error::new(error.kind(), format!(".state: {error}")))?;
 
-        // Named by process: several may open the directory at once.
-        let probe = format!("probe-{}", std::process::id());
-        let mut file = open(
-            &state,
-            &probe,
-            libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC,
-        )?;
-        file.write_all(FORMAT.as_bytes())?;
-        drop(file);
-        match open(&state, "format", libc::O_RDONLY) {
-            Ok(file) => {
-                std::fs::remove_file(self.path.join(".state").join(&probe))?;
-                let mut text = String::new();
-                file.take(64).read_to_string(&mut text)?;
-                if text == FORMAT {
-                    return Ok(());
-                }
-                Err(io::Error::other(format!(
-                    "holds a log of format {:?}, this library knows only {:?}; use a newer \
-                     library or another directory",
-                    text.trim_end(),
-                    FORMAT.trim_end()
-                )))
-            }
-            // The probe becomes the file. Of two processes that come here at once one wins, and
-            // both wrote the same.
+        // Its own name: threads and processes may open the directory at once.
+        let probe = CString::new(format!("probe-{}", Uuid::new_v4()))?;
+        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL;
+        let written =
+            open(&state, &probe, flags).and_then(|mut file| file.write_all(FORMAT.as_bytes()));
+        // The probe becomes the format, where there is none. Of several that come here at once
+        // each puts the same in its place.
+        let result = written.and_then(|()| match open(&state, c"format", libc::O_RDONLY) {
+            Ok(file) => check_format(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let state = self.path.join(".state");
-                std::fs::rename(state.join(&probe), state.join("format"))
+                sys::rename_at(state.as_fd(), &probe, c"format")
             }
             Err(error) => Err(error),
-        }
+        });
+        // It's gone if it was renamed, or never was.
+        let _ = sys::remove_at(state.as_fd(), &probe);
+        result
     }
 
     /// Opens a file to append to, created if it is missing. Only a plain file with one name will
@@ -101,12 +92,16 @@ impl Directory {
     pub fn open_to_append(&self, name: &str) -> io::Result<File> {
         // Not blocking, for a FIFO without a reader would hold the caller for ever.
         let flags = libc::O_RDWR | libc::O_APPEND | libc::O_CREAT | libc::O_NONBLOCK;
-        open(&self.handle, name, flags)
+        open(&self.handle, &CString::new(name)?, flags)
     }
 
     /// Opens a file that is there, to have the disk confirm it.
     pub fn open_to_sync(&self, name: &str) -> io::Result<File> {
-        open(&self.handle, name, libc::O_RDONLY | libc::O_NONBLOCK)
+        open(
+            &self.handle,
+            &CString::new(name)?,
+            libc::O_RDONLY | libc::O_NONBLOCK,
+        )
     }
 
     /// Whether `name` is still the file that `file` was opened as.
@@ -140,18 +135,25 @@ fn create_directory(path: &Path) -> io::Result<()> {
     std::fs::set_permissions(path, Permissions::from_mode(DIRECTORY_MODE))
 }
 
-fn open(directory: &File, name: &str, flags: i32) -> io::Result<File> {
-    let place = |error: io::Error| io::Error::new(error.kind(), format!("{name}: {error}"));
-    let file = CString::new(name)
-        .map_err(io::Error::from)
-        .and_then(|name| {
-            sys::open_at(
-                directory.as_fd(),
-                &name,
-                flags | libc::O_NOFOLLOW,
-                FILE_MODE,
-            )
-        })
+fn check_format(file: File) -> io::Result<()> {
+    let mut text = String::new();
+    file.take(64).read_to_string(&mut text)?;
+    if text == FORMAT {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "holds a log of format {:?}, this library knows only {:?}; use a newer library or another \
+         directory",
+        text.trim_end(),
+        FORMAT.trim_end()
+    )))
+}
+
+fn open(directory: &File, name: &CStr, flags: i32) -> io::Result<File> {
+    let place = |error: io::Error| {
+        io::Error::new(error.kind(), format!("{}: {error}", name.to_string_lossy()))
+    };
+    let file = sys::open_at(directory.as_fd(), name, flags | libc::O_NOFOLLOW, FILE_MODE)
         .map_err(place)?;
     let metadata = file.metadata().map_err(place)?;
     if !metadata.is_file() || metadata.nlink() > 1 {
