@@ -12,28 +12,30 @@ fn main() {
     let root = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let out = PathBuf::from(variable("OUT_DIR"));
 
-    let header = out.join("audit_logger.h");
-    fs::write(&header, header_text(&root)).expect("OUT_DIR can be written to");
-    println!("cargo:rustc-env=GENERATED_HEADER={}", header.display());
+    let text = header_text(&root);
+    let header = write(&out, "audit_logger.h", &text);
+    println!("cargo:rustc-env=GENERATED_HEADER={header}");
 
-    let exports = out.join("exports.map");
-    fs::write(&exports, version_script(&header)).expect("OUT_DIR can be written to");
-    let major_minor = format!(
-        "{}.{}",
-        variable("CARGO_PKG_VERSION_MAJOR"),
-        variable("CARGO_PKG_VERSION_MINOR")
+    let major = variable("CARGO_PKG_VERSION_MAJOR");
+    let version = format!("{major}.{}", variable("CARGO_PKG_VERSION_MINOR"));
+    let functions = functions(&text);
+    let exports = write(&out, "exports.map", &version_script(&functions, &version));
+    write(
+        &out,
+        "symbol_versions.rs",
+        &symbol_versions(&functions, &version),
     );
     for argument in [
         // cargo names none, and without one a program records the path it was linked from.
-        format!("-Wl,-soname,libaudit_logger.so.{major_minor}"),
+        format!("-Wl,-soname,libaudit_logger.so.{version}"),
         // Nothing is exported but what the header declares, under a version of its own.
-        format!("-Wl,--version-script={}", exports.display()),
+        format!("-Wl,--version-script={exports}"),
         // Unloading Rust code that left thread-local destructors behind crashes.
         "-Wl,-z,nodelete".to_owned(),
     ] {
         println!("cargo:rustc-cdylib-link-arg={argument}");
     }
-    link_by_soname(&out, &format!("libaudit_logger.so.{major_minor}"));
+    link_by_soname(&out, &format!("libaudit_logger.so.{version}"));
     if env::var("CARGO_CFG_TARGET_ARCH").as_deref() != Ok("x86_64") {
         // rustc passes a version script too; GNU ld takes only one. On x86_64 lld is the default.
         println!("cargo:rustc-cdylib-link-arg=-fuse-ld=lld");
@@ -61,7 +63,7 @@ fn variable(name: &str) -> String {
     env::var(name).unwrap_or_else(|_| panic!("cargo sets {name} for build scripts"))
 }
 
-fn header_text(root: &Path) -> Vec<u8> {
+fn header_text(root: &Path) -> String {
     let mut config =
         cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml is valid");
     let version = variable("CARGO_PKG_VERSION");
@@ -91,7 +93,7 @@ fn header_text(root: &Path) -> Vec<u8> {
         .generate()
         .expect("src/ffi can be described in C")
         .write(&mut text);
-    for_c_readers(&String::from_utf8(text).expect("the header is UTF-8")).into_bytes()
+    for_c_readers(&String::from_utf8(text).expect("the header is UTF-8"))
 }
 
 /// What cbindgen has no setting for: no "Safety" sections, which are for Rust callers (each
@@ -122,21 +124,34 @@ fn for_c_readers(text: &str) -> String {
     lines.join("\n")
 }
 
-/// The functions that the header declares, and nothing else.
-fn version_script(header: &Path) -> String {
-    let header = fs::read_to_string(header).expect("written above");
-    let names = header.lines().filter_map(|line| {
-        let name = line.split('(').next()?.rsplit([' ', '*']).next()?;
-        let declares = line.ends_with(';') || line.ends_with(',') || line.ends_with('(');
-        (declares && !line.starts_with([' ', '#']) && name.starts_with("audit_"))
-            .then(|| format!("{name};"))
-    });
-    let (major, minor) = (
-        variable("CARGO_PKG_VERSION_MAJOR"),
-        variable("CARGO_PKG_VERSION_MINOR"),
-    );
-    format!(
-        "AUDIT_LOGGER_{major}.{minor} {{\n  global: {}\n  local: *;\n}};\n",
-        names.collect::<Vec<_>>().join(" ")
-    )
+/// The functions that the header declares.
+fn functions(header: &str) -> Vec<&str> {
+    let declared =
+        |line: &'_ &str| line.ends_with([';', ',', '(']) && !line.starts_with([' ', '#', '/']);
+    header
+        .lines()
+        .filter(declared)
+        .filter_map(|line| line.split('(').next()?.rsplit([' ', '*']).next())
+        .filter(|name| name.starts_with("audit_"))
+        .collect()
+}
+
+/// Exports the functions, and nothing else.
+fn version_script(functions: &[&str], version: &str) -> String {
+    let names = functions.join("; ");
+    format!("AUDIT_LOGGER_{version} {{\n  global: {names};\n  local: *;\n}};\n")
+}
+
+fn symbol_versions(functions: &[&str], version: &str) -> String {
+    let one = |name: &&str| {
+        format!("std::arch::global_asm!(\".symver {name}, {name}@@@AUDIT_LOGGER_{version}\");\n")
+    };
+    functions.iter().map(one).collect()
+}
+
+/// Writes a file into OUT_DIR, and returns its path.
+fn write(out: &Path, name: &str, text: &str) -> String {
+    let path = out.join(name);
+    fs::write(&path, text).expect("OUT_DIR can be written to");
+    path.display().to_string()
 }

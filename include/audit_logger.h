@@ -133,7 +133,8 @@
 #define AUDIT_RECORD_HAS_USAGE 1
 
 // Ends calls from outside: from another thread, or from a signal handler. Once triggered it stays
-// so, and ends every call that it was or will be given to. Made by audit_cancel_new, freed by
+// so, and ends every call that it was or will be given to. It belongs to the process that made it:
+// after a fork the child makes its own. Made by audit_cancel_new, freed by
 // audit_cancel_free, at any time: calls that run with it go on, and can't be ended by it any more.
 typedef struct AuditCancel AuditCancel;
 

@@ -190,9 +190,10 @@ fn a_fork_leaves_each_side_its_own_calls_answers_and_entries() {
         .arg(&log)
         .arg(server.base_url())
         .arg("100"));
-    // The first, the last, a hundred on each side, the forked one, and its child's own.
+    // The first, the last, a hundred on each side, one with a cancel, the forked one, and its
+    // child's own.
     let logged = entries(&log);
-    assert_eq!(logged.len(), 204);
+    assert_eq!(logged.len(), 205);
     assert!(logged.iter().all(|entry| entry["status"] == "success"));
 }
 

@@ -25,23 +25,10 @@ use guard::{answer, bytes, c_text, put, sized, text, value};
 use handle::{Held, Table};
 use reply::{REPLIES, Reply};
 
-/// Gives every function the version of the ABI that it first appeared in. The linker knows the
-/// version from build.rs's script, but rustc's own script claims the names first, without one;
-/// `.symver` settles it. It must stand in the module of the functions: it works only within
-/// their object file.
-macro_rules! symbol_versions {
-    ($($version:literal: $($name:ident)*;)*) => {
-        $($(std::arch::global_asm!(concat!(
-            ".symver ", stringify!($name), ", ", stringify!($name), "@@@AUDIT_LOGGER_", $version
-        ));)*)*
-    };
-}
-
-symbol_versions! {
-    "0.1": audit_logger_new audit_chat audit_logger_log audit_logger_flush audit_logger_close
-        audit_log_free audit_logger_stats audit_logger_hash audit_reply_text audit_reply_int
-        audit_reply_free audit_cancel_new audit_cancel_trigger audit_cancel_free audit_json_quote audit_status_name audit_logger_version;
-}
+// `.symver` for every function. The linker knows the version from build.rs's script, but rustc's own
+// script claims the names first, without one; `.symver` settles it. It works only within the object
+// file of the functions, so it must stand in their module.
+include!(concat!(env!("OUT_DIR"), "/symbol_versions.rs"));
 
 /// What a logger's handle stands for.
 struct Service {
@@ -50,7 +37,20 @@ struct Service {
 }
 
 static LOGGERS: Table<Service> = Table::new(0xa1);
-static CANCELS: Table<Event> = Table::new(0xa4);
+static CANCELS: Table<Cancel> = Table::new(0xa4);
+
+/// What a cancel's handle stands for. A forked child shares the event's descriptor: triggered there,
+/// it would end the parent's calls.
+struct Cancel {
+    event: Event,
+    made_in: u32,
+}
+
+impl Cancel {
+    fn of_this_process(&self) -> Option<&Event> {
+        (self.made_in == sys::process_number()).then_some(&self.event)
+    }
+}
 
 fn service(handle: *const AuditLogger) -> Result<Held<'static, Service>, Error> {
     LOGGERS.get(handle).ok_or_else(|| {
@@ -165,12 +165,16 @@ pub unsafe extern "C" fn audit_chat(
         }
         let cancel = match request.cancel.is_null() {
             true => None,
-            false => Some(CANCELS.get(request.cancel).ok_or_else(|| {
-                let what =
-                    "request: cancel was freed, or isn't one; pass what audit_cancel_new gave";
-                Error::new(Status::Handle, what)
-            })?),
+            false => CANCELS.get(request.cancel),
         };
+        let event = cancel.as_deref().and_then(Cancel::of_this_process);
+        if event.is_none() && !request.cancel.is_null() {
+            return Err(Error::new(
+                Status::Handle,
+                "request: cancel was freed, was made before a fork, or isn't one; pass what \
+                 audit_cancel_new gave in this process",
+            ));
+        }
         let mut callbacks = Callbacks { host, request };
         let listens = request.on_delta.is_some() || request.on_chunk.is_some();
         let listener = listens.then_some(&mut callbacks as &mut dyn Listener);
@@ -188,7 +192,7 @@ pub unsafe extern "C" fn audit_chat(
         };
         service
             .client
-            .chat(&service.logger, &request, listener, cancel.as_deref())
+            .chat(&service.logger, &request, listener, event)
             .map(Reply::from)
     };
     // SAFETY: as the caller promises.
@@ -582,16 +586,23 @@ pub extern "C" fn audit_reply_free(reply: *mut AuditReply) {
 #[must_use]
 pub unsafe extern "C" fn audit_cancel_new(cancel: *mut *mut AuditCancel) -> AuditStatus {
     value(AUDIT_E_INTERNAL, || {
-        let handle = Event::new().ok().and_then(|event| CANCELS.insert(event));
+        if cancel.is_null() {
+            return AUDIT_E_ARGUMENT;
+        }
+        // The child of a fork is told from its parent only if forks are counted.
+        let event = sys::watch_forks().and_then(|()| Event::new()).ok();
+        let made = event.and_then(|event| {
+            CANCELS.insert(Cancel {
+                event,
+                made_in: sys::process_number(),
+            })
+        });
         // SAFETY: as the caller promises.
-        unsafe { put(cancel, handle.unwrap_or(std::ptr::null_mut())) };
-        match (cancel.is_null(), handle) {
-            (true, made) => {
-                made.map(|made| CANCELS.remove::<AuditCancel>(made));
-                AUDIT_E_ARGUMENT
-            }
-            (false, None) => AUDIT_E_INTERNAL,
-            (false, Some(_)) => AUDIT_OK,
+        unsafe { put(cancel, made.unwrap_or(std::ptr::null_mut())) };
+        if made.is_some() {
+            AUDIT_OK
+        } else {
+            AUDIT_E_INTERNAL
         }
     })
 }
@@ -605,7 +616,11 @@ pub unsafe extern "C" fn audit_cancel_new(cancel: *mut *mut AuditCancel) -> Audi
 pub extern "C" fn audit_cancel_trigger(cancel: *mut AuditCancel) {
     // No guard: this may be a signal handler, and nothing in it can panic.
     let errno = sys::Errno::save();
-    if let Some(event) = CANCELS.get(cancel) {
+    if let Some(event) = CANCELS
+        .get(cancel)
+        .as_deref()
+        .and_then(Cancel::of_this_process)
+    {
         event.set();
     }
     drop(errno);

@@ -64,6 +64,26 @@ int main(int argc, char **argv)
     }
 
     {
+        /* A cancel is the business of the process that made it. */
+        AuditChatRequest request = a_request();
+        AuditCancel *cancel;
+
+        CHECK(audit_cancel_new(&cancel) == AUDIT_OK);
+        request.cancel = cancel;
+        child = fork();
+        CHECK(child >= 0);
+        if (child == 0) {
+            EXPECT(audit_chat(logger, &request, &reply), AUDIT_E_HANDLE, "before a fork");
+            audit_cancel_trigger(cancel);
+            audit_cancel_free(cancel);
+            _exit(0);
+        }
+        wait_for_child();
+        EXPECT(audit_chat(logger, &request, &reply), AUDIT_OK, "");
+        audit_cancel_free(cancel);
+    }
+
+    {
         AuditChatRequest request = a_request();
         AuditReply *reply = NULL;
         AuditStatus status;
