@@ -217,6 +217,14 @@ impl CallOptions {
         Ok(options)
     }
 
+    /// Whether the host sends credentials in a header of its own, so that no key is needed.
+    pub fn has_credentials(&self) -> bool {
+        let names = ["authorization", "api-key", "x-api-key"];
+        self.headers
+            .iter()
+            .any(|(name, _)| names.contains(&name.as_str()))
+    }
+
     /// Takes a setting that a configuration and a call's options share; false if it isn't one.
     fn take(&mut self, setting: &Setting) -> Result<bool, Error> {
         match setting.key.as_str() {

@@ -224,7 +224,7 @@ impl Logger {
             (_, left) => Err(Error::new(
                 Status::Timeout,
                 format!(
-                    "{left} calls don't end (a name server or a disk that doesn't answer?); \
+                    "{left} calls don't end (a disk that doesn't answer, or a callback that doesn't return?); \
                          each writes its entry when it does"
                 ),
             )),
@@ -333,11 +333,6 @@ impl<'a> Pending<'a> {
     /// Whether this is the child of a fork that interrupted the call, which is the parent's.
     pub fn is_the_parents(&self) -> bool {
         self.begun_in != sys::process_number()
-    }
-
-    /// Leaves the call to the process that began it.
-    pub fn abandon(mut self) {
-        self.finished = true;
     }
 
     /// Writes the entry.

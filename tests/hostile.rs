@@ -84,10 +84,7 @@ const CASES: &[(&str, Respond, &str, &str)] = &[
     (
         "drips the headers",
         |_, stream| {
-            stream.write_all(
-                b"HTTP/1.1 200 OK
-x-slow: ",
-            )?;
+            stream.write_all(b"HTTP/1.1 200 OK\r\nx-slow: ")?;
             for_ever(stream, b"a", DRIP)
         },
         "APITimeoutError",

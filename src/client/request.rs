@@ -56,6 +56,12 @@ impl<'a> Prepared<'a> {
             .map(|text| object("metadata", text))
             .transpose()?;
         let options = config.call.with(request.options.unwrap_or("{}"))?;
+        if options.api_key.is_some() && options.has_credentials() {
+            return Err(Error::argument(
+                "options: \"api_key\" is set beside a header with credentials (authorization, \
+                 api-key or x-api-key); set one of them",
+            ));
+        }
         let params = json::members(request.params.unwrap_or("{}"))
             .map_err(|error| Error::argument(format!("params: not a JSON object: {error}")))?;
         for (key, _) in &params {
