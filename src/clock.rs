@@ -9,15 +9,15 @@ pub type Now = fn() -> SystemTime;
 
 /// A moment as text: `2026-11-23T15:51:00.123456Z`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Stamp([u8; Stamp::LEN]);
+pub struct Timestamp([u8; Timestamp::LEN]);
 
-impl Stamp {
+impl Timestamp {
     /// Bytes of the text; the same for every year, so that a line can be stamped in place.
     pub const LEN: usize = 27;
 
     /// The text of `time`. A clock before 1970 or after 9999 is held at that bound: the entry
     /// is worth more than the error.
-    pub fn of(time: SystemTime) -> Stamp {
+    pub fn of(time: SystemTime) -> Timestamp {
         const LAST_SECOND: u64 = 253_402_300_799; // 9999-12-31T23:59:59Z
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         let seconds = i64::try_from(since.as_secs().min(LAST_SECOND)).unwrap_or_default();
@@ -38,11 +38,11 @@ impl Stamp {
         put(14, 2, utc.minute());
         put(17, 2, utc.second());
         put(20, 6, utc.nanosecond() / 1000);
-        Stamp(text)
+        Timestamp(text)
     }
 
     /// The whole text.
-    pub fn as_bytes(&self) -> &[u8; Stamp::LEN] {
+    pub fn as_bytes(&self) -> &[u8; Timestamp::LEN] {
         &self.0
     }
 
@@ -53,7 +53,7 @@ impl Stamp {
     }
 }
 
-impl std::fmt::Display for Stamp {
+impl std::fmt::Display for Timestamp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&String::from_utf8_lossy(&self.0))
     }
@@ -70,17 +70,17 @@ mod tests {
             let text = format!("{year:04}-02-28T23:59:59.999999Z");
             let time: DateTime<Utc> = text.parse().unwrap();
             let since = Duration::from_micros(time.timestamp_micros() as u64);
-            assert_eq!(Stamp::of(UNIX_EPOCH + since).to_string(), text);
+            assert_eq!(Timestamp::of(UNIX_EPOCH + since).to_string(), text);
         }
     }
 
     #[test]
     fn clocks_out_of_range_are_held_at_the_bound() {
         assert_eq!(
-            Stamp::of(UNIX_EPOCH - Duration::from_secs(1)).to_string(),
+            Timestamp::of(UNIX_EPOCH - Duration::from_secs(1)).to_string(),
             "1970-01-01T00:00:00.000000Z"
         );
-        let late = Stamp::of(UNIX_EPOCH + Duration::from_secs(400_000_000_000));
+        let late = Timestamp::of(UNIX_EPOCH + Duration::from_secs(400_000_000_000));
         assert_eq!(late.date(), b"9999-12-31");
     }
 }

@@ -414,8 +414,8 @@ struct Setting {
 }
 
 fn settings(place: &'static str, status: Status, text: &str) -> Result<Vec<Setting>, Error> {
-    let members = json::members(text)
-        .map_err(|error| Error::new(status, format!("{place}: not a JSON object: {error}")))?;
+    let members =
+        json::members(text).map_err(|error| Error::new(status, format!("{place}: {error}")))?;
     Ok(members
         .into_iter()
         .map(|(key, value)| Setting {

@@ -4,7 +4,7 @@
 use serde_json::Number;
 use uuid::Uuid;
 
-use crate::clock::Stamp;
+use crate::clock::Timestamp;
 use crate::hash::Digest;
 use crate::json::Object;
 
@@ -56,7 +56,7 @@ pub struct Details<'a> {
     /// The process.
     pub pid: u32,
     /// When the call began.
-    pub started_at: Option<Stamp>,
+    pub started_at: Option<Timestamp>,
     /// Every time the request was tried, in order.
     pub attempts: &'a [Attempt],
     /// Of the last attempt.
@@ -85,12 +85,35 @@ pub struct Details<'a> {
     pub prompt_form: Option<&'static str>,
     /// The provider's own class of the error.
     pub provider_error_type: Option<&'a str>,
-    /// `answered`, `not_sent` or `unknown`.
-    pub outcome: Option<&'static str>,
+    /// How far the call came.
+    pub outcome: Option<Outcome>,
     /// Of the request's body.
     pub request_hash: Option<Digest>,
     /// Of the last response's body, after its content coding was removed.
     pub response_body_hash: Option<Digest>,
+}
+
+/// How far a call came.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// No byte of the request was sent.
+    #[default]
+    NotSent,
+    /// The server answered, be it with an error.
+    Answered,
+    /// The request, or a part of it, was sent, and no complete answer came: it may have been
+    /// processed and billed.
+    Unknown,
+}
+
+impl Outcome {
+    fn name(self) -> &'static str {
+        match self {
+            Outcome::NotSent => "not_sent",
+            Outcome::Answered => "answered",
+            Outcome::Unknown => "unknown",
+        }
+    }
 }
 
 /// One time that the request was tried.
@@ -112,8 +135,8 @@ pub struct Line {
 }
 
 /// Where the timestamp stands in every line: the id before it has a fixed length.
-const STAMP_AT: usize = r#"{"id":"00000000-0000-0000-0000-000000000000","timestamp":""#.len();
-const EMPTY_STAMP: &str = "0000-00-00T00:00:00.000000Z";
+const TIMESTAMP_AT: usize = r#"{"id":"00000000-0000-0000-0000-000000000000","timestamp":""#.len();
+const EMPTY_TIMESTAMP: &str = "0000-00-00T00:00:00.000000Z";
 
 impl Line {
     /// The entry's id.
@@ -123,13 +146,13 @@ impl Line {
 
     /// Sets the timestamp. Kept for the moment of writing, so that the file, the order of the
     /// lines and the timestamps agree.
-    pub fn stamp(&mut self, stamp: &Stamp) {
-        self.bytes[STAMP_AT..STAMP_AT + Stamp::LEN].copy_from_slice(stamp.as_bytes());
+    pub fn stamp(&mut self, stamp: &Timestamp) {
+        self.bytes[TIMESTAMP_AT..TIMESTAMP_AT + Timestamp::LEN].copy_from_slice(stamp.as_bytes());
     }
 
     /// The date of its timestamp.
     pub fn date(&self) -> &[u8] {
-        &self.bytes[STAMP_AT..STAMP_AT + 10]
+        &self.bytes[TIMESTAMP_AT..TIMESTAMP_AT + 10]
     }
 
     /// The bytes to append.
@@ -151,7 +174,7 @@ impl Entry<'_> {
         let mut entry = Object::begin(&mut bytes);
         let mut buffer = Uuid::encode_buffer();
         entry.text("id", id.hyphenated().encode_lower(&mut buffer));
-        entry.text("timestamp", EMPTY_STAMP);
+        entry.text("timestamp", EMPTY_TIMESTAMP);
         entry.text("event_type", self.event_type);
         entry.text("user_id", self.user_id);
         entry.text("model", self.model);
@@ -215,7 +238,7 @@ impl Details<'_> {
         to.json_if("stream", self.stream);
         to.server_text("prompt_form", self.prompt_form);
         to.server_text("provider_error_type", self.provider_error_type);
-        to.server_text("outcome", self.outcome);
+        to.server_text("outcome", self.outcome.map(Outcome::name));
         for (key, digest) in [
             ("request_hash", self.request_hash),
             ("response_body_hash", self.response_body_hash),
@@ -280,7 +303,9 @@ mod tests {
 
     fn text(entry: &Entry) -> String {
         let mut line = entry.line(Uuid::nil());
-        line.stamp(&Stamp::of(UNIX_EPOCH + Duration::from_micros(1_500_000)));
+        line.stamp(&Timestamp::of(
+            UNIX_EPOCH + Duration::from_micros(1_500_000),
+        ));
         assert_eq!(line.date(), b"1970-01-01");
         assert_eq!(line.as_bytes().last(), Some(&b'\n'));
         String::from_utf8(line.into_text()).unwrap()
@@ -356,7 +381,7 @@ mod tests {
             details: Some(Details {
                 host: &long,
                 pid: u32::MAX,
-                started_at: Some(Stamp::of(UNIX_EPOCH)),
+                started_at: Some(Timestamp::of(UNIX_EPOCH)),
                 attempts: &attempts,
                 http_status: Some(u16::MAX),
                 generation_id: Some(&long),
@@ -371,7 +396,7 @@ mod tests {
                 stream: Some(false),
                 prompt_form: Some("messages"),
                 provider_error_type: Some(&long),
-                outcome: Some("answered"),
+                outcome: Some(Outcome::Answered),
                 request_hash: Some(Digest::of(b"")),
                 response_body_hash: Some(Digest::of(b"")),
             }),

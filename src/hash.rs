@@ -24,26 +24,17 @@ impl Digest {
 
 /// A digest of content that comes in pieces.
 #[derive(Default)]
-pub struct Hasher {
-    state: Sha256,
-    begun: bool,
-}
+pub struct Hasher(Sha256);
 
 impl Hasher {
     /// Adds the next piece.
     pub fn update(&mut self, piece: &[u8]) {
-        self.begun |= !piece.is_empty();
-        self.state.update(piece);
-    }
-
-    /// Whether nothing was added yet.
-    pub fn is_empty(&self) -> bool {
-        !self.begun
+        self.0.update(piece);
     }
 
     /// The digest of all pieces.
     pub fn finish(self) -> Digest {
-        Digest(self.state.finalize().into())
+        Digest(self.0.finalize().into())
     }
 }
 

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use uuid::Uuid;
 
-use crate::clock::Stamp;
+use crate::clock::Timestamp;
 use crate::config::Config;
-use crate::entry::{Details, Entry, Line, MAX_DETAILS};
+use crate::entry::{Details, Entry, Line, MAX_DETAILS, Outcome};
 use crate::error::{Error, Status};
 use crate::hash::Digest;
-use crate::store::{Directory, Health, Store};
+use crate::json::{self, Object};
+use crate::store::{Directory, Store};
 use crate::sys::{self, Event, PerProcess};
 
 /// Writes the entries of one log.
@@ -51,7 +52,7 @@ pub struct Subject<'a> {
 
 /// What is known of a call after it was made.
 #[derive(Debug, Clone)]
-pub struct Outcome<'a> {
+pub struct Ending<'a> {
     /// Of the answer's text.
     pub response_hash: Digest,
     /// As reported.
@@ -60,8 +61,35 @@ pub struct Outcome<'a> {
     pub completion_tokens: Option<i64>,
     /// The class of the error, if it failed.
     pub error_type: Option<&'a str>,
-    /// All but the host, the process and the start, which the logger adds.
+    /// When the first piece of a streamed answer came.
+    pub first_token: Option<Instant>,
+    /// All but the origin and the times, which the logger adds.
     pub details: Details<'a>,
+}
+
+/// A call that the host made itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// `None` is `chat_completion`.
+    pub event_type: Option<&'a str>,
+    /// On whose behalf.
+    pub user_id: &'a str,
+    /// As requested.
+    pub model: &'a str,
+    /// Hashed, not kept.
+    pub prompt: &'a str,
+    /// Hashed, not kept.
+    pub response: &'a str,
+    /// Of the prompt and the answer, if they are known.
+    pub tokens: Option<(i64, i64)>,
+    /// How long the call took.
+    pub latency_ms: f64,
+    /// `success` or `error`.
+    pub status: &'a str,
+    /// The class of the error, with an error.
+    pub error_type: Option<&'a str>,
+    /// The host's own object, JSON.
+    pub metadata: Option<&'a str>,
 }
 
 /// A call that has begun. However it ends, it leaves one entry.
@@ -69,7 +97,7 @@ pub struct Pending<'a> {
     logger: &'a Logger,
     running: Running<'a>,
     subject: Subject<'a>,
-    started_at: Stamp,
+    started_at: Timestamp,
     started: Instant,
     /// The process that began the call.
     begun_in: u32,
@@ -83,6 +111,8 @@ pub struct Finished {
     /// An error when the log couldn't take it: then it waits.
     pub written: Result<(), Error>,
 }
+
+const CHAT_COMPLETION: &str = "chat_completion";
 
 /// The longest error class that an entry of a call may get.
 const MAX_ERROR_TYPE: &str = "................................";
@@ -140,24 +170,63 @@ impl Logger {
     }
 
     /// Logs a call that the host made itself. Returns its line.
-    pub fn log(&self, entry: Entry<'_>) -> Result<Line, Error> {
+    pub fn log(&self, record: &Record<'_>) -> Result<Line, Error> {
+        let wrong = |what: &str| Err(Error::argument(what));
+        match (record.status, record.error_type) {
+            ("success", None) | ("error", Some(_)) => {}
+            ("success", Some(_)) => {
+                return wrong("leave error_type absent when status is \"success\"");
+            }
+            ("error", None) => {
+                return wrong("set error_type to the error's class when status is \"error\"");
+            }
+            _ => return wrong("status must be \"success\" or \"error\""),
+        }
+        if record
+            .tokens
+            .is_some_and(|(prompt, completion)| prompt.min(completion) < 0)
+        {
+            return wrong("prompt_tokens and completion_tokens must be 0 or more");
+        }
+        if !(record.latency_ms >= 0.0 && record.latency_ms.is_finite()) {
+            return wrong("latency_ms must be a finite number, 0 or more");
+        }
+        let metadata = record.metadata.map(metadata).transpose()?;
         let running = self.enter()?;
-        let details = self.details.then(|| self.with_origin(Details::default()));
-        let entry = Entry { details, ..entry };
+        let entry = Entry {
+            event_type: record.event_type.unwrap_or(CHAT_COMPLETION),
+            user_id: record.user_id,
+            model: record.model,
+            prompt_hash: self.hash(record.prompt.as_bytes()),
+            response_hash: self.hash(record.response.as_bytes()),
+            prompt_tokens: record.tokens.map(|(prompt, _)| prompt),
+            completion_tokens: record.tokens.map(|(_, completion)| completion),
+            // Adding zero turns -0.0 into 0.0.
+            latency_ms: record.latency_ms + 0.0,
+            error_type: record.error_type,
+            metadata: metadata.as_deref(),
+            details: self.details.then(|| self.with_origin(Details::default())),
+        };
         let mut line = entry.line(Uuid::new_v4());
         self.check_length(line.as_bytes().len())?;
         running.process.store.append(&mut line)?;
         Ok(line)
     }
 
+    /// What the log shows for a content.
+    pub fn hash(&self, content: &[u8]) -> Digest {
+        Digest::of(content)
+    }
+
     /// Begins a call. After an error it must not be made: its entry couldn't be written.
     pub fn begin<'a>(&'a self, subject: Subject<'a>) -> Result<Pending<'a>, Error> {
         let running = self.enter()?;
-        let widest = Outcome {
+        let widest = Ending {
             response_hash: Digest::of(b""),
             prompt_tokens: Some(i64::MIN),
             completion_tokens: Some(i64::MIN),
             error_type: Some(MAX_ERROR_TYPE),
+            first_token: None,
             details: Details::default(),
         };
         let entry = Entry {
@@ -171,7 +240,7 @@ impl Logger {
             logger: self,
             running,
             subject,
-            started_at: Stamp::of(SystemTime::now()),
+            started_at: Timestamp::of(SystemTime::now()),
             started: Instant::now(),
             begun_in: sys::process_number(),
             finished: false,
@@ -218,7 +287,7 @@ impl Logger {
             (cut, 0) => Err(Error::new(
                 Status::Timeout,
                 format!(
-                    "{cut} calls were still running and were cancelled; their entries are written"
+                    "calls cancelled because the time was up: {cut}; their entries are written"
                 ),
             )),
             (_, left) => Err(Error::new(
@@ -236,14 +305,35 @@ impl Logger {
         self.directory.path()
     }
 
-    /// The store's health, and how many calls are running.
-    pub fn health(&self) -> Result<(Health, usize), Error> {
+    /// The log's health in this process, as JSON.
+    pub fn stats(&self) -> Result<Vec<u8>, Error> {
         let process = self.process()?;
-        Ok((
-            process.store.health(),
-            process.running.load(Ordering::SeqCst),
-        ))
+        let health = process.store.health();
+        let mut json = Vec::new();
+        let mut to = Object::begin(&mut json);
+        to.text("path", &self.path().to_string_lossy());
+        to.json("written", health.written);
+        to.json("bytes", health.bytes);
+        to.json("failed", health.failed);
+        to.json("waiting", health.waiting);
+        to.json("running", process.running.load(Ordering::SeqCst));
+        match &health.last_error {
+            None => to.json("last_error", "null"),
+            Some((time, message)) => {
+                let mut error = to.nested("last_error");
+                error.text("time", &time.to_string());
+                error.text("message", message);
+                error.end();
+            }
+        }
+        to.end();
+        Ok(json)
     }
+}
+
+/// The host's own object for an entry: checked, and compact.
+pub fn metadata(text: &str) -> Result<String, Error> {
+    json::compact_object(text).map_err(|error| Error::argument(format!("metadata: {error}")))
 }
 
 impl Drop for Logger {
@@ -302,21 +392,26 @@ impl Drop for Running<'_> {
 }
 
 impl<'a> Subject<'a> {
-    fn entry(&self, outcome: &Outcome<'a>, latency_ms: f64) -> Entry<'a> {
+    fn entry(&self, ending: &Ending<'a>, latency_ms: f64) -> Entry<'a> {
         Entry {
-            event_type: "chat_completion",
+            event_type: CHAT_COMPLETION,
             user_id: self.user_id,
             model: self.model,
             prompt_hash: self.prompt_hash,
-            response_hash: outcome.response_hash,
-            prompt_tokens: outcome.prompt_tokens,
-            completion_tokens: outcome.completion_tokens,
+            response_hash: ending.response_hash,
+            prompt_tokens: ending.prompt_tokens,
+            completion_tokens: ending.completion_tokens,
             latency_ms,
-            error_type: outcome.error_type,
+            error_type: ending.error_type,
             metadata: self.metadata,
-            details: Some(outcome.details.clone()),
+            details: Some(ending.details.clone()),
         }
     }
+}
+
+/// With three digits: microseconds.
+fn milliseconds(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1000.0
 }
 
 impl<'a> Pending<'a> {
@@ -336,19 +431,20 @@ impl<'a> Pending<'a> {
     }
 
     /// Writes the entry.
-    pub fn finish(mut self, outcome: &Outcome<'_>) -> Finished {
-        self.write(outcome)
+    pub fn finish(mut self, ending: &Ending<'_>) -> Finished {
+        self.write(ending)
     }
 
-    fn write(&mut self, outcome: &Outcome<'_>) -> Finished {
+    fn write(&mut self, ending: &Ending<'_>) -> Finished {
         self.finished = true;
-        let latency_us = self.started.elapsed().as_micros() as f64;
-        let mut entry = self.subject.entry(outcome, latency_us / 1000.0);
+        let since_start = |moment: Instant| milliseconds(moment.duration_since(self.started));
+        let mut entry = self.subject.entry(ending, since_start(Instant::now()));
         entry.details = entry
             .details
             .filter(|_| self.logger.details)
             .map(|details| Details {
                 started_at: Some(self.started_at),
+                time_to_first_token_ms: ending.first_token.map(since_start),
                 ..self.logger.with_origin(details)
             });
         let mut line = entry.line(Uuid::new_v4());
@@ -361,13 +457,14 @@ impl Drop for Pending<'_> {
     /// Only a panic between the beginning and the end comes here unfinished.
     fn drop(&mut self) {
         if !self.finished && !self.is_the_parents() {
-            self.write(&Outcome {
+            self.write(&Ending {
                 response_hash: Digest::of(b""),
                 prompt_tokens: None,
                 completion_tokens: None,
                 error_type: Some("OutcomeUnknown"),
+                first_token: None,
                 details: Details {
-                    outcome: Some("unknown"),
+                    outcome: Some(Outcome::Unknown),
                     ..Details::default()
                 },
             });

@@ -145,10 +145,10 @@ fn the_readme_lists_the_keys_and_defaults_of_the_schema() {
 #[test]
 fn a_text_that_is_no_object_of_known_keys_is_refused() {
     for (config, says) in [
-        ("", "not a JSON object"),
-        ("null", "not a JSON object"),
-        ("[]", "not a JSON object"),
-        ("{", "not a JSON object"),
+        ("", "a JSON object expected at byte 0"),
+        ("null", "a JSON object expected at byte 0"),
+        ("[]", "a JSON object expected at byte 0"),
+        ("{", "a key in double quotes expected at byte 1"),
         (r#"{"model":"a","model":"b"}"#, "duplicate key \"model\""),
         (r#"{"modle":"a"}"#, "\"modle\" is not a known key"),
         (r#"{"api_key":"a","api_key_file":"b"}"#, "set one of them"),

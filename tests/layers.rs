@@ -12,7 +12,7 @@ const LAYERS: [(&str, &[&str]); 10] = [
     (
         "ffi",
         &[
-            "client", "logger", "entry", "config", "json", "hash", "error", "sys",
+            "client", "logger", "entry", "config", "json", "error", "sys",
         ],
     ),
     (
@@ -21,7 +21,9 @@ const LAYERS: [(&str, &[&str]); 10] = [
     ),
     (
         "logger",
-        &["store", "entry", "config", "hash", "clock", "error", "sys"],
+        &[
+            "store", "entry", "config", "json", "hash", "clock", "error", "sys",
+        ],
     ),
     ("store", &["entry", "clock", "error", "sys"]),
     ("config", &["entry", "json", "error", "sys"]),

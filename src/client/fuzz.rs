@@ -2,7 +2,6 @@
 //!
 //! Each target runs for AUDIT_TEST_FUZZ_SECONDS (1 by default). A failure prints the input.
 
-use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,8 @@ use serde_json::Value;
 use ureq::http::HeaderMap;
 
 use super::request::{ChatRequest, Prepared};
-use super::stream::{Assembly, Events};
+use super::stream::{Assembly, SseParser};
+use super::transport::Flow;
 use super::{lenient, response};
 use crate::config::Config;
 use crate::entry::{Details, Entry};
@@ -103,11 +103,11 @@ fn any_stream_reads_the_same_however_it_is_cut_and_adds_up_to_an_answer() {
     ];
     fuzz(&seeds, |random, input| {
         let read = |pieces: &[&[u8]]| {
-            let (mut events, mut found) = (Events::default(), Vec::new());
+            let (mut events, mut found) = (SseParser::default(), Vec::new());
             for piece in pieces {
-                let Ok(()) = events.push(piece, |data| {
+                events.push(piece, |data| {
                     found.push(data.to_vec());
-                    Ok::<_, Infallible>(())
+                    Flow::More
                 });
             }
             (found, events.rest())

@@ -6,6 +6,7 @@ use crate::config::{CallOptions, Config};
 use crate::error::Error;
 use crate::hash::Digest;
 use crate::json::{self, Object};
+use crate::logger::metadata;
 
 /// A chat call as the host asks for it.
 #[derive(Debug, Default, Clone, Copy)]
@@ -51,10 +52,7 @@ impl<'a> Prepared<'a> {
                 "model is empty; leave it absent for the configured one",
             ));
         }
-        let metadata = request
-            .metadata
-            .map(|text| object("metadata", text))
-            .transpose()?;
+        let metadata = request.metadata.map(metadata).transpose()?;
         let options = config.call.with(request.options.unwrap_or("{}"))?;
         if options.api_key.is_some() && options.has_credentials() {
             return Err(Error::argument(
@@ -63,7 +61,7 @@ impl<'a> Prepared<'a> {
             ));
         }
         let params = json::members(request.params.unwrap_or("{}"))
-            .map_err(|error| Error::argument(format!("params: not a JSON object: {error}")))?;
+            .map_err(|error| Error::argument(format!("params: {error}")))?;
         for (key, _) in &params {
             let instead = match key.as_str() {
                 "model" => "set the request's model instead",
@@ -126,12 +124,6 @@ impl<'a> Prepared<'a> {
             options,
         })
     }
-}
-
-/// A JSON object of the host's, compact.
-pub fn object(name: &str, text: &str) -> Result<String, Error> {
-    json::compact_object(text)
-        .map_err(|error| Error::argument(format!("{name}: not a JSON object: {error}")))
 }
 
 fn message(out: &mut Vec<u8>, role: &str, content: &str) {
@@ -282,14 +274,14 @@ mod tests {
                     params: Some("[]"),
                     ..base
                 },
-                "params: not a JSON object",
+                "params: a JSON object expected",
             ),
             (
                 ChatRequest {
                     metadata: Some("nope"),
                     ..base
                 },
-                "metadata: not a JSON object",
+                "metadata: a JSON object expected",
             ),
             (
                 ChatRequest {

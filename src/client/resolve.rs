@@ -30,7 +30,7 @@ pub struct Shared {
 
 /// Look-ups that run at once. Where name servers don't answer, calls fail rather than pile up
 /// threads.
-const MOST: usize = 16;
+const MAX_LOOKUPS: usize = 16;
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
 
 /// Modules of the system's resolver run on it, and some want room.
@@ -41,13 +41,13 @@ pub fn begin(host: &str, port: u16) -> io::Result<Lookup> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(Lookup::Known(vec![SocketAddr::new(address, port)]));
     }
-    if RUNNING.fetch_add(1, Ordering::Relaxed) >= MOST {
+    if RUNNING.fetch_add(1, Ordering::Relaxed) >= MAX_LOOKUPS {
         RUNNING.fetch_sub(1, Ordering::Relaxed);
         return Err(io::Error::other(format!(
-            "{MOST} name look-ups are waiting for an answer"
+            "{MAX_LOOKUPS} name look-ups are waiting for an answer"
         )));
     }
-    let place = Place;
+    let permit = Permit;
     let shared = Arc::new(Shared {
         done: Event::new()?,
         result: Mutex::new(None),
@@ -61,7 +61,7 @@ pub fn begin(host: &str, port: u16) -> io::Result<Lookup> {
             .map(Iterator::collect);
         *theirs.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
         theirs.done.set();
-        drop(place);
+        drop(permit);
     };
     thread::Builder::new()
         .name("audit-resolve".into())
@@ -82,10 +82,10 @@ impl Shared {
     }
 }
 
-/// A place among the look-ups that run.
-struct Place;
+/// A permit among the look-ups that run.
+struct Permit;
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         RUNNING.fetch_sub(1, Ordering::Relaxed);
     }

@@ -97,6 +97,7 @@ pub fn read(status: u16, headers: &HeaderMap, body: &[u8]) -> (Completion, Optio
     }
 }
 
+const CANCELLED: &str = "Cancelled";
 const VALIDATION: &str = "APIResponseValidationError";
 
 /// The `content-type`, lower case.
@@ -116,6 +117,16 @@ pub fn unreadable(text: &[u8], error: &serde_json::Error) -> Fault {
 }
 
 impl Fault {
+    /// The host ended the call.
+    pub fn cancelled() -> Fault {
+        Fault::invalid(CANCELLED, "the call was cancelled")
+    }
+
+    /// Whether the host ended the call.
+    pub fn is_cancelled(&self) -> bool {
+        self.class == CANCELLED
+    }
+
     /// A fault of an answer with status 200: it was processed, and is billed, so it isn't tried
     /// again.
     pub fn invalid(class: &'static str, message: impl Into<String>) -> Fault {

@@ -25,8 +25,8 @@ const LONGEST_DELAY: Duration = Duration::from_secs(8);
 
 /// How long to wait before the next attempt, or `None` not to try again. `retries` is the number
 /// of retries that were made already.
-pub fn wait(kind: Kind, retries: usize, headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let asked = asked(headers, now);
+pub fn delay(kind: Kind, retries: usize, headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let asked = retry_after(headers, now);
     if asked.is_some_and(|asked| asked > LONGEST_ASKED) {
         return None;
     }
@@ -42,21 +42,21 @@ pub fn wait(kind: Kind, retries: usize, headers: &HeaderMap, now: SystemTime) ->
     worthwhile.then(|| asked.unwrap_or_else(|| backoff(retries, Uuid::new_v4().as_u128() as u8)))
 }
 
-/// Doubles with each retry; up to a quarter less, by chance, so that clients that failed together
+/// Doubles with each retry; up to a quarter less, at random, so that clients that failed together
 /// don't come back together.
-fn backoff(retries: usize, chance: u8) -> Duration {
+fn backoff(retries: usize, jitter: u8) -> Duration {
     let doubled = u32::try_from(retries)
         .ok()
         .and_then(|retries| 1u32.checked_shl(retries));
     let longest = doubled
         .and_then(|factor| FIRST_DELAY.checked_mul(factor))
         .map_or(LONGEST_DELAY, |delay| delay.min(LONGEST_DELAY));
-    longest.mul_f64(1.0 - 0.25 * f64::from(chance) / 256.0)
+    longest.mul_f64(1.0 - 0.25 * f64::from(jitter) / 256.0)
 }
 
 /// What the server asks to wait: `retry-after-ms`, or `retry-after` in seconds or as a date
 /// (RFC 9110, section 10.2.3). Nothing when it asks for no time at all, or isn't understood.
-pub fn asked(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: &str| {
         headers
             .get(name)
@@ -118,20 +118,20 @@ mod tests {
     #[test]
     fn only_these_statuses_are_tried_again() {
         for status in 400..=599 {
-            let again = wait(Kind::Status(status), 0, &HeaderMap::new(), NOW).is_some();
+            let again = delay(Kind::Status(status), 0, &HeaderMap::new(), NOW).is_some();
             assert_eq!(again, matches!(status, 408 | 409 | 429 | 500..), "{status}");
         }
-        assert!(wait(Kind::Connection, 0, &HeaderMap::new(), NOW).is_some());
-        assert!(wait(Kind::Never, 0, &HeaderMap::new(), NOW).is_none());
+        assert!(delay(Kind::Connection, 0, &HeaderMap::new(), NOW).is_some());
+        assert!(delay(Kind::Never, 0, &HeaderMap::new(), NOW).is_none());
     }
 
     #[test]
     fn the_server_may_overrule_the_status() {
         let no = headers(&[("x-should-retry", "false")]);
         let yes = headers(&[("x-should-retry", "true")]);
-        assert!(wait(Kind::Status(503), 0, &no, NOW).is_none());
-        assert!(wait(Kind::Status(400), 0, &yes, NOW).is_some());
-        assert!(wait(Kind::Never, 0, &yes, NOW).is_none());
+        assert!(delay(Kind::Status(503), 0, &no, NOW).is_none());
+        assert!(delay(Kind::Status(400), 0, &yes, NOW).is_some());
+        assert!(delay(Kind::Never, 0, &yes, NOW).is_none());
     }
 
     #[test]
@@ -144,11 +144,11 @@ mod tests {
             (5, 8.0),
             (1000, 8.0),
         ] {
-            for chance in 0..=255 {
-                let delay = backoff(retries, chance).as_secs_f64();
+            for jitter in 0..=255 {
+                let delay = backoff(retries, jitter).as_secs_f64();
                 assert!(
                     delay > most * 0.75 && delay <= most,
-                    "{retries} {chance} {delay}"
+                    "{retries} {jitter} {delay}"
                 );
             }
         }
@@ -178,7 +178,7 @@ mod tests {
             (&[("retry-after", "soon")], None),
             (&[], None),
         ] {
-            let asked = asked(&headers(pairs), NOW).map(|asked| asked.as_millis());
+            let asked = retry_after(&headers(pairs), NOW).map(|asked| asked.as_millis());
             assert_eq!(asked, milliseconds, "{pairs:?}");
         }
     }
@@ -192,7 +192,7 @@ mod tests {
             ("1e999", false),
             ("inf", true),
         ] {
-            let wait = wait(
+            let wait = delay(
                 Kind::Status(503),
                 0,
                 &headers(&[("retry-after", after)]),

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use super::transport::Flow;
+
 /// The marker that ends every whole stream of this protocol.
 const DONE: &[u8] = b"[DONE]";
 
@@ -9,9 +11,9 @@ const DONE: &[u8] = b"[DONE]";
 /// 9.2.6, "Interpreting an event stream"): lines end with CR, LF or CRLF, one byte order mark may
 /// come first, lines that begin with a colon are comments, an empty line ends an event, and
 /// several `data` fields are joined by line feeds. It differs in one thing: data at the end of the
-/// stream that no empty line follows isn't dropped but left to [`Events::rest`].
+/// stream that no empty line follows isn't dropped but left to [`SseParser::rest`].
 #[derive(Debug, Default)]
-pub struct Events {
+pub struct SseParser {
     line: Vec<u8>,
     data: Option<Vec<u8>>,
     /// The last byte was a CR, so an LF right after it belongs to the same line end.
@@ -19,14 +21,10 @@ pub struct Events {
     started: bool,
 }
 
-impl Events {
+impl SseParser {
     /// Takes the next bytes, and hands out the data of each event that they complete, until
-    /// `each` fails.
-    pub fn push<E>(
-        &mut self,
-        bytes: &[u8],
-        mut each: impl FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
+    /// `each` doesn't want more.
+    pub fn push(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8]) -> Flow) -> Flow {
         let mut left = bytes;
         while let Some(&first) = left.first() {
             if std::mem::take(&mut self.after_cr) && first == b'\n' {
@@ -40,11 +38,12 @@ impl Events {
             self.line.extend_from_slice(&left[..end]);
             self.after_cr = left[end] == b'\r';
             left = &left[end + 1..];
-            if let Some(data) = self.end_line() {
-                each(&data)?;
+            let flow = self.end_line().map_or(Flow::More, |data| each(&data));
+            if flow != Flow::More {
+                return flow;
             }
         }
-        Ok(())
+        Flow::More
     }
 
     /// The data of an event that the end of the stream cut off.
@@ -246,16 +245,15 @@ fn first_delta(chunk: &Value) -> Option<&Value> {
 mod tests {
     use super::*;
     use serde_json::json;
-    use std::convert::Infallible;
 
     fn events(pieces: &[&[u8]]) -> (Vec<String>, Option<String>) {
         let text = |data: &[u8]| String::from_utf8_lossy(data).into_owned();
-        let mut parser = Events::default();
+        let mut parser = SseParser::default();
         let mut found = Vec::new();
         for piece in pieces {
-            let Ok(()) = parser.push(piece, |data| {
+            parser.push(piece, |data| {
                 found.push(text(data));
-                Ok::<_, Infallible>(())
+                Flow::More
             });
         }
         (found, parser.rest().map(|data| text(&data)))

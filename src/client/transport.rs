@@ -51,11 +51,19 @@ pub struct Request<'a> {
 }
 
 /// What came back, beside the body.
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     pub headers: HeaderMap,
     /// Why the body isn't whole.
     pub cut: Option<Failure>,
+}
+
+/// Takes a response in as it comes.
+pub trait Receiver {
+    /// Before the body.
+    fn head(&mut self, status: u16, headers: &HeaderMap);
+    /// The next piece of the body.
+    fn piece(&mut self, bytes: &[u8]) -> Flow;
 }
 
 /// What to do after a piece of a body.
@@ -112,18 +120,14 @@ impl Transport {
         &self,
         request: &Request<'_>,
         limits: &Limits,
-        each: impl FnMut(u16, &HeaderMap, &[u8]) -> Flow,
-    ) -> Result<Answer, Failure> {
+        receiver: &mut dyn Receiver,
+    ) -> Result<Response, Failure> {
         let _scope = Scope::enter(*limits);
-        self.send(request, each)
+        self.send(request, receiver)
             .map_err(|error| failure(error, self.settings.max_response_bytes))
     }
 
-    fn send(
-        &self,
-        request: &Request<'_>,
-        mut each: impl FnMut(u16, &HeaderMap, &[u8]) -> Flow,
-    ) -> Result<Answer, Error> {
+    fn send(&self, request: &Request<'_>, receiver: &mut dyn Receiver) -> Result<Response, Error> {
         let agent = self
             .agent
             .get_or_try_init(|| Ok::<_, Error>(agent(&self.settings)))?;
@@ -142,13 +146,15 @@ impl Transport {
         let (head, body) = post.send(request.body)?.into_parts();
         Scope::update(|exchange| exchange.phase = Phase::Answering);
 
+        receiver.head(head.status.as_u16(), &head.headers);
+
         let max = self.settings.max_response_bytes;
         let mut reader = body.into_with_config().limit(max).reader();
         let mut piece = vec![0; PIECE];
         let cut = loop {
             match reader.read(&mut piece) {
                 Ok(0) => break None,
-                Ok(read) => match each(head.status.as_u16(), &head.headers, &piece[..read]) {
+                Ok(read) => match receiver.piece(&piece[..read]) {
                     Flow::More => {}
                     Flow::Stop => break None,
                     Flow::Enough => {
@@ -161,7 +167,7 @@ impl Transport {
                 Err(error) => break Some(failure(error.into(), max)),
             }
         };
-        Ok(Answer {
+        Ok(Response {
             status: head.status.as_u16(),
             headers: head.headers,
             cut,
@@ -196,12 +202,12 @@ fn agent(settings: &Settings) -> Agent {
         .build();
     Agent::with_parts(
         config,
-        Timed(
+        ConnectTimeout(
             ConnectProxyConnector::default()
-                .chain(Dial)
+                .chain(TcpConnector)
                 .chain(RustlsConnector::default()),
         ),
-        Later,
+        DeferredResolver,
     )
 }
 
@@ -381,9 +387,9 @@ fn wait_for<const N: usize>(
 /// Bounds the time in which the connectors within it must make a connection, TLS handshake
 /// included.
 #[derive(Debug)]
-struct Timed<C>(C);
+struct ConnectTimeout<C>(C);
 
-impl<C: Connector<()>> Connector<()> for Timed<C> {
+impl<C: Connector<()>> Connector<()> for ConnectTimeout<C> {
     type Out = C::Out;
 
     fn connect(
@@ -405,12 +411,12 @@ impl<C: Connector<()>> Connector<()> for Timed<C> {
     }
 }
 
-/// ureq resolves a name for every request, also when a pooled connection will serve it. [`Dial`]
+/// ureq resolves a name for every request, also when a pooled connection will serve it. [`TcpConnector`]
 /// resolves instead, when it is asked for a new connection.
 #[derive(Debug)]
-struct Later;
+struct DeferredResolver;
 
-impl Resolver for Later {
+impl Resolver for DeferredResolver {
     fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
         let mut addresses = self.empty();
         addresses.push(SocketAddr::from(([0, 0, 0, 0], 0)));
@@ -420,9 +426,9 @@ impl Resolver for Later {
 
 /// Makes TCP connections.
 #[derive(Debug)]
-struct Dial;
+struct TcpConnector;
 
-impl<In: UreqTransport> Connector<In> for Dial {
+impl<In: UreqTransport> Connector<In> for TcpConnector {
     type Out = Either<In, Stream>;
 
     fn connect(

@@ -23,7 +23,7 @@ thread_local! {
 /// # Safety
 ///
 /// `out` is NULL or valid for one write.
-pub unsafe fn answer(
+pub unsafe fn reply_to(
     out: *mut *mut AuditReply,
     body: impl FnOnce(&HostThread) -> Result<Reply, Error>,
 ) -> AuditStatus {

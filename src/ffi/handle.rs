@@ -38,8 +38,8 @@ const USERS: u64 = VALID - 1;
 
 struct Slot<T> {
     state: AtomicU64,
-    /// The slot below in the list of free ones, plus 1; 0 at its end.
-    below: AtomicU32,
+    /// The next slot in the list of free ones, plus 1; 0 at its end.
+    next: AtomicU32,
     value: UnsafeCell<MaybeUninit<T>>,
 }
 
@@ -49,7 +49,7 @@ pub struct Table<T> {
     chunks: [AtomicPtr<Slot<T>>; CHUNKS],
     /// Slots that were ever used.
     used: AtomicU64,
-    /// Top of the list of free slots, plus 1, below a counter of changes: without the counter a
+    /// Top of the list of free slots, plus 1, under a counter of changes: without the counter a
     /// slot that was taken and put back meanwhile would pass for one that never moved.
     free: AtomicU64,
 }
@@ -72,8 +72,8 @@ impl<T: Send + Sync> Table<T> {
 
     /// A handle for `value`, or `None` when a million are in use.
     pub fn insert<H>(&self, value: T) -> Option<*mut H> {
-        let number = self.take_free().or_else(|| self.take_unused())?;
-        let slot = self.slot(number);
+        let index = self.take_free().or_else(|| self.take_unused())?;
+        let slot = self.slot(index);
         // SAFETY: a slot taken from the free list, or never used, is this thread's alone, and
         // holds no value.
         unsafe { (*slot.value.get()).write(value) };
@@ -82,9 +82,8 @@ impl<T: Send + Sync> Table<T> {
             generation << GENERATION_OF_STATE | VALID | 1,
             Ordering::Release,
         );
-        let handle = u64::from(self.tag) << TAG_SHIFT
-            | generation << GENERATION_SHIFT
-            | number << SLOT_SHIFT;
+        let handle =
+            u64::from(self.tag) << TAG_SHIFT | generation << GENERATION_SHIFT | index << SLOT_SHIFT;
         Some(ptr::without_provenance_mut(
             usize::try_from(handle).unwrap_or_default(),
         ))
@@ -100,7 +99,7 @@ impl<T: Send + Sync> Table<T> {
         Some(Held {
             table: self,
             slot,
-            number: number_of(handle.addr() as u64),
+            index: index_of(handle.addr() as u64),
             not_send: PhantomData,
         })
     }
@@ -117,25 +116,25 @@ impl<T: Send + Sync> Table<T> {
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, invalid)
             .is_ok();
         if removed {
-            self.release(slot, number_of(handle.addr() as u64));
+            self.release(slot, index_of(handle.addr() as u64));
         }
         removed
     }
 
     fn find<H>(&self, handle: *const H) -> Option<(&Slot<T>, u64)> {
         let handle = handle.addr() as u64;
-        let number = number_of(handle);
+        let index = index_of(handle);
         let ours = handle >> TAG_SHIFT == u64::from(self.tag)
             && handle & ((1 << SLOT_SHIFT) - 1) == 0
-            && number < self.used.load(Ordering::Acquire).min(MAX_SLOT);
+            && index < self.used.load(Ordering::Acquire).min(MAX_SLOT);
         let generation = handle >> GENERATION_SHIFT & u64::from(u32::MAX);
         // A slot is counted as used just before its chunk is made.
-        ours.then(|| self.made_slot(number))
+        ours.then(|| self.made_slot(index))
             .flatten()
             .map(|slot| (slot, generation))
     }
 
-    fn release(&self, slot: &Slot<T>, number: u64) {
+    fn release(&self, slot: &Slot<T>, index: u64) {
         let before = slot.state.fetch_sub(1, Ordering::AcqRel);
         if before & (VALID | USERS) != 1 {
             return;
@@ -148,13 +147,13 @@ impl<T: Send + Sync> Table<T> {
         let generation = ((before >> GENERATION_OF_STATE) + 1) & u64::from(u32::MAX);
         slot.state
             .store(generation << GENERATION_OF_STATE, Ordering::Release);
-        self.put_free(slot, number);
+        self.put_free(slot, index);
     }
 
-    fn put_free(&self, slot: &Slot<T>, number: u64) {
+    fn put_free(&self, slot: &Slot<T>, index: u64) {
         let push = |top: u64| {
-            slot.below.store(top as u32, Ordering::Relaxed);
-            Some(((top >> 32) + 1) << 32 | (number + 1))
+            slot.next.store(top as u32, Ordering::Relaxed);
+            Some(((top >> 32) + 1) << 32 | (index + 1))
         };
         // `push` never refuses.
         let _ = self
@@ -164,9 +163,9 @@ impl<T: Send + Sync> Table<T> {
 
     fn take_free(&self) -> Option<u64> {
         let pop = |top: u64| {
-            let number = (top & u64::from(u32::MAX)).checked_sub(1)?;
-            let below = self.slot(number).below.load(Ordering::Relaxed);
-            Some(((top >> 32) + 1) << 32 | u64::from(below))
+            let index = (top & u64::from(u32::MAX)).checked_sub(1)?;
+            let next = self.slot(index).next.load(Ordering::Relaxed);
+            Some(((top >> 32) + 1) << 32 | u64::from(next))
         };
         let top = self
             .free
@@ -182,8 +181,8 @@ impl<T: Send + Sync> Table<T> {
             .ok()
     }
 
-    fn made_slot(&self, number: u64) -> Option<&Slot<T>> {
-        let (chunk, offset) = place(number);
+    fn made_slot(&self, index: u64) -> Option<&Slot<T>> {
+        let (chunk, offset) = place(index);
         let slots = self.chunks[chunk].load(Ordering::Acquire);
         if slots.is_null() {
             return None;
@@ -194,17 +193,17 @@ impl<T: Send + Sync> Table<T> {
         Some(unsafe { &*slot })
     }
 
-    fn slot(&self, number: u64) -> &Slot<T> {
+    fn slot(&self, index: u64) -> &Slot<T> {
         loop {
-            if let Some(slot) = self.made_slot(number) {
+            if let Some(slot) = self.made_slot(index) {
                 return slot;
             }
-            let (chunk, _) = place(number);
+            let (chunk, _) = place(index);
             let fresh: Box<[Slot<T>]> = (0..FIRST_CHUNK << chunk)
                 .map(|_| Slot {
                     // From generation 1 on, so that no handle is mostly zeros.
                     state: AtomicU64::new(1 << GENERATION_OF_STATE),
-                    below: AtomicU32::new(0),
+                    next: AtomicU32::new(0),
                     value: UnsafeCell::new(MaybeUninit::uninit()),
                 })
                 .collect();
@@ -222,7 +221,7 @@ impl<T: Send + Sync> Table<T> {
     }
 }
 
-fn number_of(handle: u64) -> u64 {
+fn index_of(handle: u64) -> u64 {
     handle >> SLOT_SHIFT & MAX_SLOT
 }
 
@@ -231,9 +230,9 @@ fn is_valid(state: u64, generation: u64) -> bool {
 }
 
 /// The chunk of a slot, and its place there.
-fn place(number: u64) -> (usize, usize) {
-    let chunk = (number / FIRST_CHUNK + 1).ilog2();
-    let offset = number - FIRST_CHUNK * ((1 << chunk) - 1);
+fn place(index: u64) -> (usize, usize) {
+    let chunk = (index / FIRST_CHUNK + 1).ilog2();
+    let offset = index - FIRST_CHUNK * ((1 << chunk) - 1);
     (chunk as usize, offset as usize)
 }
 
@@ -241,7 +240,7 @@ fn place(number: u64) -> (usize, usize) {
 pub struct Held<'a, T: Send + Sync> {
     table: &'a Table<T>,
     slot: &'a Slot<T>,
-    number: u64,
+    index: u64,
     not_send: PhantomData<*const ()>,
 }
 
@@ -259,7 +258,7 @@ impl<T: Send + Sync> Deref for Held<'_, T> {
 
 impl<T: Send + Sync> Drop for Held<'_, T> {
     fn drop(&mut self) {
-        self.table.release(self.slot, self.number);
+        self.table.release(self.slot, self.index);
     }
 }
 
@@ -307,11 +306,11 @@ mod tests {
     #[test]
     fn every_slot_number_has_a_place_of_its_own() {
         let mut expected = (0, 0);
-        for number in 0..MAX_SLOT - FIRST_CHUNK {
+        for index in 0..MAX_SLOT - FIRST_CHUNK {
             if expected.1 == (FIRST_CHUNK << expected.0) as usize {
                 expected = (expected.0 + 1, 0);
             }
-            assert_eq!(place(number), expected);
+            assert_eq!(place(index), expected);
             expected.1 += 1;
         }
         assert!(expected.0 < CHUNKS);

@@ -13,15 +13,13 @@ use std::time::Duration;
 
 pub use types::*;
 
-use crate::client::{ChatRequest, Client, Listener, object};
+use crate::client::{ChatRequest, Client, Listener};
 use crate::config::Config;
-use crate::entry::Entry;
 use crate::error::{Error, Status};
-use crate::hash::Digest;
 use crate::json::{self, Object};
-use crate::logger::Logger;
+use crate::logger::{Logger, Record};
 use crate::sys::{self, Event, HostThread};
-use guard::{answer, bytes, c_text, put, sized, text, value};
+use guard::{bytes, c_text, put, reply_to, sized, text, value};
 use handle::{Held, Table};
 use reply::{REPLIES, Reply};
 
@@ -119,7 +117,7 @@ pub unsafe extern "C" fn audit_logger_new(
         Ok(Reply::ok().with_text(AUDIT_REPLY_JSON, report))
     };
     // SAFETY: as the caller promises.
-    unsafe { answer(reply, make) }
+    unsafe { reply_to(reply, make) }
 }
 
 /// Makes a chat call, and leaves exactly one entry for it. Blocks until the answer or the error
@@ -196,7 +194,7 @@ pub unsafe extern "C" fn audit_chat(
             .map(Reply::from)
     };
     // SAFETY: as the caller promises.
-    unsafe { answer(reply, chat) }
+    unsafe { reply_to(reply, chat) }
 }
 
 /// The host's callbacks.
@@ -282,55 +280,23 @@ pub unsafe extern "C" fn audit_logger_log(
         let record = unsafe { sized("record", record, "AUDIT_RECORD_INIT") }?;
         if record.flags & !AUDIT_RECORD_HAS_USAGE != 0 {
             return Err(Error::argument(
-                "record: flags has bits that this version doesn't know",
+                "record: flags has bits that this version doesn't know; use 0 or AUDIT_RECORD_HAS_USAGE",
             ));
         }
-        let has_usage = record.flags & AUDIT_RECORD_HAS_USAGE != 0;
         // SAFETY: as the caller promises, for this text and those below.
         let text = |name, field| unsafe { text(name, field) };
-        let error_type = text("error_type", record.error_type)?;
-        match (
-            required("status", text("status", record.status)?)?,
-            error_type,
-        ) {
-            ("success", None) | ("error", Some(_)) => {}
-            ("success", Some(_)) => {
-                return Err(Error::argument(
-                    "error_type is set, but status is \"success\"",
-                ));
-            }
-            ("error", None) => {
-                return Err(Error::argument("status is \"error\" without error_type"));
-            }
-            _ => return Err(Error::argument("status must be \"success\" or \"error\"")),
-        }
-        if has_usage && record.prompt_tokens.min(record.completion_tokens) < 0 {
-            return Err(Error::argument(
-                "prompt_tokens and completion_tokens must be 0 or more",
-            ));
-        }
-        if !(record.latency_ms >= 0.0 && record.latency_ms.is_finite()) {
-            return Err(Error::argument(
-                "latency_ms must be a finite number, 0 or more",
-            ));
-        }
-        let metadata = text("metadata", record.metadata)?;
-        let metadata = metadata.map(|text| object("metadata", text)).transpose()?;
-        let prompt = required("prompt", text("prompt", record.prompt)?)?;
-        let response = text("response", record.response)?.unwrap_or_default();
-        let line = service.logger.log(Entry {
-            event_type: text("event_type", record.event_type)?.unwrap_or("chat_completion"),
+        let line = service.logger.log(&Record {
+            event_type: text("event_type", record.event_type)?,
             user_id: required("user_id", text("user_id", record.user_id)?)?,
             model: required("model", text("model", record.model)?)?,
-            prompt_hash: Digest::of(prompt.as_bytes()),
-            response_hash: Digest::of(response.as_bytes()),
-            prompt_tokens: has_usage.then_some(record.prompt_tokens),
-            completion_tokens: has_usage.then_some(record.completion_tokens),
-            // Adding zero turns -0.0 into 0.0.
-            latency_ms: record.latency_ms + 0.0,
-            error_type,
-            metadata: metadata.as_deref(),
-            details: None,
+            prompt: required("prompt", text("prompt", record.prompt)?)?,
+            response: text("response", record.response)?.unwrap_or_default(),
+            tokens: (record.flags & AUDIT_RECORD_HAS_USAGE != 0)
+                .then_some((record.prompt_tokens, record.completion_tokens)),
+            latency_ms: record.latency_ms,
+            status: required("status", text("status", record.status)?)?,
+            error_type: text("error_type", record.error_type)?,
+            metadata: text("metadata", record.metadata)?,
         })?;
         let logged = Reply::ok();
         if reply.is_null() {
@@ -341,7 +307,7 @@ pub unsafe extern "C" fn audit_logger_log(
             .with_text(AUDIT_REPLY_ENTRY, line.into_text()))
     };
     // SAFETY: as the caller promises.
-    unsafe { answer(reply, log) }
+    unsafe { reply_to(reply, log) }
 }
 
 /// Writes entries that wait, and has the disk confirm every entry of this process that was
@@ -369,7 +335,7 @@ pub unsafe extern "C" fn audit_logger_flush(
     let _ = timeout_ms;
     // SAFETY: as the caller promises.
     unsafe {
-        answer(reply, |_| {
+        reply_to(reply, |_| {
             service(logger)?.logger.flush().map(|()| Reply::ok())
         })
     }
@@ -411,7 +377,7 @@ pub unsafe extern "C" fn audit_logger_close(
         service.logger.close(timeout).map(|()| Reply::ok())
     };
     // SAFETY: as the caller promises.
-    unsafe { answer(reply, close) }
+    unsafe { reply_to(reply, close) }
 }
 
 /// Frees a logger. The handle is invalid at once, for every thread; calls that are running
@@ -454,29 +420,11 @@ pub unsafe extern "C" fn audit_logger_stats(
                 "reply is NULL; it is what this function is for",
             ));
         }
-        let (health, running) = service.logger.health()?;
-        let mut json = Vec::new();
-        let mut to = Object::begin(&mut json);
-        to.text("path", &service.logger.path().to_string_lossy());
-        to.json("written", health.written);
-        to.json("bytes", health.bytes);
-        to.json("failed", health.failed);
-        to.json("waiting", health.waiting);
-        to.json("running", running);
-        match &health.last_error {
-            None => to.json("last_error", "null"),
-            Some((time, message)) => {
-                let mut error = to.nested("last_error");
-                error.text("time", &time.to_string());
-                error.text("message", message);
-                error.end();
-            }
-        }
-        to.end();
+        let json = service.logger.stats()?;
         Ok(Reply::ok().with_text(AUDIT_REPLY_JSON, json))
     };
     // SAFETY: as the caller promises.
-    unsafe { answer(reply, report) }
+    unsafe { reply_to(reply, report) }
 }
 
 /// Says what the log shows for a text, to find the entries of a known prompt or answer.
@@ -501,7 +449,7 @@ pub unsafe extern "C" fn audit_logger_hash(
     reply: *mut *mut AuditReply,
 ) -> AuditStatus {
     let hash = |_: &HostThread| {
-        service(logger)?;
+        let service = service(logger)?;
         if reply.is_null() {
             return Err(Error::argument(
                 "reply is NULL; it is what this function is for",
@@ -509,10 +457,13 @@ pub unsafe extern "C" fn audit_logger_hash(
         }
         // SAFETY: as the caller promises.
         let content = unsafe { bytes("text", text, len) }?.unwrap_or_default();
-        Ok(Reply::ok().with_text(AUDIT_REPLY_CONTENT, Digest::of(content).to_string()))
+        Ok(Reply::ok().with_text(
+            AUDIT_REPLY_CONTENT,
+            service.logger.hash(content).to_string(),
+        ))
     };
     // SAFETY: as the caller promises.
-    unsafe { answer(reply, hash) }
+    unsafe { reply_to(reply, hash) }
 }
 
 /// A text field of a reply: NUL-terminated UTF-8 (AUDIT_REPLY_JSON: the bytes that came), valid

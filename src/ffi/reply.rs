@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::handle::Table;
 use super::types::*;
-use crate::client::{Chat, Sent};
+use crate::client::Chat;
+use crate::entry::Outcome;
 use crate::error::{Error, Status};
 
 /// Every reply that a host holds.
@@ -104,49 +105,51 @@ impl From<Error> for Reply {
 impl From<Chat> for Reply {
     fn from(chat: Chat) -> Reply {
         let milliseconds = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-        let outcome = match chat.sent {
-            Sent::No => AUDIT_OUTCOME_NOT_SENT,
-            Sent::Answered => AUDIT_OUTCOME_ANSWERED,
-            Sent::Unknown => AUDIT_OUTCOME_UNKNOWN,
+        let retry_after = chat.last.retry_after();
+        let last = chat.last;
+        let outcome = match last.outcome {
+            Outcome::NotSent => AUDIT_OUTCOME_NOT_SENT,
+            Outcome::Answered => AUDIT_OUTCOME_ANSWERED,
+            Outcome::Unknown => AUDIT_OUTCOME_UNKNOWN,
         };
-        let (id, line) = chat.entry;
-        let answer = chat.completion;
+        let answer = last.completion;
         let reply = Reply {
             status: chat.status,
             ..Reply::ok()
         }
-        .with_text(AUDIT_REPLY_ENTRY, line)
-        .with_text(AUDIT_REPLY_ENTRY_ID, id.to_string())
-        .with_text_if(AUDIT_REPLY_JSON, chat.body)
+        .with_text(AUDIT_REPLY_ENTRY_ID, chat.line.id().to_string())
+        .with_text(AUDIT_REPLY_ENTRY, chat.line.into_text())
+        .with_text_if(AUDIT_REPLY_JSON, last.body)
         .with_text_if(AUDIT_REPLY_FINISH_REASON, answer.finish_reason)
         .with_text_if(AUDIT_REPLY_MODEL, answer.model)
         .with_text_if(AUDIT_REPLY_PROVIDER, answer.provider)
         .with_text_if(AUDIT_REPLY_GENERATION_ID, answer.id)
         .with_int(AUDIT_REPLY_PROMPT_TOKENS, answer.prompt_tokens)
         .with_int(AUDIT_REPLY_COMPLETION_TOKENS, answer.completion_tokens)
-        .with_text_if(AUDIT_REPLY_PROVIDER_ERROR_TYPE, chat.provider_error_type)
-        .with_int(AUDIT_REPLY_HTTP_STATUS, chat.http_status.map(i64::from))
+        .with_int(AUDIT_REPLY_HTTP_STATUS, last.status.map(i64::from))
         .with_int(AUDIT_REPLY_OUTCOME, Some(outcome.into()))
-        .with_int(
-            AUDIT_REPLY_RETRY_AFTER_MS,
-            chat.retry_after.map(milliseconds),
-        )
+        .with_int(AUDIT_REPLY_RETRY_AFTER_MS, retry_after.map(milliseconds))
         .with_int(AUDIT_REPLY_ATTEMPTS, i64::try_from(chat.attempts).ok());
         // The part of an answer that came before an error may have been heard, and is paid for.
-        let reply = if chat.error.is_none() || !answer.text.is_empty() {
-            reply.with_text(AUDIT_REPLY_CONTENT, answer.text)
-        } else {
-            reply
-        };
+        let came = last.fault.is_none() || !answer.text.is_empty();
+        let reply = reply.with_text_if(AUDIT_REPLY_CONTENT, came.then_some(answer.text));
+
         let waits = chat.log_error.map(|why| format!("the entry waits: {why}"));
-        let (class, message) = match (chat.error, waits) {
+        let (class, message) = match (last.fault, waits) {
             (None, None) => return reply,
-            (None, Some(waits)) => (chat.status.name().to_string_lossy(), waits),
-            (Some((class, message)), None) => (class.into(), message),
-            (Some((class, message)), Some(waits)) => (class.into(), format!("{message}; {waits}")),
+            (None, Some(waits)) => (chat.status.name().to_bytes(), waits),
+            (Some(fault), waits) => {
+                let message = [Some(fault.message), waits].into_iter().flatten();
+                let message = message.collect::<Vec<_>>().join("; ");
+                let reply =
+                    reply.with_text_if(AUDIT_REPLY_PROVIDER_ERROR_TYPE, fault.provider_error_type);
+                return reply
+                    .with_text(AUDIT_REPLY_ERROR_TYPE, fault.class)
+                    .with_text(AUDIT_REPLY_ERROR_MESSAGE, message);
+            }
         };
         reply
-            .with_text(AUDIT_REPLY_ERROR_TYPE, class.as_bytes())
+            .with_text(AUDIT_REPLY_ERROR_TYPE, class)
             .with_text(AUDIT_REPLY_ERROR_MESSAGE, message)
     }
 }

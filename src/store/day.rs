@@ -18,7 +18,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::disk::Directory;
-use crate::clock::Stamp;
+use crate::clock::Timestamp;
 use crate::sys;
 
 /// The name of the file for the entries of a date.
@@ -40,7 +40,7 @@ pub(super) struct DayFile {
 }
 
 impl DayFile {
-    pub(super) fn open(directory: &Directory, date: &[u8], now: &Stamp) -> io::Result<DayFile> {
+    pub(super) fn open(directory: &Directory, date: &[u8], now: &Timestamp) -> io::Result<DayFile> {
         let name = file_name(date);
         let file = Arc::new(directory.open_to_append(&name)?);
         Ok(DayFile {
@@ -63,7 +63,7 @@ impl DayFile {
 
     /// Whether the file still has its name; looked up once a second. Somebody may have moved or
     /// deleted it, and lines written to it would be lost.
-    pub(super) fn is_in_place(&self, directory: &Directory, now: &Stamp) -> bool {
+    pub(super) fn is_in_place(&self, directory: &Directory, now: &Timestamp) -> bool {
         if self.seen.get() == second(now) {
             return true;
         }
@@ -140,6 +140,6 @@ impl DayFile {
     }
 }
 
-fn second(stamp: &Stamp) -> [u8; 19] {
+fn second(stamp: &Timestamp) -> [u8; 19] {
     *stamp.as_bytes().first_chunk().unwrap_or(&[0; 19])
 }

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::clock::{Now, Stamp};
+use crate::clock::{Now, Timestamp};
 use crate::entry::Line;
 use crate::error::Error;
 
@@ -33,7 +33,7 @@ struct State {
     unsynced: Vec<Vec<u8>>,
     /// Stamped lines of calls that were made, which the log couldn't take when they ended.
     waiting: Vec<Line>,
-    last_error: Option<(Stamp, String)>,
+    last_error: Option<(Timestamp, String)>,
 }
 
 /// The store's health in numbers.
@@ -48,7 +48,7 @@ pub struct Health {
     /// Entries that wait for the log to take them.
     pub waiting: usize,
     /// What went wrong last, and when.
-    pub last_error: Option<(Stamp, String)>,
+    pub last_error: Option<(Timestamp, String)>,
 }
 
 impl Store {
@@ -73,7 +73,7 @@ impl Store {
     /// Whether the log can take entries: what waits is written, today's file is open.
     pub fn ready(&self) -> Result<(), Error> {
         let mut state = self.lock();
-        let stamp = Stamp::of((self.now)());
+        let stamp = Timestamp::of((self.now)());
         let result = self
             .write_waiting(&mut state)
             .and_then(|()| self.day_file(&mut state, stamp.date(), &stamp).map(drop));
@@ -83,7 +83,7 @@ impl Store {
     /// Stamps a line and appends it. On an error it isn't in the log, and it never will be.
     pub fn append(&self, line: &mut Line) -> Result<(), Error> {
         let mut state = self.lock();
-        let stamp = Stamp::of((self.now)());
+        let stamp = Timestamp::of((self.now)());
         line.stamp(&stamp);
         let result = self
             .write_waiting(&mut state)
@@ -104,7 +104,7 @@ impl Store {
     /// Writes what waits, and has the disk confirm the current file.
     pub fn flush(&self) -> Result<(), Error> {
         let mut state = self.lock();
-        let stamp = Stamp::of((self.now)());
+        let stamp = Timestamp::of((self.now)());
         let result = self.write_waiting(&mut state);
         self.report(&mut state, stamp, result)?;
         let current = state.day.as_ref().map(DayFile::handle);
@@ -143,7 +143,7 @@ impl Store {
 
     fn write_waiting(&self, state: &mut State) -> io::Result<()> {
         while let Some(line) = state.waiting.first().cloned() {
-            let now = Stamp::of((self.now)());
+            let now = Timestamp::of((self.now)());
             self.write(state, &line, &now)?;
             state.waiting.remove(0);
         }
@@ -151,7 +151,7 @@ impl Store {
     }
 
     /// Appends a stamped line to the file of its date.
-    fn write(&self, state: &mut State, line: &Line, now: &Stamp) -> io::Result<()> {
+    fn write(&self, state: &mut State, line: &Line, now: &Timestamp) -> io::Result<()> {
         self.day_file(state, line.date(), now)?
             .append(line.as_bytes())?;
         self.written.fetch_add(1, Ordering::Relaxed);
@@ -164,7 +164,7 @@ impl Store {
         &self,
         state: &'s mut State,
         date: &[u8],
-        now: &Stamp,
+        now: &Timestamp,
     ) -> io::Result<&'s mut DayFile> {
         let day = match state.day.take() {
             Some(day) if day.is_of(date) && day.is_in_place(&self.directory, now) => day,
@@ -178,7 +178,12 @@ impl Store {
         Ok(state.day.insert(day))
     }
 
-    fn report(&self, state: &mut State, now: Stamp, result: io::Result<()>) -> Result<(), Error> {
+    fn report(
+        &self,
+        state: &mut State,
+        now: Timestamp,
+        result: io::Result<()>,
+    ) -> Result<(), Error> {
         result.map_err(|error| {
             self.failed.fetch_add(1, Ordering::Relaxed);
             let message = format!("the log in {}: {error}", self.directory.path().display());

@@ -71,7 +71,7 @@ int main(int argc, char **argv)
     logger = logger_for(argv[1], argv[3]);
     thread = start(&cancelled);
     began = now();
-    EXPECT(audit_logger_close(logger, 200, &reply), AUDIT_E_TIMEOUT, "1 calls");
+    EXPECT(audit_logger_close(logger, 200, &reply), AUDIT_E_TIMEOUT, "the time was up: 1");
     CHECK(now() - began < 1.0);
     CHECK(pthread_join(thread, NULL) == 0);
     audit_log_free(logger);

@@ -108,10 +108,10 @@ static void numbers_of_a_record(void)
     record.status = audit_text("ok");
     EXPECT(audit_logger_log(logger, &record, &reply), AUDIT_E_ARGUMENT, "\"success\" or \"error\"");
     record.status = audit_text("error");
-    EXPECT(audit_logger_log(logger, &record, &reply), AUDIT_E_ARGUMENT, "without error_type");
+    EXPECT(audit_logger_log(logger, &record, &reply), AUDIT_E_ARGUMENT, "set error_type");
     record.status = audit_text("success");
     record.error_type = audit_text("RateLimitError");
-    EXPECT(audit_logger_log(logger, &record, &reply), AUDIT_E_ARGUMENT, "error_type is set");
+    EXPECT(audit_logger_log(logger, &record, &reply), AUDIT_E_ARGUMENT, "leave error_type absent");
 }
 
 static void sizes_flags_and_tails(void)
