@@ -3,13 +3,14 @@
  *
  * Conventions, for every function:
  *
- *  - A function that can fail returns an AuditStatus and takes, last, an AuditReply **: the reply
- *    carries the answer, or the class and the message of the error. Nothing is kept per thread,
+ *  - A function that can fail returns an AuditStatus and takes, last, an AuditReply ** (but for
+ *    audit_cancel_new): the reply carries the answer, or the class and the message of the error. Nothing is kept per thread,
  *    errno is left alone, nothing is ever written to stdout or stderr.
  *  - Out-parameters are written on every return, with NULL where there is nothing.
  *  - Texts go in as AuditText (UTF-8 with a length), come out NUL-terminated with a length, and
  *    belong to the reply they are read from. What the library gave is freed by its own functions.
- *  - A handle that is NULL, freed or of another type is answered with AUDIT_E_HANDLE. Freeing
+ *  - A handle that is NULL, freed or of another type is answered with AUDIT_E_HANDLE by functions
+ *    that return a status; the others do nothing, or read as if there were no such field. Freeing
  *    while another thread is inside a call is safe.
  *  - Every function may be called from any thread at any time. Calls block the calling thread.
  *  - A panic inside the library becomes AUDIT_E_INTERNAL. A failed allocation aborts.
@@ -60,7 +61,8 @@
             {NULL, 0}, {NULL, 0}, {NULL, 0}                                                         \
     }
 
-// Text: the answer of the model. Of audit_logger_hash: the hash.
+// Text: the answer of the model, or the part of it that came before an error; NULL if none came.
+// Of audit_logger_hash: the hash.
 #define AUDIT_REPLY_CONTENT 1
 
 // Text, JSON: the response's body as received; of a streamed answer, the chat.completion that its
@@ -82,7 +84,7 @@
 // words, which can repeat the prompt.
 #define AUDIT_REPLY_ERROR_MESSAGE 6
 
-// Text: why the answer ends ("stop", "length", ...).
+// Text: why generation stopped ("stop", "length", ...).
 #define AUDIT_REPLY_FINISH_REASON 7
 
 // Text: the model that answered.
@@ -115,14 +117,14 @@
 // Number: how often the request was tried.
 #define AUDIT_REPLY_ATTEMPTS 106
 
-// Nothing of the request left.
+// No byte of the request was sent.
 #define AUDIT_OUTCOME_NOT_SENT 0
 
 // The server answered, be it with an error.
 #define AUDIT_OUTCOME_ANSWERED 1
 
-// The request, or a part of it, left, and no whole answer came: it may have been processed, and
-// billed.
+// The request, or a part of it, was sent, and no complete answer came: it may have been processed
+// and billed.
 #define AUDIT_OUTCOME_UNKNOWN 2
 
 // What a callback returns to go on; anything else cancels the call.
@@ -151,7 +153,8 @@ typedef struct AuditReply AuditReply;
 typedef int32_t AuditStatus;
 
 // A text that is passed in: UTF-8, len bytes, no NUL needed. With data NULL and len 0 it is
-// absent; with len 0 alone it is empty. It is only read during the call that it is passed to.
+// absent; with data not NULL and len 0 it is empty. It is only read during the call that it is
+// passed to.
 typedef struct AuditText {
     // The first byte.
     const char *data;
@@ -159,10 +162,10 @@ typedef struct AuditText {
     size_t len;
 } AuditText;
 
-// A callback of a streamed call: it is given len bytes of UTF-8 (no NUL ends them), valid until it
-// returns, and the request's context. It runs on the calling thread, with its signal mask. It may
-// call every function but audit_logger_close of the same logger. It must return: no exception,
-// no longjmp. Returns AUDIT_CONTINUE to go on; anything else cancels the call.
+// A callback of a streamed call: it is given len bytes of UTF-8 (no NUL ends them), valid until
+// the callback returns, and the request's context. It runs on the calling thread, with its signal
+// mask. It may call every function but audit_logger_close of the same logger. It must return: no
+// exception, no longjmp. Returns AUDIT_CONTINUE to go on; anything else cancels the call.
 typedef int32_t (*AuditCallback)(const char *text, size_t len, void *context);
 
 // A chat call. Start from AUDIT_CHAT_REQUEST_INIT, so that members of later versions are zero.
@@ -188,7 +191,8 @@ typedef struct AuditChatRequest {
     // "max_retries", "headers", "api_key".
     AuditText options;
     // Set: the answer is streamed, and this is called with its text as it comes, in whole
-    // characters.
+    // characters. The request then carries "stream": true and, unless params set it,
+    // "stream_options": {"include_usage": true}.
     AuditCallback on_delta;
     // Set: the answer is streamed, and this is called with the payload of each event as it was
     // sent (tool calls, reasoning, usage), before on_delta.
@@ -236,7 +240,8 @@ typedef struct AuditRecord {
 // and nothing was logged.
 #define AUDIT_E_ARGUMENT (-1)
 
-// The handle is NULL, freed, closed or of another type. Nothing was sent and nothing was logged.
+// The handle is NULL, freed, closed, of another type or, for a cancel, of another process. Nothing
+// was sent and nothing was logged.
 #define AUDIT_E_HANDLE (-2)
 
 // The configuration can't be used; the message names the key and what is allowed.
@@ -245,14 +250,15 @@ typedef struct AuditRecord {
 // The log can't take an entry. Nothing was sent; trying again is safe.
 #define AUDIT_E_LOG (-4)
 
-// The call was made, and the reply holds its answer or its error, but the log could not take its
-// entry: it waits, and is written as soon as the log can take it.
+// The chat call was made, and the reply holds its answer or its error, but the log could not take
+// its entry: it waits, and is written as soon as the log can take it.
 #define AUDIT_E_LOG_PENDING (-5)
 
-// The call failed, and its entry is written.
+// The chat call failed, and its entry is written.
 #define AUDIT_E_CALL (-6)
 
-// The call was cancelled, and its entry is written.
+// The chat call was cancelled. Its entry is written, unless it was cancelled before it began:
+// then nothing was sent, and AUDIT_REPLY_ENTRY is NULL.
 #define AUDIT_E_CANCELLED (-7)
 
 // The time given to audit_logger_close ran out.
@@ -265,7 +271,8 @@ typedef struct AuditRecord {
 // parent's, which finishes and logs it. The logger works in the child.
 #define AUDIT_E_FORKED (-12)
 
-// A defect of the library. AUDIT_REPLY_OUTCOME says whether anything was sent.
+// A defect of the library, or the process is out of descriptors or handles; the message says
+// which. AUDIT_REPLY_OUTCOME says whether anything was sent.
 #define AUDIT_E_INTERNAL (-13)
 
 #ifdef __cplusplus
@@ -276,8 +283,8 @@ extern "C" {
 // it is missing) and proves that it can be written to.
 //
 // config: a JSON object, NUL-terminated, or NULL for all defaults; README lists the keys.
-// The environment is read here and nowhere else (the key, unless the configuration has one;
-// never in a setuid process).
+// The environment is read here and nowhere else (the key, unless the configuration has one, and
+// the proxy if "proxy" is "env"; never in a setuid process).
 //
 // logger: where the handle goes; not NULL. Free it with audit_log_free.
 //
@@ -292,7 +299,7 @@ AuditStatus audit_logger_new(const char *config,
                              AuditReply **reply);
 
 // Makes a chat call, and leaves exactly one entry for it. Blocks until the answer or the error
-// is there and the entry is written, at most about timeout_ms (a name server that doesn't answer
+// is there and the entry is written, at most about timeout_ms (a disk that hangs, or a callback,
 // can take longer). Failures that may pass are tried again within that time.
 //
 // logger: from audit_logger_new.
@@ -306,9 +313,10 @@ AuditStatus audit_logger_new(const char *config,
 //
 // Returns AUDIT_OK; AUDIT_E_CALL (the call failed: see ERROR_TYPE); AUDIT_E_CANCELLED (by a
 // callback, request->cancel or audit_logger_close; if that was triggered before the call began,
-// nothing was sent and nothing logged); AUDIT_E_LOG_PENDING (made, but its entry waits); and,
-// with nothing sent and nothing logged, AUDIT_E_ARGUMENT, AUDIT_E_HANDLE, AUDIT_E_LOG. AUDIT_E_FORKED:
-// only in a child that was forked in a callback. AUDIT_E_INTERNAL: see AUDIT_REPLY_OUTCOME. Any thread; it needs 128 KiB of stack.
+// nothing was sent and nothing logged); AUDIT_E_LOG_PENDING (made, but its entry waits); and, with
+// nothing sent and nothing logged, AUDIT_E_ARGUMENT, AUDIT_E_HANDLE, AUDIT_E_LOG. AUDIT_E_FORKED:
+// only in a child that was forked in a callback. AUDIT_E_INTERNAL: see AUDIT_REPLY_OUTCOME. Any
+// thread; it needs 128 KiB of stack.
 AUDIT_MUST_USE
 AuditStatus audit_chat(AuditLogger *logger,
                        const AuditChatRequest *request,
@@ -347,8 +355,9 @@ AuditStatus audit_logger_flush(AuditLogger *logger,
                                AuditReply **reply);
 
 // Closes a logger: takes no new calls, waits for the running ones, cancels those that are left
-// when the time is up (their entries are written), and flushes. The handle stays valid, answers
-// AUDIT_E_HANDLE to every new call, and still has to be freed. Closing twice is fine.
+// when the time is up (their entries are written), and flushes. The handle stays valid until it is
+// freed: audit_chat and audit_logger_log answer it with AUDIT_E_HANDLE, the others go on. Closing
+// twice is fine.
 //
 // logger: from audit_logger_new.
 //
@@ -381,7 +390,8 @@ void audit_log_free(AuditLogger *logger);
 // log couldn't take yet: alarm when it isn't 0); "running" (calls); "last_error" (null, or
 // {"time", "message"}).
 //
-// Returns AUDIT_OK; AUDIT_E_ARGUMENT; AUDIT_E_HANDLE; AUDIT_E_INTERNAL. Any thread.
+// Returns AUDIT_OK; AUDIT_E_ARGUMENT; AUDIT_E_HANDLE; AUDIT_E_LOG (out of descriptors);
+// AUDIT_E_INTERNAL. Any thread.
 AUDIT_MUST_USE
 AuditStatus audit_logger_stats(AuditLogger *logger,
                                AuditReply **reply);
@@ -432,8 +442,8 @@ void audit_reply_free(AuditReply *reply);
 AUDIT_MUST_USE AuditStatus audit_cancel_new(AuditCancel **cancel);
 
 // Ends the calls that it was given to, and all that it will be given to: each returns
-// AUDIT_E_CANCELLED within 100 ms (while a name is being resolved, when that ends), its entry
-// written. NULL and one that was freed do nothing.
+// AUDIT_E_CANCELLED within 100 ms (but for the time that a callback or a hanging disk takes). NULL
+// and one that was freed do nothing.
 //
 // cancel: from audit_cancel_new, or NULL. Any thread, and signal handlers.
 void audit_cancel_trigger(AuditCancel *cancel);

@@ -1,18 +1,10 @@
 //! LLM calls from any language, each leaving exactly one entry in an append-only audit log.
 //!
-//! The public interface is C's: [`ffi`], described in `include/audit_logger.h`. The life of one
-//! call, and where each step lives:
+//! The public interface is C's: [`ffi`], described in `include/audit_logger.h`. DESIGN.md tells the
+//! life of one call and where each step lives, and why it is built so; FORMAT.md describes the log.
 //!
-//! 1. `ffi` checks the handle, turns C's structs into Rust's and holds any panic back.
-//! 2. `client::request` checks the texts, merges the parameters into the body and hashes both.
-//! 3. `logger` begins the call: its entry fits, and the log takes it. Nothing is sent otherwise.
-//! 4. `client::transport` sends the body under the call's deadlines; `client::response` says what
-//!    came back; `client::retry` says whether to try again, and when.
-//! 5. `logger` finishes the call: one line, appended by `store`.
-//! 6. `ffi` hands the answer or the error out as a reply.
-//!
-//! The arrows point down, without circles: `ffi` > `client` > `logger` > `store` > the leaves
-//! (`entry`, `config`, `json`, `hash`, `clock`, `error`) > `sys`. A test holds them to it.
+//! The arrows between modules point down, without circles: `ffi` > `client` > `logger` > `store` >
+//! `config`, `entry`, `json`, `hash`, `clock`, `error` > `sys`. tests/layers.rs holds them to it.
 
 #![deny(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs)]
 #![deny(

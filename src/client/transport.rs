@@ -411,8 +411,8 @@ impl<C: Connector<()>> Connector<()> for ConnectTimeout<C> {
     }
 }
 
-/// ureq resolves a name for every request, also when a pooled connection will serve it. [`TcpConnector`]
-/// resolves instead, when it is asked for a new connection.
+/// ureq resolves a name for every request, also when a pooled connection will serve it.
+/// [`TcpConnector`] resolves instead, when it is asked for a new connection.
 #[derive(Debug)]
 struct DeferredResolver;
 

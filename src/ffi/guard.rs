@@ -185,7 +185,9 @@ pub unsafe fn sized<T: Copy>(name: &str, from: *const T, init: &str) -> Result<T
     const IMPLAUSIBLE: usize = 4096;
     let known = size_of::<T>();
     if from.is_null() {
-        return Err(Error::argument(format!("{name} is NULL")));
+        return Err(Error::argument(format!(
+            "{name} is NULL; pass one that starts from {init}"
+        )));
     }
     // SAFETY: as the caller promises.
     let size = unsafe { from.cast::<usize>().read_unaligned() };

@@ -37,8 +37,8 @@ struct Service {
 static LOGGERS: Table<Service> = Table::new(0xa1);
 static CANCELS: Table<Cancel> = Table::new(0xa4);
 
-/// What a cancel's handle stands for. A forked child shares the event's descriptor: triggered there,
-/// it would end the parent's calls.
+/// What a cancel's handle stands for. A forked child shares the event's descriptor: triggered
+/// there, it would end the parent's calls.
 struct Cancel {
     event: Event,
     made_in: u32,
@@ -68,8 +68,8 @@ fn service(handle: *const AuditLogger) -> Result<Held<'static, Service>, Error> 
 /// it is missing) and proves that it can be written to.
 ///
 /// config: a JSON object, NUL-terminated, or NULL for all defaults; README lists the keys.
-/// The environment is read here and nowhere else (the key, unless the configuration has one;
-/// never in a setuid process).
+/// The environment is read here and nowhere else (the key, unless the configuration has one, and
+/// the proxy if "proxy" is "env"; never in a setuid process).
 ///
 /// logger: where the handle goes; not NULL. Free it with audit_log_free.
 ///
@@ -121,7 +121,7 @@ pub unsafe extern "C" fn audit_logger_new(
 }
 
 /// Makes a chat call, and leaves exactly one entry for it. Blocks until the answer or the error
-/// is there and the entry is written, at most about timeout_ms (a name server that doesn't answer
+/// is there and the entry is written, at most about timeout_ms (a disk that hangs, or a callback,
 /// can take longer). Failures that may pass are tried again within that time.
 ///
 /// logger: from audit_logger_new.
@@ -135,9 +135,10 @@ pub unsafe extern "C" fn audit_logger_new(
 ///
 /// Returns AUDIT_OK; AUDIT_E_CALL (the call failed: see ERROR_TYPE); AUDIT_E_CANCELLED (by a
 /// callback, request->cancel or audit_logger_close; if that was triggered before the call began,
-/// nothing was sent and nothing logged); AUDIT_E_LOG_PENDING (made, but its entry waits); and,
-/// with nothing sent and nothing logged, AUDIT_E_ARGUMENT, AUDIT_E_HANDLE, AUDIT_E_LOG. AUDIT_E_FORKED:
-/// only in a child that was forked in a callback. AUDIT_E_INTERNAL: see AUDIT_REPLY_OUTCOME. Any thread; it needs 128 KiB of stack.
+/// nothing was sent and nothing logged); AUDIT_E_LOG_PENDING (made, but its entry waits); and, with
+/// nothing sent and nothing logged, AUDIT_E_ARGUMENT, AUDIT_E_HANDLE, AUDIT_E_LOG. AUDIT_E_FORKED:
+/// only in a child that was forked in a callback. AUDIT_E_INTERNAL: see AUDIT_REPLY_OUTCOME. Any
+/// thread; it needs 128 KiB of stack.
 ///
 /// # Safety
 ///
@@ -153,7 +154,7 @@ pub unsafe extern "C" fn audit_chat(
         let service = service(logger)?;
         if reply.is_null() {
             return Err(Error::argument(
-                "reply is NULL: the paid answer would be lost",
+                "reply is NULL: the paid answer would be lost; pass the address of an AuditReply pointer",
             ));
         }
         // SAFETY: as the caller promises.
@@ -342,8 +343,9 @@ pub unsafe extern "C" fn audit_logger_flush(
 }
 
 /// Closes a logger: takes no new calls, waits for the running ones, cancels those that are left
-/// when the time is up (their entries are written), and flushes. The handle stays valid, answers
-/// AUDIT_E_HANDLE to every new call, and still has to be freed. Closing twice is fine.
+/// when the time is up (their entries are written), and flushes. The handle stays valid until it is
+/// freed: audit_chat and audit_logger_log answer it with AUDIT_E_HANDLE, the others go on. Closing
+/// twice is fine.
 ///
 /// logger: from audit_logger_new.
 ///
@@ -402,7 +404,8 @@ pub extern "C" fn audit_log_free(logger: *mut AuditLogger) {
 /// log couldn't take yet: alarm when it isn't 0); "running" (calls); "last_error" (null, or
 /// {"time", "message"}).
 ///
-/// Returns AUDIT_OK; AUDIT_E_ARGUMENT; AUDIT_E_HANDLE; AUDIT_E_INTERNAL. Any thread.
+/// Returns AUDIT_OK; AUDIT_E_ARGUMENT; AUDIT_E_HANDLE; AUDIT_E_LOG (out of descriptors);
+/// AUDIT_E_INTERNAL. Any thread.
 ///
 /// # Safety
 ///
@@ -559,8 +562,8 @@ pub unsafe extern "C" fn audit_cancel_new(cancel: *mut *mut AuditCancel) -> Audi
 }
 
 /// Ends the calls that it was given to, and all that it will be given to: each returns
-/// AUDIT_E_CANCELLED within 100 ms (while a name is being resolved, when that ends), its entry
-/// written. NULL and one that was freed do nothing.
+/// AUDIT_E_CANCELLED within 100 ms (but for the time that a callback or a hanging disk takes). NULL
+/// and one that was freed do nothing.
 ///
 /// cancel: from audit_cancel_new, or NULL. Any thread, and signal handlers.
 #[unsafe(no_mangle)]

@@ -3,13 +3,14 @@
  *
  * Conventions, for every function:
  *
- *  - A function that can fail returns an AuditStatus and takes, last, an AuditReply **: the reply
- *    carries the answer, or the class and the message of the error. Nothing is kept per thread,
+ *  - A function that can fail returns an AuditStatus and takes, last, an AuditReply ** (but for
+ *    audit_cancel_new): the reply carries the answer, or the class and the message of the error. Nothing is kept per thread,
  *    errno is left alone, nothing is ever written to stdout or stderr.
  *  - Out-parameters are written on every return, with NULL where there is nothing.
  *  - Texts go in as AuditText (UTF-8 with a length), come out NUL-terminated with a length, and
  *    belong to the reply they are read from. What the library gave is freed by its own functions.
- *  - A handle that is NULL, freed or of another type is answered with AUDIT_E_HANDLE. Freeing
+ *  - A handle that is NULL, freed or of another type is answered with AUDIT_E_HANDLE by functions
+ *    that return a status; the others do nothing, or read as if there were no such field. Freeing
  *    while another thread is inside a call is safe.
  *  - Every function may be called from any thread at any time. Calls block the calling thread.
  *  - A panic inside the library becomes AUDIT_E_INTERNAL. A failed allocation aborts.

@@ -11,18 +11,20 @@ pub const AUDIT_OK: AuditStatus = 0;
 /// An argument can't be used; the message says which and what would be right. Nothing was sent
 /// and nothing was logged.
 pub const AUDIT_E_ARGUMENT: AuditStatus = -1;
-/// The handle is NULL, freed, closed or of another type. Nothing was sent and nothing was logged.
+/// The handle is NULL, freed, closed, of another type or, for a cancel, of another process. Nothing
+/// was sent and nothing was logged.
 pub const AUDIT_E_HANDLE: AuditStatus = -2;
 /// The configuration can't be used; the message names the key and what is allowed.
 pub const AUDIT_E_CONFIG: AuditStatus = -3;
 /// The log can't take an entry. Nothing was sent; trying again is safe.
 pub const AUDIT_E_LOG: AuditStatus = -4;
-/// The call was made, and the reply holds its answer or its error, but the log could not take its
-/// entry: it waits, and is written as soon as the log can take it.
+/// The chat call was made, and the reply holds its answer or its error, but the log could not take
+/// its entry: it waits, and is written as soon as the log can take it.
 pub const AUDIT_E_LOG_PENDING: AuditStatus = -5;
-/// The call failed, and its entry is written.
+/// The chat call failed, and its entry is written.
 pub const AUDIT_E_CALL: AuditStatus = -6;
-/// The call was cancelled, and its entry is written.
+/// The chat call was cancelled. Its entry is written, unless it was cancelled before it began:
+/// then nothing was sent, and AUDIT_REPLY_ENTRY is NULL.
 pub const AUDIT_E_CANCELLED: AuditStatus = -7;
 /// The time given to audit_logger_close ran out.
 pub const AUDIT_E_TIMEOUT: AuditStatus = -8;
@@ -31,10 +33,12 @@ pub const AUDIT_E_REENTRANT: AuditStatus = -11;
 /// The process was forked in a callback of this call, and this is the child: the call is the
 /// parent's, which finishes and logs it. The logger works in the child.
 pub const AUDIT_E_FORKED: AuditStatus = -12;
-/// A defect of the library. AUDIT_REPLY_OUTCOME says whether anything was sent.
+/// A defect of the library, or the process is out of descriptors or handles; the message says
+/// which. AUDIT_REPLY_OUTCOME says whether anything was sent.
 pub const AUDIT_E_INTERNAL: AuditStatus = -13;
 
-/// Text: the answer of the model. Of audit_logger_hash: the hash.
+/// Text: the answer of the model, or the part of it that came before an error; NULL if none came.
+/// Of audit_logger_hash: the hash.
 pub const AUDIT_REPLY_CONTENT: i32 = 1;
 /// Text, JSON: the response's body as received; of a streamed answer, the chat.completion that its
 /// chunks add up to. Of audit_logger_new and audit_logger_stats: what
@@ -50,7 +54,7 @@ pub const AUDIT_REPLY_ERROR_TYPE: i32 = 5;
 /// Text, never NULL: what was wrong, for a person; "" for a success. It can repeat the provider's
 /// words, which can repeat the prompt.
 pub const AUDIT_REPLY_ERROR_MESSAGE: i32 = 6;
-/// Text: why the answer ends ("stop", "length", ...).
+/// Text: why generation stopped ("stop", "length", ...).
 pub const AUDIT_REPLY_FINISH_REASON: i32 = 7;
 /// Text: the model that answered.
 pub const AUDIT_REPLY_MODEL: i32 = 8;
@@ -74,12 +78,12 @@ pub const AUDIT_REPLY_RETRY_AFTER_MS: i32 = 105;
 /// Number: how often the request was tried.
 pub const AUDIT_REPLY_ATTEMPTS: i32 = 106;
 
-/// Nothing of the request left.
+/// No byte of the request was sent.
 pub const AUDIT_OUTCOME_NOT_SENT: i32 = 0;
 /// The server answered, be it with an error.
 pub const AUDIT_OUTCOME_ANSWERED: i32 = 1;
-/// The request, or a part of it, left, and no whole answer came: it may have been processed, and
-/// billed.
+/// The request, or a part of it, was sent, and no complete answer came: it may have been processed
+/// and billed.
 pub const AUDIT_OUTCOME_UNKNOWN: i32 = 2;
 
 /// What a callback returns to go on; anything else cancels the call.
@@ -103,15 +107,16 @@ pub struct AuditReply(());
 /// audit_cancel_free, at any time: calls that run with it go on, and can't be ended by it any more.
 pub struct AuditCancel(());
 
-/// A callback of a streamed call: it is given len bytes of UTF-8 (no NUL ends them), valid until it
-/// returns, and the request's context. It runs on the calling thread, with its signal mask. It may
-/// call every function but audit_logger_close of the same logger. It must return: no exception,
-/// no longjmp. Returns AUDIT_CONTINUE to go on; anything else cancels the call.
+/// A callback of a streamed call: it is given len bytes of UTF-8 (no NUL ends them), valid until
+/// the callback returns, and the request's context. It runs on the calling thread, with its signal
+/// mask. It may call every function but audit_logger_close of the same logger. It must return: no
+/// exception, no longjmp. Returns AUDIT_CONTINUE to go on; anything else cancels the call.
 pub type AuditCallback =
     Option<unsafe extern "C" fn(text: *const c_char, len: usize, context: *mut c_void) -> i32>;
 
 /// A text that is passed in: UTF-8, len bytes, no NUL needed. With data NULL and len 0 it is
-/// absent; with len 0 alone it is empty. It is only read during the call that it is passed to.
+/// absent; with data not NULL and len 0 it is empty. It is only read during the call that it is
+/// passed to.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct AuditText {
@@ -146,7 +151,8 @@ pub struct AuditChatRequest {
     /// "max_retries", "headers", "api_key".
     pub options: AuditText,
     /// Set: the answer is streamed, and this is called with its text as it comes, in whole
-    /// characters.
+    /// characters. The request then carries "stream": true and, unless params set it,
+    /// "stream_options": {"include_usage": true}.
     pub on_delta: AuditCallback,
     /// Set: the answer is streamed, and this is called with the payload of each event as it was
     /// sent (tool calls, reasoning, usage), before on_delta.
