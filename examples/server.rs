@@ -3,7 +3,8 @@
 //!     cargo run --release --example server -- 8080
 //!
 //! It prints its base URL (port 0, the default, is any free one) and serves until it is killed.
-//! It answers with an echo of the last message. The model's name makes it do other things:
+//! It answers with an echo of the last message, word by word if it is asked to stream. The model's
+//! name makes it do other things:
 //!
 //! - `test/429` (any status from 400 to 599): an error of that status, with OpenRouter's metadata.
 //! - `test/late-error`: status 200, and then an error in the body, as after a failure upstream.
@@ -47,6 +48,10 @@ fn serve(mut stream: &TcpStream) -> io::Result<()> {
             "HTTP/1.1 {status} {}\r\ncontent-type: application/json\r\nx-generation-id: {id}\r\n",
             if status == 200 { "OK" } else { "Error" }
         );
+        if status == 200 && request["stream"] == true {
+            write_stream(stream, &id, &body)?;
+            continue;
+        }
         let body = body.to_string();
         if model == "test/slow" {
             write!(stream, "{head}transfer-encoding: chunked\r\n\r\n")?;
@@ -61,6 +66,39 @@ fn serve(mut stream: &TcpStream) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The same answer in pieces, a word every 100 ms.
+fn write_stream(mut stream: &TcpStream, id: &str, answer: &Value) -> io::Result<()> {
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-generation-id: {id}\r\n\
+         transfer-encoding: chunked\r\n\r\n"
+    )?;
+    let mut send = |text: &str| write!(stream, "{:x}\r\n{text}\r\n", text.len());
+    let chunk = |choices: Value, usage: &Value| {
+        let chunk = json!({
+            "id": id, "provider": "Loopback", "model": answer["model"],
+            "object": "chat.completion.chunk", "created": 1_700_000_000,
+            "choices": choices, "usage": usage
+        });
+        format!("data: {chunk}\n\n")
+    };
+    send(": OPENROUTER PROCESSING\n\n")?;
+    let text = answer["choices"][0]["message"]["content"]
+        .as_str()
+        .unwrap_or_default();
+    for word in text.split_inclusive(' ') {
+        let delta = json!({"role": "assistant", "content": word});
+        let choice = json!([{"index": 0, "delta": delta, "finish_reason": null}]);
+        send(&chunk(choice, &Value::Null))?;
+        thread::sleep(Duration::from_millis(100));
+    }
+    let last = json!([{"index": 0, "delta": {"content": ""}, "finish_reason": "stop"}]);
+    send(&chunk(last, &Value::Null))?;
+    send(&chunk(json!([]), &answer["usage"]))?;
+    send("data: [DONE]\n\n")?;
+    stream.write_all(b"0\r\n\r\n")
 }
 
 /// The body of the next request, or `None` at the end of the connection.

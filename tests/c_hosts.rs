@@ -47,15 +47,18 @@ fn answering_after(delay: Duration) -> Server {
     })
 }
 
-fn misuse(mut runner: Command) {
+/// Runs the program, under a wrapper if there is one.
+fn misuse(wrapper: Option<Command>) {
     let (server, scratch) = (answering(), Scratch::new());
     let log = scratch.join("log");
     let program = program(&scratch, "misuse");
-    if runner.get_program() == "cc" {
-        runner = Command::new(&program);
-    } else {
-        runner.arg(&program);
-    }
+    let mut runner = match wrapper {
+        None => Command::new(program),
+        Some(mut wrapper) => {
+            wrapper.arg(program);
+            wrapper
+        }
+    };
     let printed = run(runner.arg(&log).arg(server.base_url()));
     let left: usize = printed.trim().parse().expect("the program prints a number");
     assert_eq!(
@@ -67,13 +70,13 @@ fn misuse(mut runner: Command) {
 
 #[test]
 fn every_misuse_is_answered_with_a_status_and_a_message() {
-    misuse(Command::new("cc"));
+    misuse(None);
 }
 
 #[test]
 fn every_misuse_is_clean_under_valgrind() {
     if available("valgrind") {
-        misuse(valgrind());
+        misuse(Some(valgrind()));
     }
 }
 

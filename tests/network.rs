@@ -45,8 +45,12 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // nginx forks workers, which end with their master's pipe only on SIGTERM.
-        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        // SIGTERM, not SIGKILL: nginx ends its workers only when it is asked to end.
+        let Ok(id) = i32::try_from(self.0.id()) else {
+            return;
+        };
+        // SAFETY: the child is ours and hasn't been waited for, so the id is still its own.
+        unsafe { libc::kill(id, libc::SIGTERM) };
         let _ = self.0.wait();
     }
 }

@@ -46,19 +46,9 @@ fn the_program_on_the_first_screen_compiles_and_runs_by_the_readme_s_words() {
     std::fs::write(scratch.join("chat.c"), program).expect("it can be written");
 
     // The README's line, in a directory that looks like the project's.
-    release();
-    for name in ["include", "target"] {
-        let target = if name == "target" {
-            release().parent().expect("target")
-        } else {
-            root()
-        };
-        let target = if name == "target" {
-            target.to_owned()
-        } else {
-            target.join(name)
-        };
-        std::os::unix::fs::symlink(target, scratch.join(name)).expect("it can be made");
+    let target = release().parent().expect("it's in the target directory");
+    for (name, place) in [("include", &*root().join("include")), ("target", target)] {
+        std::os::unix::fs::symlink(place, scratch.join(name)).expect("it can be made");
     }
     let line = blocks("sh")[1]
         .lines()

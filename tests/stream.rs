@@ -116,7 +116,7 @@ fn answer_in_pieces() -> String {
 struct Setup {
     logger: Logger,
     scratch: Scratch,
-    _server: Server,
+    server: Server,
 }
 
 fn setup(server: Server) -> Setup {
@@ -128,7 +128,7 @@ fn setup(server: Server) -> Setup {
     Setup {
         logger,
         scratch,
-        _server: server,
+        server,
     }
 }
 
@@ -208,7 +208,7 @@ fn the_request_asks_for_a_stream_with_usage() {
             ..chat_request()
         })
         .expect(AUDIT_OK);
-    let bodies: Vec<Value> = setup._server.requests().iter().map(|r| r.json()).collect();
+    let bodies: Vec<Value> = setup.server.requests().iter().map(|r| r.json()).collect();
     assert_eq!(bodies[0]["stream"], true);
     assert_eq!(bodies[0]["stream_options"], json!({"include_usage": true}));
     assert_eq!(bodies[1]["stream_options"], json!({"include_usage": false}));
@@ -479,7 +479,7 @@ fn streams_keep_their_connection_for_the_next_call() {
         stream(&setup.logger, &mut Heard::default()).expect(AUDIT_OK);
     }
     let last = setup
-        ._server
+        .server
         .requests()
         .last()
         .map(|request| request.connection);
