@@ -261,7 +261,7 @@ impl Attempt {
 }
 
 impl Object<'_> {
-    fn digest(&mut self, key: &str, digest: Digest) {
+    fn digest(&mut self, key: &'static str, digest: Digest) {
         let out = self.key(key);
         out.push(b'"');
         digest.write_hex(out);
@@ -269,7 +269,7 @@ impl Object<'_> {
     }
 
     /// A text that others chose, bounded.
-    fn server_text(&mut self, key: &str, text: Option<&str>) {
+    fn server_text(&mut self, key: &'static str, text: Option<&str>) {
         if let Some(text) = text {
             let end = text
                 .char_indices()

@@ -70,46 +70,60 @@ impl<'o> Object<'o> {
         Object { out }
     }
 
-    /// Starts a member; its value is to be appended to what this returns.
-    pub fn key(&mut self, key: &str) -> &mut Vec<u8> {
+    /// Starts a member; its value is to be appended to what this returns. Keys are our own words
+    /// and need no escape.
+    pub fn key(&mut self, key: &'static str) -> &mut Vec<u8> {
         // No value ends in '{', so after one the object is still empty.
-        if self.out.last() != Some(&b'{') {
-            self.out.push(b',');
-        }
-        quote(key, self.out);
-        self.out.push(b':');
+        let before: &[u8] = if self.out.last() == Some(&b'{') {
+            b"\""
+        } else {
+            b",\""
+        };
+        self.out.extend_from_slice(before);
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\":");
         self.out
     }
 
     /// A member that is a string.
-    pub fn text(&mut self, key: &str, text: &str) {
+    pub fn text(&mut self, key: &'static str, text: &str) {
         quote(text, self.key(key));
     }
 
     /// A member whose value displays as JSON: a number, a boolean, a text that is JSON already.
-    pub fn json(&mut self, key: &str, value: impl fmt::Display) {
+    pub fn json(&mut self, key: &'static str, value: impl fmt::Display) {
         let out = self.key(key);
         // Writing to a Vec can't fail.
         let _ = write!(out, "{value}");
     }
 
     /// The same, left out when there is no value.
-    pub fn json_if(&mut self, key: &str, value: Option<impl fmt::Display>) {
+    pub fn json_if(&mut self, key: &'static str, value: Option<impl fmt::Display>) {
         if let Some(value) = value {
             self.json(key, value);
         }
     }
 
     /// The same, null when there is no value.
-    pub fn json_or_null(&mut self, key: &str, value: Option<impl fmt::Display>) {
+    pub fn json_or_null(&mut self, key: &'static str, value: Option<impl fmt::Display>) {
         match value {
             Some(value) => self.json(key, value),
             None => self.json(key, "null"),
         }
     }
 
+    /// A member of the host's own, whose value is JSON.
+    pub fn member(&mut self, key: &str, json: &str) {
+        if self.out.last() != Some(&b'{') {
+            self.out.push(b',');
+        }
+        quote(key, self.out);
+        self.out.push(b':');
+        self.out.extend_from_slice(json.as_bytes());
+    }
+
     /// A member that is an object.
-    pub fn nested(&mut self, key: &str) -> Object<'_> {
+    pub fn nested(&mut self, key: &'static str) -> Object<'_> {
         Object::begin(self.key(key))
     }
 

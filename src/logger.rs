@@ -15,7 +15,7 @@ use crate::error::{Error, Status};
 use crate::hash::Digest;
 use crate::json::{self, Object};
 use crate::store::{Directory, Store};
-use crate::sys::{self, Event, PerProcess};
+use crate::sys::{self, Event, PerProcess, RandomBytes};
 
 /// Writes the entries of one log.
 pub struct Logger {
@@ -35,6 +35,7 @@ struct Process {
     idle: (Mutex<()>, Condvar),
     /// Happens when running calls are to end at once.
     stop: Event,
+    random: Mutex<RandomBytes>,
 }
 
 /// What is known of a call before it is made.
@@ -96,6 +97,7 @@ pub struct Record<'a> {
 pub struct Pending<'a> {
     logger: &'a Logger,
     running: Running<'a>,
+    id: Uuid,
     subject: Subject<'a>,
     started_at: Timestamp,
     started: Instant,
@@ -141,13 +143,15 @@ impl Logger {
 
     fn process(&self) -> Result<&Process, Error> {
         self.process.get_or_try_init(|| {
-            let stop = Event::new()
-                .map_err(|error| Error::log(format!("no descriptor for a new call: {error}")))?;
+            let need = |error| Error::log(format!("the process is out of resources: {error}"));
+            let stop = Event::new().map_err(need)?;
+            let random = RandomBytes::new().map_err(need)?;
             Ok(Process {
                 store: Store::new(Arc::clone(&self.directory), SystemTime::now),
                 running: AtomicUsize::new(0),
                 idle: (Mutex::new(()), Condvar::new()),
                 stop,
+                random: Mutex::new(random),
             })
         })
     }
@@ -207,7 +211,7 @@ impl Logger {
             metadata: metadata.as_deref(),
             details: self.details.then(|| self.with_origin(Details::default())),
         };
-        let mut line = entry.line(Uuid::new_v4());
+        let mut line = entry.line(running.process.new_id()?);
         self.check_length(line.as_bytes().len())?;
         running.process.store.append(&mut line)?;
         Ok(line)
@@ -238,6 +242,7 @@ impl Logger {
         running.process.store.ready()?;
         Ok(Pending {
             logger: self,
+            id: running.process.new_id()?,
             running,
             subject,
             started_at: Timestamp::of(SystemTime::now()),
@@ -346,6 +351,17 @@ impl Drop for Logger {
 }
 
 impl Process {
+    fn new_id(&self) -> Result<Uuid, Error> {
+        let bytes = self
+            .random
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let bytes =
+            bytes.map_err(|error| Error::log(format!("no random id for the entry: {error}")))?;
+        Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())
+    }
+
     /// How many calls were still running when the time was up.
     fn wait_until_idle(&self, timeout: Option<Duration>) -> usize {
         let (lock, idle) = &self.idle;
@@ -447,7 +463,7 @@ impl<'a> Pending<'a> {
                 time_to_first_token_ms: ending.first_token.map(since_start),
                 ..self.logger.with_origin(details)
             });
-        let mut line = entry.line(Uuid::new_v4());
+        let mut line = entry.line(self.id);
         let written = self.running.process.store.append_or_keep(&mut line);
         Finished { line, written }
     }

@@ -345,58 +345,119 @@ pub fn wait<const N: usize>(
 
 // ---------------------------------------------------------------- secrets
 
-/// Bytes in pages of their own that core dumps leave out, wiped when dropped.
+/// Anonymous pages of their own, which are wiped when dropped.
+struct Pages {
+    start: ptr::NonNull<u8>,
+    len: usize,
+}
+
+impl Pages {
+    /// Pages for `len` bytes, with a property (MADV_*) that the kernel gives them.
+    fn new(len: usize, advice: c_int) -> io::Result<Pages> {
+        const PAGE: usize = 4096;
+        let len = len.max(1).next_multiple_of(PAGE);
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a new mapping at a place of the kernel's choice touches nothing else.
+        let start = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, -1, 0) };
+        let start = ptr::NonNull::new(start.cast::<u8>())
+            .filter(|start| start.as_ptr().cast() != libc::MAP_FAILED)
+            .ok_or_else(io::Error::last_os_error)?;
+        let pages = Pages { start, len };
+        // SAFETY: the pages are mapped with this length.
+        check(unsafe { libc::madvise(start.as_ptr().cast(), len, advice) })?;
+        Ok(pages)
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        // SAFETY: the pages are mapped with this length, and filled with zeros at first.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and `self` is borrowed for writing.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(self.as_mut_slice());
+        // SAFETY: the pages are mapped with this length, and nobody holds them any more.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
+    }
+}
+
+// SAFETY: the pages are owned, and shared only as slices.
+unsafe impl Send for Pages {}
+// SAFETY: as above.
+unsafe impl Sync for Pages {}
+
+/// Bytes that core dumps leave out, wiped when dropped.
 pub struct SecretBytes {
-    pages: ptr::NonNull<u8>,
-    mapped: usize,
+    pages: Pages,
     len: usize,
 }
 
 impl SecretBytes {
     /// A copy of `bytes`. The original is the caller's to wipe.
     pub fn copy_of(bytes: &[u8]) -> io::Result<SecretBytes> {
-        const PAGE: usize = 4096;
-        let mapped = bytes.len().max(1).next_multiple_of(PAGE);
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        // SAFETY: a new mapping at a place of the kernel's choice touches nothing else.
-        let pages = unsafe { libc::mmap(ptr::null_mut(), mapped, protection, flags, -1, 0) };
-        let pages = ptr::NonNull::new(pages.cast::<u8>())
-            .filter(|pages| pages.as_ptr().cast() != libc::MAP_FAILED)
-            .ok_or_else(io::Error::last_os_error)?;
-        let secret = SecretBytes {
+        let mut pages = Pages::new(bytes.len(), libc::MADV_DONTDUMP)?;
+        pages.as_mut_slice()[..bytes.len()].copy_from_slice(bytes);
+        Ok(SecretBytes {
             pages,
-            mapped,
             len: bytes.len(),
-        };
-        // SAFETY: the pages are mapped with this length.
-        check(unsafe { libc::madvise(pages.as_ptr().cast(), mapped, libc::MADV_DONTDUMP) })?;
-        // SAFETY: the pages have room for the bytes, and are no part of them.
-        unsafe { pages.copy_from_nonoverlapping(ptr::NonNull::from(bytes).cast(), bytes.len()) };
-        Ok(secret)
+        })
     }
 
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
-        // SAFETY: as many bytes were written, and nothing changes them until the drop.
-        unsafe { std::slice::from_raw_parts(self.pages.as_ptr(), self.len) }
+        &self.pages.as_slice()[..self.len]
     }
 }
 
-impl Drop for SecretBytes {
-    fn drop(&mut self) {
-        // SAFETY: the pages are mapped with this length, and nobody else holds them any more.
-        let bytes = unsafe { std::slice::from_raw_parts_mut(self.pages.as_ptr(), self.mapped) };
-        zeroize::Zeroize::zeroize(bytes);
-        // SAFETY: as above.
-        unsafe { libc::munmap(self.pages.as_ptr().cast(), self.mapped) };
-    }
+/// Random bytes, fetched from the kernel a page at a time: the call costs as much as the bytes. The
+/// kernel empties the page in every child of a fork, however that was made, so that parent and child
+/// never give out the same.
+pub struct RandomBytes {
+    /// The bytes that are left stand at the end; the first 16 hold, as a number, how many.
+    pages: Pages,
 }
 
-// SAFETY: the pages are owned, and only read once they are filled.
-unsafe impl Send for SecretBytes {}
-// SAFETY: as above.
-unsafe impl Sync for SecretBytes {}
+impl RandomBytes {
+    /// Random bytes, none of them fetched yet.
+    pub fn new() -> io::Result<RandomBytes> {
+        Pages::new(1, libc::MADV_WIPEONFORK).map(|pages| RandomBytes { pages })
+    }
+
+    /// The next 16.
+    pub fn take(&mut self) -> io::Result<[u8; 16]> {
+        let (count, bytes) = self.pages.as_mut_slice().split_at_mut(16);
+        let held = |count: &[u8]| {
+            count
+                .first_chunk()
+                .map_or(0, |count| usize::from_ne_bytes(*count))
+        };
+        let mut left = held(count).min(bytes.len());
+        if left < 16 {
+            // SAFETY: pointer and length are those of the slice.
+            let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+            // Up to 256 bytes come whole; more can be cut short by a signal.
+            left = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
+            let len = bytes.len();
+            bytes.copy_within(..left, len - left);
+        }
+        let at = bytes.len() - left;
+        let next = bytes.get_mut(at..at + 16);
+        let next = next.ok_or_else(|| io::Error::other("the kernel gives no random bytes"))?;
+        let mut taken = [0; 16];
+        taken.copy_from_slice(next);
+        next.fill(0);
+        // After the bytes were taken: a fork before this line wipes both.
+        count[..size_of::<usize>()].copy_from_slice(&(left - 16).to_ne_bytes());
+        Ok(taken)
+    }
+}
 
 // ---------------------------------------------------------------- files and the machine
 
@@ -471,7 +532,7 @@ mod tests {
     fn a_secret_is_in_pages_that_no_core_dump_holds() {
         let secret = SecretBytes::copy_of(b"sk-secret").unwrap();
         assert_eq!(secret.as_bytes(), b"sk-secret");
-        let address = secret.pages.as_ptr().addr();
+        let address = secret.as_bytes().as_ptr().addr();
         let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
         let holds_it = |line: &str| {
             let (start, end) = line.split(' ').next()?.split_once('-')?;
@@ -491,6 +552,43 @@ mod tests {
             let bytes = vec![7; len];
             assert_eq!(SecretBytes::copy_of(&bytes).unwrap().as_bytes(), bytes);
         }
+    }
+
+    #[test]
+    fn random_bytes_never_come_twice() {
+        let mut random = RandomBytes::new().unwrap();
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..10_000 {
+            let bytes = random.take().unwrap();
+            assert!(seen.insert(bytes) && bytes != [0; 16]);
+        }
+    }
+
+    #[test]
+    fn a_child_that_no_handler_heard_of_has_other_random_bytes() {
+        let mut random = RandomBytes::new().unwrap();
+        random.take().unwrap();
+        let mut ends = [0; 2];
+        // SAFETY: the pointer is to a local of the right type.
+        check(unsafe { libc::pipe(ends.as_mut_ptr()) }).unwrap();
+        // Without the C library's handlers, as a bare clone makes it.
+        // SAFETY: the child makes system calls only.
+        if unsafe { libc::syscall(libc::SYS_fork) } == 0 {
+            let bytes = random.take().unwrap_or_default();
+            // SAFETY: pointer and length are those of a local.
+            unsafe { libc::write(ends[1], bytes.as_ptr().cast(), 16) };
+            // SAFETY: ends the child at once.
+            unsafe { libc::_exit(0) };
+        }
+        let mut theirs = [0; 16];
+        // SAFETY: pointer and length are those of a local.
+        assert_eq!(
+            unsafe { libc::read(ends[0], theirs.as_mut_ptr().cast(), 16) },
+            16
+        );
+        assert_ne!(random.take().unwrap(), theirs);
+        // SAFETY: waits for the one child of this test; other tests have none.
+        unsafe { libc::wait(ptr::null_mut()) };
     }
 
     #[test]

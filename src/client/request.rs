@@ -105,7 +105,7 @@ impl<'a> Prepared<'a> {
             }
         };
         for (key, value) in &params {
-            to.json(key, value);
+            to.member(key, value);
         }
         if stream {
             to.json("stream", true);

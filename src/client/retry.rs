@@ -1,11 +1,11 @@
 //! Whether to try again, and when: the rules of the openai Python client (3.x), whose users
 //! expect them.
 
+use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, NaiveDateTime};
 use ureq::http::HeaderMap;
-use uuid::Uuid;
 
 /// What kind of failure a retry would follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,9 @@ pub fn delay(kind: Kind, retries: usize, headers: &HeaderMap, now: SystemTime) -
             _ => matches!(status, 408 | 409 | 429 | 500..),
         },
     };
-    worthwhile.then(|| asked.unwrap_or_else(|| backoff(retries, Uuid::new_v4().as_u128() as u8)))
+    worthwhile.then(|| {
+        asked.unwrap_or_else(|| backoff(retries, RandomState::new().hash_one(retries) as u8))
+    })
 }
 
 /// Doubles with each retry; up to a quarter less, at random, so that clients that failed together

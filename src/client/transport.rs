@@ -468,6 +468,7 @@ impl<In: UreqTransport> Connector<In> for TcpConnector {
                     return Ok(Some(Either::B(Stream {
                         stream,
                         buffers,
+                        unsent: Vec::new(),
                         refused: None,
                     })));
                 }
@@ -512,6 +513,9 @@ fn dial(exchange: &Exchange, address: SocketAddr, left: usize) -> Result<TcpStre
 struct Stream {
     stream: TcpStream,
     buffers: LazyBuffers,
+    /// What is to be sent, kept until there is much of it or an answer is waited for: head and body
+    /// of a small request go out as one.
+    unsent: Vec<u8>,
     /// The server stopped reading before it had the whole request. It may have answered first (a
     /// refusal of a large body, most likely), so that is looked for before this is reported.
     refused: Option<io::Error>,
@@ -545,35 +549,53 @@ fn when_ready(
     }
 }
 
+/// More than this isn't kept from being sent.
+const SEND_AT: usize = 16 * 1024;
+
+impl Stream {
+    fn send(&mut self) -> Result<(), Error> {
+        if self.unsent.is_empty() {
+            return Ok(());
+        }
+        Scope::update(|exchange| exchange.sent |= exchange.phase == Phase::Requesting);
+        let mut left = self.unsent.as_slice();
+        while !left.is_empty() && self.refused.is_none() {
+            // std sends with MSG_NOSIGNAL: a closed peer is an error, not a SIGPIPE.
+            match when_ready(&self.stream, Readiness::Write, |mut stream| {
+                stream.write(left)
+            }) {
+                Ok(written) => left = &left[written..],
+                Err(Error::Io(error)) if is_closed(&error) => self.refused = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        self.unsent.clear();
+        Ok(())
+    }
+}
+
 impl UreqTransport for Stream {
     fn buffers(&mut self) -> &mut dyn Buffers {
         &mut self.buffers
     }
 
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), Error> {
-        Scope::update(|exchange| exchange.sent |= exchange.phase == Phase::Requesting);
-        let Stream {
-            stream,
-            buffers,
-            refused,
-        } = self;
-        let mut left = &buffers.output()[..amount];
-        while !left.is_empty() && refused.is_none() {
-            // std sends with MSG_NOSIGNAL: a closed peer is an error, not a SIGPIPE.
-            match when_ready(stream, Readiness::Write, |mut stream| stream.write(left)) {
-                Ok(written) => left = &left[written..],
-                Err(Error::Io(error)) if is_closed(&error) => *refused = Some(error),
-                Err(error) => return Err(error),
-            }
+        self.unsent
+            .extend_from_slice(&self.buffers.output()[..amount]);
+        if self.unsent.len() < SEND_AT {
+            Ok(())
+        } else {
+            self.send()
         }
-        Ok(())
     }
 
     fn await_input(&mut self, _: NextTimeout) -> Result<bool, Error> {
+        self.send()?;
         let Stream {
             stream,
             buffers,
             refused,
+            ..
         } = self;
         let input = buffers.input_append_buf();
         match when_ready(stream, Readiness::Read, |mut stream| stream.read(input)) {
