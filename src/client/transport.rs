@@ -176,7 +176,7 @@ impl Transport {
 }
 
 /// Read from a body at a time.
-const PIECE: usize = 16 * 1024;
+const PIECE: usize = 4 * 1024;
 
 /// How long the end of a stream may take after its last event, to keep the connection.
 const LINGER: Duration = Duration::from_millis(20);

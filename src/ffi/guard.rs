@@ -41,9 +41,9 @@ pub unsafe fn reply_to(
     status
 }
 
-/// Runs the body of a function that answers with a plain value; `otherwise` after a panic.
+/// Runs the body of a function that answers with a plain value; `otherwise` after a panic. Such a
+/// body makes no system call, so the host's thread stays as it is.
 pub fn value<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
-    let _host = HostThread::borrow();
     contain(body).unwrap_or(otherwise)
 }
 

@@ -390,6 +390,8 @@ pub unsafe extern "C" fn audit_logger_close(
 /// logger: from audit_logger_new, or NULL. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn audit_log_free(logger: *mut AuditLogger) {
+    // The last one out writes what waits, and closes files.
+    let _host = HostThread::borrow();
     value((), || {
         LOGGERS.remove(logger);
     });
@@ -539,6 +541,7 @@ pub extern "C" fn audit_reply_free(reply: *mut AuditReply) {
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn audit_cancel_new(cancel: *mut *mut AuditCancel) -> AuditStatus {
+    let _host = HostThread::borrow();
     value(AUDIT_E_INTERNAL, || {
         if cancel.is_null() {
             return AUDIT_E_ARGUMENT;
@@ -585,6 +588,7 @@ pub extern "C" fn audit_cancel_trigger(cancel: *mut AuditCancel) {
 /// cancel: from audit_cancel_new, or NULL. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn audit_cancel_free(cancel: *mut AuditCancel) {
+    let _host = HostThread::borrow();
     value((), || {
         CANCELS.remove(cancel);
     });
