@@ -582,10 +582,8 @@ mod tests {
         }
         let mut theirs = [0; 16];
         // SAFETY: pointer and length are those of a local.
-        assert_eq!(
-            unsafe { libc::read(ends[0], theirs.as_mut_ptr().cast(), 16) },
-            16
-        );
+        let read = unsafe { libc::read(ends[0], theirs.as_mut_ptr().cast(), 16) };
+        assert_eq!(read, 16);
         assert_ne!(random.take().unwrap(), theirs);
         // SAFETY: waits for the one child of this test; other tests have none.
         unsafe { libc::wait(ptr::null_mut()) };
