@@ -376,7 +376,8 @@ AuditStatus audit_logger_close(AuditLogger *logger,
 // Frees a logger. The handle is invalid at once, for every thread; calls that are running
 // finish, and the last one of them releases what the logger holds. NULL and a handle that was
 // freed before do nothing. Use audit_logger_close first to wait for running calls and to have
-// the disk confirm the log.
+// the disk confirm the log. Entries that still wait because the log can't take them are tried
+// once more, and then lost.
 //
 // logger: from audit_logger_new, or NULL. Any thread.
 void audit_log_free(AuditLogger *logger);

@@ -1,8 +1,10 @@
 //! The configuration: one JSON text, checked whole before anything is made from it.
 
 use std::fmt;
+use std::io::Read;
 use std::net::{IpAddr, Ipv6Addr};
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -164,9 +166,9 @@ impl Config {
         config.url = endpoint(&base_url, allow_http)?;
         config.proxy = match proxy.as_deref() {
             None => None,
-            Some("env") => proxy_from_environment(config.url.scheme_str() == Some("https"))?,
+            Some("env") => proxy_from_environment(&config.url)?,
             Some(url) => Some(
-                proxy_to(url, "")
+                proxy_to(url)
                     .map_err(|wrong| Error::config(format!("config: \"proxy\" {wrong}")))?,
             ),
         };
@@ -189,11 +191,9 @@ impl Config {
         match &self.key {
             KeySource::Given(key) => Ok(key.clone()),
             KeySource::File(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map(Zeroizing::new)
-                    .map_err(|error| {
-                        format!("the API key file {} can't be read: {error}", path.display())
-                    })?;
+                let text = read_key_file(path).map_err(|error| {
+                    format!("the API key file {} can't be read: {error}", path.display())
+                })?;
                 usable_key(text.trim_ascii_end())
                     .map_err(|wrong| format!("the API key file {} {wrong}", path.display()))
             }
@@ -219,10 +219,15 @@ impl CallOptions {
 
     /// Whether the host sends credentials in a header of its own, so that no key is needed.
     pub fn has_credentials(&self) -> bool {
-        let names = ["authorization", "api-key", "x-api-key"];
+        self.credentials().next().is_some()
+    }
+
+    /// The credentials in such headers, without the scheme before them.
+    pub fn credentials(&self) -> impl Iterator<Item = &str> {
         self.headers
             .iter()
-            .any(|(name, _)| names.contains(&name.as_str()))
+            .filter(|(name, _)| ["authorization", "api-key", "x-api-key"].contains(&name.as_str()))
+            .filter_map(|(_, value)| value.to_str().ok()?.split(' ').next_back())
     }
 
     /// Takes a setting that a configuration and a call's options share; false if it isn't one.
@@ -253,13 +258,29 @@ impl CallOptions {
     }
 }
 
+const MAX_KEY: usize = 8192;
+
 fn usable_key(text: &str) -> Result<Secret, &'static str> {
-    const MAX_KEY: usize = 8192;
     if text.is_empty() || text.len() > MAX_KEY || !text.bytes().all(|byte| byte.is_ascii_graphic())
     {
         return Err("must hold 1 to 8192 printable ASCII characters without spaces or line ends");
     }
     Secret::new(text)
+}
+
+/// A plain file, and no more of it than a key takes: the call's deadline doesn't reach in here.
+fn read_key_file(path: &Path) -> std::io::Result<Zeroizing<String>> {
+    let mut options = std::fs::OpenOptions::new();
+    let file = options
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("it isn't a plain file"));
+    }
+    let mut text = Zeroizing::new(String::with_capacity(2 * MAX_KEY));
+    file.take(MAX_KEY as u64 + 2).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn key_from_environment(variable: String) -> Result<KeySource, Error> {
@@ -300,59 +321,93 @@ fn roots_with(path: &str) -> Result<RootCerts, String> {
     Ok(RootCerts::from(roots))
 }
 
-/// An HTTP proxy; requests to the hosts of `exempt` go past it.
-fn proxy_to(url: &str, exempt: &str) -> Result<Proxy, &'static str> {
+/// An HTTP proxy.
+fn proxy_to(url: &str) -> Result<Proxy, &'static str> {
     let wrong = "must be \"env\", null or a URL such as \"http://user:password@host:3128\"";
     // ureq panics over a SOCKS proxy, which it was built without.
     if !url.starts_with("http://") && !url.starts_with("https://") {
         return Err(wrong);
     }
-    let parsed = Proxy::new(url).map_err(|_| wrong)?;
-    let mut builder = Proxy::builder(parsed.protocol())
-        .host(parsed.host())
-        .port(parsed.port());
-    if let (Some(user), Some(password)) = (parsed.username(), parsed.password()) {
-        builder = builder.username(user).password(password);
-    }
-    for host in exempt
-        .split(',')
-        .map(str::trim)
-        .filter(|host| !host.is_empty())
-    {
-        builder = builder.no_proxy(host);
-    }
-    builder.build().map_err(|_| wrong)
+    Proxy::new(url).map_err(|_| wrong)
 }
 
 /// The proxy that curl's users set: by the scheme of the request, or for all.
-fn proxy_from_environment(https: bool) -> Result<Option<Proxy>, Error> {
+fn proxy_from_environment(url: &Uri) -> Result<Option<Proxy>, Error> {
     if sys::is_privileged() {
         return Ok(None);
     }
-    // Upper-case HTTP_PROXY isn't read: in a CGI program a request's header sets it.
-    let names: &[&str] = if https {
-        &["https_proxy", "HTTPS_PROXY"]
-    } else {
-        &["http_proxy"]
-    };
-    let all = ["all_proxy", "ALL_PROXY"];
     let value = |names: &[&'static str]| {
+        let set = |name: &&'static str| Some((*name, std::env::var(name).ok()?));
         names
             .iter()
-            .find_map(|name| Some((*name, std::env::var(name).ok()?)))
-            .filter(|(_, v)| !v.is_empty())
+            .find_map(set)
+            .filter(|(_, value)| !value.is_empty())
     };
-    let Some((name, url)) = value(names).or_else(|| value(&all)) else {
+    // Upper-case HTTP_PROXY isn't read: in a CGI program a request's header sets it.
+    let names: &[&str] = match url.scheme_str() {
+        Some("https") => &["https_proxy", "HTTPS_PROXY"],
+        _ => &["http_proxy"],
+    };
+    let Some((name, proxy)) = value(names).or_else(|| value(&["all_proxy", "ALL_PROXY"])) else {
         return Ok(None);
     };
     let exempt = value(&["no_proxy", "NO_PROXY"])
         .map(|(_, hosts)| hosts)
         .unwrap_or_default();
-    proxy_to(&url, &exempt).map(Some).map_err(|_| {
+    if is_exempt(url.host().unwrap_or_default(), &exempt) {
+        return Ok(None);
+    }
+    proxy_to(&proxy).map(Some).map_err(|_| {
         Error::config(format!(
             "the environment variable {name} must be the URL of an HTTP proxy"
         ))
     })
+}
+
+/// Whether `no_proxy` names a host: by itself, by a domain above it (with or without a leading
+/// dot), by a block of addresses, or by "*". As curl reads it.
+fn is_exempt(host: &str, no_proxy: &str) -> bool {
+    let host = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_ascii_lowercase();
+    no_proxy
+        .split([',', ' '])
+        .filter(|pattern| !pattern.is_empty())
+        .any(|pattern| {
+            let pattern = pattern
+                .trim_start_matches('[')
+                .trim_end_matches(']')
+                .to_ascii_lowercase();
+            let domain = pattern.trim_start_matches('.');
+            if pattern == "*" || host == domain {
+                return true;
+            }
+            match (host.parse::<IpAddr>(), domain.split_once('/')) {
+                (Ok(address), Some((block, bits))) => {
+                    is_in_block(address, block, bits).unwrap_or(false)
+                }
+                (Ok(address), None) => domain.parse() == Ok(address),
+                (Err(_), _) => host
+                    .strip_suffix(domain)
+                    .is_some_and(|above| above.ends_with('.')),
+            }
+        })
+}
+
+fn is_in_block(address: IpAddr, block: &str, bits: &str) -> Option<bool> {
+    let bits: u32 = bits.parse().ok()?;
+    let (address, block, width) = match (address, block.parse().ok()?) {
+        (IpAddr::V4(address), IpAddr::V4(block)) => (
+            u128::from(address.to_bits()),
+            u128::from(block.to_bits()),
+            32u32,
+        ),
+        (IpAddr::V6(address), IpAddr::V6(block)) => (address.to_bits(), block.to_bits(), 128),
+        _ => return None,
+    };
+    let differing = 128 - (address ^ block).leading_zeros();
+    width.checked_sub(bits).map(|free| differing <= free)
 }
 
 /// The URL that requests go to.
@@ -525,5 +580,34 @@ impl Setting {
                 Ok((header, value))
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_proxy_is_read_as_curl_reads_it() {
+        for (host, list, exempt) in [
+            ("a.internal.test", "internal.test", true),
+            ("a.internal.test", ".internal.test", true),
+            ("internal.test", ".internal.test", true),
+            ("myinternal.test", "internal.test", false),
+            ("A.Internal.Test", "x, INTERNAL.test", true),
+            ("example.com", "*", true),
+            ("example.com", "", false),
+            ("10.1.2.3", "10.0.0.0/8", true),
+            ("11.1.2.3", "10.0.0.0/8", false),
+            ("10.1.2.3", "10.1.2.3/32", true),
+            ("10.1.2.3", "0.0.0.0/0", true),
+            ("10.1.2.3", "10.0.0.0/99", false),
+            ("10.1.2.3", "2.3", false),
+            ("[::1]", "::1", true),
+            ("[::1]", "[::1]", true),
+            ("[fd00::1]", "fd00::/8", true),
+        ] {
+            assert_eq!(is_exempt(host, list), exempt, "{host} by {list:?}");
+        }
     }
 }

@@ -9,6 +9,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::Write;
 
+use zeroize::Zeroizing;
+
 /// Nesting deeper than this is refused: it bounds the stack, here and in every later reader.
 pub const MAX_DEPTH: usize = 64;
 
@@ -45,7 +47,9 @@ pub fn members(text: &str) -> Result<Vec<Member>, JsonError> {
     let mut found = Vec::new();
     let mut scanner = Scanner { text, at: 0 };
     scanner.skip_white();
-    scanner.object(&mut Vec::new(), 0, Some(&mut found))?;
+    // It can hold a key, so it's wiped, and doesn't move: what is copied is seldom longer.
+    let mut copy = Zeroizing::new(Vec::with_capacity(text.len()));
+    scanner.object(&mut copy, 0, Some(&mut found))?;
     scanner.end()?;
     Ok(found)
 }

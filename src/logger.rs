@@ -147,13 +147,12 @@ impl Logger {
         self.process.get_or_try_init(|| {
             let need = |error| Error::log(format!("the process is out of resources: {error}"));
             let stop = Event::new().map_err(need)?;
-            let random = RandomBytes::new().map_err(need)?;
             Ok(Process {
                 store: Store::new(Arc::clone(&self.directory), SystemTime::now),
                 running: AtomicUsize::new(0),
                 idle: (Mutex::new(()), Condvar::new()),
                 stop,
-                random: Mutex::new(random),
+                random: Mutex::new(RandomBytes::new()),
                 pid: std::process::id(),
             })
         })

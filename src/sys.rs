@@ -90,9 +90,10 @@ impl HostThread {
 
 impl Drop for HostThread {
     fn drop(&mut self) {
+        // First, for it passes a cancellation point.
+        self.give_back();
         // SAFETY: the state is the one that this thread had; NULL is allowed for the old one.
         unsafe { pthread_setcancelstate(self.cancel_state, ptr::null_mut()) };
-        self.give_back();
     }
 }
 
@@ -133,13 +134,18 @@ fn errno() -> c_int {
     unsafe { errno_address().read() }
 }
 
-/// Keeps all signals from a thread of the library's own.
-pub fn block_all_signals() {
-    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+/// Does something with all signals blocked: a thread that it starts inherits that, so that no
+/// handler of the host's ever runs on a thread of the library's own.
+pub fn without_signals<T>(work: impl FnOnce() -> T) -> T {
+    let (mut all, mut mask) = (MaybeUninit::uninit(), MaybeUninit::uninit());
     // SAFETY: sigfillset fills the set it is given.
     unsafe { libc::sigfillset(all.as_mut_ptr()) };
-    // SAFETY: the set was filled above; NULL is allowed for the old mask.
-    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), ptr::null_mut()) };
+    // SAFETY: the set was filled above; the old mask goes to a local.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), mask.as_mut_ptr()) };
+    let result = work();
+    // SAFETY: the mask is the one that this thread had; NULL is allowed for the old one.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, mask.as_ptr(), ptr::null_mut()) };
+    result
 }
 
 /// To be told of every failed write to a file: one that met the file size limit raised a signal.
@@ -420,19 +426,30 @@ impl SecretBytes {
 /// kernel empties the page in every child of a fork, however that was made, so that parent and child
 /// never give out the same.
 pub struct RandomBytes {
-    /// The bytes that are left stand at the end; the first 16 hold, as a number, how many.
-    pages: Pages,
+    /// The bytes that are left stand at the end; the first 16 hold, as a number, how many. Without
+    /// a kernel that empties it (before Linux 4.14, and gVisor) there is none, and each id is
+    /// fetched by itself.
+    pages: Option<Pages>,
 }
 
 impl RandomBytes {
     /// Random bytes, none of them fetched yet.
-    pub fn new() -> io::Result<RandomBytes> {
-        Pages::new(1, libc::MADV_WIPEONFORK).map(|pages| RandomBytes { pages })
+    pub fn new() -> RandomBytes {
+        RandomBytes {
+            pages: Pages::new(1, libc::MADV_WIPEONFORK).ok(),
+        }
     }
 
     /// The next 16.
     pub fn take(&mut self) -> io::Result<[u8; 16]> {
-        let (count, bytes) = self.pages.as_mut_slice().split_at_mut(16);
+        let Some(pages) = &mut self.pages else {
+            let mut bytes = [0; 16];
+            return match fetch_random(&mut bytes)? {
+                16 => Ok(bytes),
+                _ => Err(io::Error::other("the kernel gives no random bytes")),
+            };
+        };
+        let (count, bytes) = pages.as_mut_slice().split_at_mut(16);
         let held = |count: &[u8]| {
             count
                 .first_chunk()
@@ -440,10 +457,8 @@ impl RandomBytes {
         };
         let mut left = held(count).min(bytes.len());
         if left < 16 {
-            // SAFETY: pointer and length are those of the slice.
-            let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
             // Up to 256 bytes come whole; more can be cut short by a signal.
-            left = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
+            left = fetch_random(bytes)?;
             let len = bytes.len();
             bytes.copy_within(..left, len - left);
         }
@@ -457,6 +472,12 @@ impl RandomBytes {
         count[..size_of::<usize>()].copy_from_slice(&(left - 16).to_ne_bytes());
         Ok(taken)
     }
+}
+
+fn fetch_random(bytes: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: pointer and length are those of the slice.
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    usize::try_from(got).map_err(|_| io::Error::last_os_error())
 }
 
 // ---------------------------------------------------------------- files and the machine
@@ -509,6 +530,12 @@ pub fn host_name() -> String {
     String::from_utf8_lossy(&name[..end]).into_owned()
 }
 
+/// The user that files are made as.
+pub fn user() -> u32 {
+    // SAFETY: it has no conditions.
+    unsafe { libc::geteuid() }
+}
+
 /// Whether the process runs with more rights than its caller has (setuid, setgid, capabilities),
 /// so that its environment is the caller's word and not to be trusted.
 pub fn is_privileged() -> bool {
@@ -556,7 +583,7 @@ mod tests {
 
     #[test]
     fn random_bytes_never_come_twice() {
-        let mut random = RandomBytes::new().unwrap();
+        let mut random = RandomBytes::new();
         let mut seen = std::collections::HashSet::new();
         for _ in 0..10_000 {
             let bytes = random.take().unwrap();
@@ -566,7 +593,7 @@ mod tests {
 
     #[test]
     fn a_child_that_no_handler_heard_of_has_other_random_bytes() {
-        let mut random = RandomBytes::new().unwrap();
+        let mut random = RandomBytes::new();
         random.take().unwrap();
         let mut ends = [0; 2];
         // SAFETY: the pointer is to a local of the right type.

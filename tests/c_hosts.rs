@@ -159,6 +159,15 @@ fn a_signal_handler_may_end_a_call() {
 }
 
 #[test]
+fn exit_handlers_may_call_and_limits_don_t_end_the_host() {
+    let (server, scratch) = (answering(), Scratch::new());
+    let log = scratch.join("log");
+    let program = program(&scratch, "exits");
+    run(Command::new(program).arg(&log).arg(server.base_url()));
+    assert_eq!(entries(&log).len(), 2);
+}
+
+#[test]
 fn a_fork_leaves_each_side_its_own_calls_answers_and_entries() {
     // Repeats the prompt, letter by letter if it's asked to stream.
     let server = Server::start(|request, stream| {

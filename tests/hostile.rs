@@ -391,6 +391,29 @@ const CASES: &[(&str, Respond, &str, &str)] = &[
         "answered",
     ),
     (
+        "resets the connection within its answer",
+        |_, stream| {
+            stream.write_all(&whole("connection: close\r\n", "{\"choices\""))?;
+            std::thread::sleep(Duration::from_millis(50));
+            socket2::SockRef::from(&*stream).set_linger(Some(Duration::ZERO))?;
+            stream.shutdown(std::net::Shutdown::Read)?;
+            Ok(Then::Close)
+        },
+        "APIConnectionError",
+        "unknown",
+    ),
+    (
+        "continues before a large answer",
+        |_, stream| {
+            stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+            let answer = completion(&"x".repeat(300_000));
+            stream.write_all(&response(200, &[], answer.as_bytes()))?;
+            Ok(Then::Keep)
+        },
+        "",
+        "answered",
+    ),
+    (
         "nests its answer too deep",
         |_, stream| {
             let body = "[".repeat(100_000);
@@ -436,6 +459,29 @@ fn each_misbehaviour_ends_in_time_with_one_entry_that_says_what_came() {
     }
     let grown = resident().saturating_sub(before);
     assert!(grown < 64 * 1024, "{grown} KiB more are resident");
+}
+
+#[test]
+fn an_answer_of_countless_values_is_refused_before_it_fills_the_memory() {
+    let body = format!("[{}{{}}]", "{\"\":0},".repeat(2_000_000));
+    let server = Server::always(response(200, &[], body.as_bytes()));
+    let scratch = Scratch::new();
+    let logger = Logger::new(&json!({
+        "output_path": scratch.join("log"), "base_url": server.base_url(), "api_key": "sk-test",
+    }));
+    let answer = logger.ask("hello").expect(AUDIT_E_CALL);
+    assert_eq!(answer.error_type(), "ResponseTooLarge");
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
+    let peak = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .expect("it's there");
+    let kib: usize = peak
+        .split_whitespace()
+        .nth(1)
+        .and_then(|text| text.parse().ok())
+        .expect("a number");
+    assert!(kib < 400 * 1024, "{kib} KiB were resident");
 }
 
 #[test]

@@ -36,7 +36,10 @@ const LAYERS: [(&str, &[&str]); 10] = [
 
 fn uses(file: &Path, found: &mut Vec<String>) {
     let text = std::fs::read_to_string(file).expect("sources are UTF-8");
-    let code = text.split("#[cfg(test)]").next().unwrap_or(&text);
+    let code = text
+        .split("#[cfg(test)]\nmod tests")
+        .next()
+        .unwrap_or(&text);
     for part in code.split("crate::").skip(1) {
         let name: String = part
             .chars()

@@ -470,6 +470,13 @@ fn nothing_that_the_library_leaves_behind_holds_the_key() {
     }));
     let answer = logger.ask("hello").expect(AUDIT_E_CALL);
     logger.flush().expect(AUDIT_OK);
+    // In a header of the host's own, as Azure takes it.
+    let azure = Logger::new(&json!({
+        "output_path": scratch.join("azure"), "base_url": server.base_url(),
+        "headers": {"api-key": canary}, "max_retries": 0,
+    }));
+    let echoed = azure.ask("hello").expect(AUDIT_E_CALL);
+    assert!(!echoed.message().contains(canary), "{}", echoed.message());
     fn holds(directory: &Path, text: &str) -> bool {
         std::fs::read_dir(directory)
             .expect("it's there")

@@ -444,6 +444,79 @@ fn comments_for_ever_end_at_the_deadline() {
 }
 
 #[test]
+fn events_that_came_at_once_don_t_outlast_the_deadline_or_a_cancel() {
+    let events: String = (0..200).map(|_| chunk(json!({"content": "a"}))).collect();
+    let text = [events, END.into()].concat();
+    for cancelled in [false, true] {
+        let server = serving(vec![text.clone().into_bytes()], true);
+        let scratch = Scratch::new();
+        let logger = Logger::new(&json!({
+            "output_path": scratch.join("log"), "base_url": server.base_url(), "api_key": "sk-test",
+            "timeout_ms": if cancelled { 60_000 } else { 300 },
+        }));
+        let mut cancel = ptr::null_mut();
+        assert_eq!(unsafe { audit_cancel_new(&raw mut cancel) }, AUDIT_OK);
+        let address = cancel.addr();
+        let mut left = 10;
+        let act = move || {
+            std::thread::sleep(Duration::from_millis(20));
+            left -= 1;
+            if cancelled && left == 0 {
+                audit_cancel_trigger(ptr::without_provenance_mut(address));
+            }
+        };
+        let mut heard = Heard {
+            at_delta: Some(Box::new(act)),
+            ..Heard::default()
+        };
+        let answer = logger.chat(&AuditChatRequest {
+            user_id: support::calls::text("user-1"),
+            prompt: support::calls::text("hello"),
+            on_delta: Some(on_delta),
+            context: ptr::from_mut(&mut heard).cast(),
+            cancel,
+            ..chat_request()
+        });
+        audit_cancel_free(cancel);
+        let (status, class) = match cancelled {
+            true => (AUDIT_E_CANCELLED, "Cancelled"),
+            false => (AUDIT_E_CALL, "APITimeoutError"),
+        };
+        assert_eq!(
+            (answer.status, answer.error_type()),
+            (status, class),
+            "{}",
+            answer.message()
+        );
+        assert!(heard.deltas.len() < 20, "{} were heard", heard.deltas.len());
+        let hash = logger.hash(heard.deltas.concat().as_bytes());
+        let hashed = answer.entry()["response_hash"].clone();
+        assert_eq!(
+            hashed,
+            hash.text(AUDIT_REPLY_CONTENT).unwrap(),
+            "what was heard is hashed"
+        );
+    }
+}
+
+#[test]
+fn what_was_heard_is_what_is_hashed_whatever_the_server_says_at_the_end() {
+    let text = [
+        chunk(json!({"content": "Hel"})),
+        chunk(json!({"content": [{"type": "text", "text": "lo"}]})),
+        "data: {\"choices\":[{\"index\":0,\"delta\":{},\"message\":{\"role\":\"assistant\"}}]}\n\n"
+            .into(),
+        END.into(),
+    ]
+    .concat();
+    let setup = setup(serving(vec![text.into_bytes()], true));
+    let mut heard = Heard::default();
+    let answer = stream(&setup.logger, &mut heard).expect(AUDIT_OK);
+    assert_eq!(heard.deltas, ["Hel", "lo"]);
+    assert_eq!(answer.text(AUDIT_REPLY_CONTENT), Some("Hello"));
+}
+
+#[test]
 fn callbacks_may_call_every_function_but_close_of_the_same_logger() {
     let setup = setup(serving(vec![answer_in_pieces().into_bytes()], true));
     let inner_server = Server::always(response(200, &[], completion("inner").as_bytes()));

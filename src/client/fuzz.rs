@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::entry::{Details, Entry};
 use crate::hash::Digest;
 
-/// Marsaglia's xorshift: the same inputs in every run of the same length.
+/// Marsaglia's xorshift.
 struct Random(u64);
 
 impl Random {
@@ -80,7 +80,13 @@ fn fuzz(seeds: &[&str], target: impl Fn(&mut Random, &[u8])) {
         .ok()
         .and_then(|text| text.parse().ok());
     let ends = Instant::now() + Duration::from_secs(seconds.unwrap_or(1));
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let seed = std::time::UNIX_EPOCH
+        .elapsed()
+        .unwrap_or_default()
+        .as_nanos() as u64
+        | 1;
+    println!("seed: {seed}");
+    let mut random = Random(seed);
     while Instant::now() < ends {
         let input = mutate(&mut random, seeds);
         let began = Instant::now();

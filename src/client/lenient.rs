@@ -6,6 +6,36 @@
 
 use serde_json::Value;
 
+use super::response::Fault;
+
+/// How much memory a text may take as values: a hostile one takes a hundred times its length.
+pub const MAX_WEIGHT: usize = 4_000_000;
+
+/// What a text takes as values, about, in units of 32 bytes: one for each value, and twenty for
+/// each object, whose members stand in a node of their own.
+pub fn weight(text: &[u8]) -> usize {
+    let (mut weight, mut in_string, mut escaped) = (1usize, false, false);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b',' | b'[' if !in_string => weight += 1,
+            b'{' if !in_string => weight += 20,
+            _ => {}
+        }
+    }
+    weight
+}
+
+/// The fault of an answer beyond MAX_WEIGHT.
+pub fn too_rich() -> Fault {
+    Fault::invalid(
+        "ResponseTooLarge",
+        "the answer holds too many values to be kept in memory",
+    )
+}
+
 /// Parses JSON; if it isn't, parses it again with null in place of numbers that can't be held, and
 /// U+FFFD in place of surrogates that stand alone. The error is the first one's.
 pub fn parse(text: &[u8]) -> Result<Value, serde_json::Error> {

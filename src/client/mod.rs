@@ -165,6 +165,9 @@ impl Client {
             if let Some(key) = &authorization {
                 tried.redact(key.expose());
             }
+            for credential in prepared.options.credentials() {
+                tried.redact(credential);
+            }
             // What an earlier attempt left open, a later one that never left doesn't settle.
             if tried.outcome == Outcome::NotSent {
                 tried.outcome = before;
@@ -202,7 +205,7 @@ impl Client {
         limits: &Limits,
         listener: &mut Option<&mut dyn Listener>,
     ) -> Try {
-        let mut reception = Reception::new(listener);
+        let mut reception = Reception::new(listener, limits);
         let response = match self.transport.exchange(request, limits, &mut reception) {
             Ok(response) => response,
             Err(failure) => {

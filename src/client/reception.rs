@@ -6,7 +6,7 @@ use ureq::http::HeaderMap;
 
 use super::response::{self, Fault};
 use super::stream::{self, Assembly, SseParser};
-use super::transport::{Flow, Receiver};
+use super::transport::{Flow, Limits, Receiver};
 use super::{Try, lenient, retry};
 use crate::entry::Outcome;
 use crate::hash::Hasher;
@@ -22,6 +22,7 @@ pub trait Listener {
 /// Takes one response in.
 pub struct Reception<'l, 'h> {
     listener: &'l mut Option<&'h mut dyn Listener>,
+    limits: &'l Limits,
     hash: Hasher,
     whole: Vec<u8>,
     stream: Option<Stream>,
@@ -37,14 +38,21 @@ struct Stream {
 struct StreamedAnswer {
     assembly: Assembly,
     first_token: Option<Instant>,
+    /// The text of choice 0, as it was heard.
+    text: String,
     done: bool,
     fault: Option<Fault>,
+    /// Why no more was read.
+    cut: Option<Fault>,
+    /// How much memory the assembly may take.
+    nodes: usize,
 }
 
 impl<'l, 'h> Reception<'l, 'h> {
-    pub fn new(listener: &'l mut Option<&'h mut dyn Listener>) -> Self {
+    pub fn new(listener: &'l mut Option<&'h mut dyn Listener>, limits: &'l Limits) -> Self {
         Reception {
             listener,
+            limits,
             hash: Hasher::default(),
             whole: Vec::new(),
             stream: None,
@@ -108,9 +116,10 @@ impl Receiver for Reception<'_, '_> {
 
     fn piece(&mut self, bytes: &[u8]) -> Flow {
         self.hash.update(bytes);
+        let limits = self.limits;
         match (&mut self.stream, self.listener.as_deref_mut()) {
             (Some(Stream { parser, answer }), Some(listener)) => {
-                parser.push(bytes, |data| answer.event(data, listener))
+                parser.push(bytes, |data| answer.event(data, listener, limits))
             }
             _ => {
                 self.whole.extend_from_slice(bytes);
@@ -121,7 +130,7 @@ impl Receiver for Reception<'_, '_> {
 }
 
 impl StreamedAnswer {
-    fn event(&mut self, data: &[u8], listener: &mut dyn Listener) -> Flow {
+    fn event(&mut self, data: &[u8], listener: &mut dyn Listener, limits: &Limits) -> Flow {
         if stream::is_done(data) {
             self.done = true;
             return Flow::Enough;
@@ -136,11 +145,22 @@ impl StreamedAnswer {
                 return Flow::Stop;
             }
         };
+        // Callbacks take their time, and many events may have come at once.
+        if let Some(reached) = limits.reached() {
+            self.cut = Some(reached.into());
+            return Flow::Stop;
+        }
+        self.nodes = self.nodes.saturating_add(lenient::weight(data));
+        if self.nodes > lenient::MAX_WEIGHT {
+            self.cut = Some(lenient::too_rich());
+            return Flow::Stop;
+        }
         if self.first_token.is_none() && stream::brings_tokens(&chunk) {
             self.first_token = Some(Instant::now());
         }
-        let goes_on = listener.chunk(data)
-            && stream::delta_text(&chunk).is_none_or(|text| listener.delta(text));
+        let text = stream::delta_text(&chunk);
+        self.text.push_str(&text);
+        let goes_on = listener.chunk(data) && (text.is_empty() || listener.delta(&text));
         self.fault = match goes_on {
             true => response::error_inside(&chunk),
             false => Some(Fault::cancelled()),
@@ -156,6 +176,7 @@ impl StreamedAnswer {
     /// `done`: the end marker stands at the end, without the empty line that should follow it.
     fn end(self, done: bool, cut: Option<Fault>) -> Try {
         let value = self.assembly.finish();
+        let cut = self.cut.or(cut);
         let (fault, outcome) = match (self.fault, cut) {
             (Some(fault), _) if fault.is_cancelled() => (Some(fault), Outcome::Unknown),
             (Some(fault), _) => (Some(fault), Outcome::Answered),
@@ -176,8 +197,13 @@ impl StreamedAnswer {
                 )
             }
         };
+        let mut completion = response::completion(&value);
+        // What was heard is what counts, whatever the server says at the end.
+        if !self.text.is_empty() {
+            completion.text = self.text;
+        }
         Try {
-            completion: response::completion(&value),
+            completion,
             fault,
             body: Some(value.to_string().into_bytes()),
             first_token: self.first_token,

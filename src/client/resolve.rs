@@ -3,90 +3,91 @@
 //! `getaddrinfo` can't be interrupted, and a name server that doesn't answer holds it for as long
 //! as the system's resolver likes. So it runs on a thread of its own, which the call leaves behind
 //! when its time is up. That costs nothing in the common case: it happens only when a connection
-//! is made, and not for addresses.
+//! is made, and not for addresses. Calls that want the same name at once share one look-up, so
+//! threads don't pile up where name servers don't answer.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use crate::sys::{self, Event};
 
-/// A look-up that was begun.
-pub enum Lookup {
-    /// There was nothing to look up.
-    Known(Vec<SocketAddr>),
-    /// It runs on a thread.
-    Running(Arc<Shared>),
+/// The look-ups that run in this process for one client.
+#[derive(Debug, Default)]
+pub struct Resolver {
+    running: Mutex<HashMap<(String, u16), Arc<Lookup>>>,
 }
 
-/// What the call and the look-up's thread share.
-pub struct Shared {
+/// A look-up.
+#[derive(Debug)]
+pub struct Lookup {
     /// Happens when the result is there.
     pub done: Event,
-    result: Mutex<Option<io::Result<Vec<SocketAddr>>>>,
+    result: Mutex<Option<Result<Vec<SocketAddr>, String>>>,
 }
-
-/// Look-ups that run at once. Where name servers don't answer, calls fail rather than pile up
-/// threads.
-const MAX_LOOKUPS: usize = 16;
-static RUNNING: AtomicUsize = AtomicUsize::new(0);
 
 /// Modules of the system's resolver run on it, and some want room.
 const STACK: usize = 512 * 1024;
 
-/// Begins to look a host up.
-pub fn begin(host: &str, port: u16) -> io::Result<Lookup> {
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(Lookup::Known(vec![SocketAddr::new(address, port)]));
+impl Resolver {
+    /// The look-up of a host: the one that runs already, or a new one.
+    pub fn look_up(&self, host: &str, port: u16) -> io::Result<Arc<Lookup>> {
+        if let Ok(address) = host.parse::<IpAddr>() {
+            let lookup = Lookup::new()?;
+            lookup.end(Ok(vec![SocketAddr::new(address, port)]));
+            return Ok(Arc::new(lookup));
+        }
+        let key = (host.to_owned(), port);
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lookup) = running
+            .get(&key)
+            .filter(|lookup| !lookup.done.has_happened())
+        {
+            return Ok(Arc::clone(lookup));
+        }
+        let lookup = Arc::new(Lookup::new()?);
+        let (theirs, name) = (Arc::clone(&lookup), host.to_owned());
+        let work = move || {
+            let found = (name.as_str(), port).to_socket_addrs();
+            theirs.end(
+                found
+                    .map(Iterator::collect)
+                    .map_err(|error| error.to_string()),
+            );
+        };
+        let builder = thread::Builder::new()
+            .name("audit-resolve".into())
+            .stack_size(STACK);
+        sys::without_signals(|| builder.spawn(work))?;
+        running.insert(key, Arc::clone(&lookup));
+        Ok(lookup)
     }
-    if RUNNING.fetch_add(1, Ordering::Relaxed) >= MAX_LOOKUPS {
-        RUNNING.fetch_sub(1, Ordering::Relaxed);
-        return Err(io::Error::other(format!(
-            "{MAX_LOOKUPS} name look-ups are waiting for an answer"
-        )));
-    }
-    let permit = Permit;
-    let shared = Arc::new(Shared {
-        done: Event::new()?,
-        result: Mutex::new(None),
-    });
-    let (theirs, host) = (Arc::clone(&shared), host.to_owned());
-    let work = move || {
-        // The host's signals are its own threads' business.
-        sys::block_all_signals();
-        let found = (host.as_str(), port)
-            .to_socket_addrs()
-            .map(Iterator::collect);
-        *theirs.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
-        theirs.done.set();
-        drop(permit);
-    };
-    thread::Builder::new()
-        .name("audit-resolve".into())
-        .stack_size(STACK)
-        .spawn(work)?;
-    Ok(Lookup::Running(shared))
 }
 
-impl Shared {
+impl Lookup {
+    fn new() -> io::Result<Lookup> {
+        Ok(Lookup {
+            done: Event::new()?,
+            result: Mutex::new(None),
+        })
+    }
+
+    fn end(&self, result: Result<Vec<SocketAddr>, String>) {
+        *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        self.done.set();
+    }
+
     /// The addresses, once it's done.
-    pub fn take(&self) -> io::Result<Vec<SocketAddr>> {
+    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         let result = self
             .result
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        result.unwrap_or_else(|| Err(io::Error::other("the name look-up ended without a result")))
-    }
-}
-
-/// A permit among the look-ups that run.
-struct Permit;
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        RUNNING.fetch_sub(1, Ordering::Relaxed);
+            .clone();
+        result
+            .unwrap_or_else(|| Err("the look-up ended without a result".into()))
+            .map_err(io::Error::other)
     }
 }

@@ -68,19 +68,20 @@ pub fn read(status: u16, headers: &HeaderMap, body: &[u8]) -> (Completion, Optio
     // Slow answers of OpenRouter begin with blank lines that keep the connection alive; some
     // servers send a byte order mark.
     let bare = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    if lenient::weight(bare) > lenient::MAX_WEIGHT {
+        let fault = match status {
+            200..300 => lenient::too_rich(),
+            _ => refusal(status, None),
+        };
+        return (Completion::default(), Some(fault));
+    }
     let parsed = lenient::parse(bare);
     if !(200..300).contains(&status) {
         let error = parsed
             .as_ref()
             .ok()
             .map(|value| value.get("error").unwrap_or(value));
-        let fault = Fault {
-            class: class_of(status),
-            message: describe(&format!("HTTP {status}"), error),
-            provider_error_type: error.and_then(provider_error_type),
-            retry: Kind::Status(status),
-        };
-        return (Completion::default(), Some(fault));
+        return (Completion::default(), Some(refusal(status, error)));
     }
     match parsed {
         Ok(value) => (completion(&value), fault_of(&value)),
@@ -94,6 +95,16 @@ pub fn read(status: u16, headers: &HeaderMap, body: &[u8]) -> (Completion, Optio
             };
             (Completion::default(), Some(fault))
         }
+    }
+}
+
+/// The fault of a status that isn't a success, with what the body says of it.
+fn refusal(status: u16, error: Option<&Value>) -> Fault {
+    Fault {
+        class: class_of(status),
+        message: describe(&format!("HTTP {status}"), error),
+        provider_error_type: error.and_then(provider_error_type),
+        retry: Kind::Status(status),
     }
 }
 
@@ -212,7 +223,7 @@ pub fn completion(value: &Value) -> Completion {
 }
 
 /// A message's text: the string, or the text parts of a list of parts.
-fn content_text(content: Option<&Value>) -> String {
+pub fn content_text(content: Option<&Value>) -> String {
     match content {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Array(parts)) => parts

@@ -2,7 +2,7 @@
 //! expect them.
 
 use std::hash::{BuildHasher, RandomState};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, NaiveDateTime};
 use ureq::http::HeaderMap;
@@ -40,7 +40,12 @@ pub fn delay(kind: Kind, retries: usize, headers: &HeaderMap, now: SystemTime) -
         },
     };
     worthwhile.then(|| {
-        asked.unwrap_or_else(|| backoff(retries, RandomState::new().hash_one(retries) as u8))
+        asked.unwrap_or_else(|| {
+            backoff(
+                retries,
+                RandomState::new().hash_one((std::process::id(), Instant::now())) as u8,
+            )
+        })
     })
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::response::content_text;
 use super::transport::Flow;
 
 /// The marker that ends every whole stream of this protocol.
@@ -134,6 +135,7 @@ impl Assembly {
         let assembled = &mut self.choices[at].1;
         for (key, value) in choice {
             match key.as_str() {
+                "logprobs" => merge(assembled.entry(key).or_insert(Value::Null), value),
                 "delta" => merge(assembled.entry("message").or_insert(Value::Null), value),
                 // Some servers end with a whole message.
                 _ if value.is_null() => {}
@@ -187,7 +189,9 @@ fn merge(to: &mut Value, delta: Value) {
                     "role" | "type" | "id" | "name" | "index" | "format"
                 );
                 let place = object.entry(key).or_insert(Value::Null);
-                if set && !value.is_null() {
+                if set && !place.is_null() && value == "" {
+                    // Some servers repeat a name as an empty one.
+                } else if set && !value.is_null() {
                     *place = value;
                 } else {
                     merge(place, value);
@@ -213,11 +217,8 @@ fn merge(to: &mut Value, delta: Value) {
 }
 
 /// The text that a chunk adds to choice 0.
-pub fn delta_text(chunk: &Value) -> Option<&str> {
-    first_delta(chunk)?
-        .get("content")?
-        .as_str()
-        .filter(|text| !text.is_empty())
+pub fn delta_text(chunk: &Value) -> String {
+    content_text(first_delta(chunk).and_then(|delta| delta.get("content")))
 }
 
 /// Whether a chunk brings anything of the answer: text, reasoning, a tool call, a refusal.
@@ -382,8 +383,8 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                (delta_text(&chunk), brings_tokens(&chunk)),
-                (text, tokens),
+                (&*delta_text(&chunk), brings_tokens(&chunk)),
+                (text.unwrap_or_default(), tokens),
                 "{chunk}"
             );
         }

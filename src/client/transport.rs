@@ -23,15 +23,18 @@ use ureq::unversioned::transport::{
     RustlsConnector, Transport as UreqTransport,
 };
 use ureq::{Agent, Error, Proxy};
+use zeroize::Zeroize;
 
-use super::resolve::{self, Lookup};
+use super::resolve;
 use crate::config::{Headers, Secret};
 use crate::sys::{self, PerProcess, Readiness};
 
 /// Sends requests, and keeps connections for the next ones.
 pub struct Transport {
     agent: PerProcess<Agent>,
-    settings: Settings,
+    /// Made once, for ureq reads the environment when it makes one.
+    config: Config,
+    max_response_bytes: u64,
 }
 
 /// What is the same for every request.
@@ -104,6 +107,7 @@ pub struct Limits {
     pub stop: [RawFd; 2],
 }
 
+const MAX_HEADER: usize = 64 * 1024;
 const MAX_IDLE_CONNECTIONS: usize = 64;
 const MAX_IDLE_AGE: Duration = Duration::from_secs(30);
 
@@ -111,7 +115,8 @@ impl Transport {
     pub fn new(settings: Settings) -> Transport {
         Transport {
             agent: PerProcess::default(),
-            settings,
+            config: ureq_config(&settings),
+            max_response_bytes: settings.max_response_bytes,
         }
     }
 
@@ -124,13 +129,13 @@ impl Transport {
     ) -> Result<Response, Failure> {
         let _scope = Scope::enter(*limits);
         self.send(request, receiver)
-            .map_err(|error| failure(error, self.settings.max_response_bytes))
+            .map_err(|error| failure(error, self.max_response_bytes))
     }
 
     fn send(&self, request: &Request<'_>, receiver: &mut dyn Receiver) -> Result<Response, Error> {
         let agent = self
             .agent
-            .get_or_try_init(|| Ok::<_, Error>(agent(&self.settings)))?;
+            .get_or_try_init(|| Ok::<_, Error>(agent(self.config.clone())))?;
         let mut post = agent
             .post(request.url)
             .header(CONTENT_TYPE, "application/json");
@@ -148,7 +153,7 @@ impl Transport {
 
         receiver.head(head.status.as_u16(), &head.headers);
 
-        let max = self.settings.max_response_bytes;
+        let max = self.max_response_bytes;
         let mut reader = body.into_with_config().limit(max).reader();
         let mut piece = vec![0; PIECE];
         let cut = loop {
@@ -181,12 +186,16 @@ const PIECE: usize = 4 * 1024;
 /// How long the end of a stream may take after its last event, to keep the connection.
 const LINGER: Duration = Duration::from_millis(20);
 
-fn agent(settings: &Settings) -> Agent {
-    let config = Config::builder()
+fn ureq_config(settings: &Settings) -> Config {
+    Config::builder()
         .http_status_as_error(false)
         // A redirect could carry the key, or the prompt, to another host.
         .max_redirects(0)
         .max_redirects_will_error(false)
+        // Less than a header may take: ureq takes all that it has read for one, when an answer
+        // follows an informational response.
+        .input_buffer_size(MAX_HEADER)
+        .max_response_header_size(MAX_HEADER)
         // Never by ureq's own choice: it would take one from the environment.
         .proxy(settings.proxy.clone())
         .tls_config(
@@ -199,12 +208,15 @@ fn agent(settings: &Settings) -> Agent {
         .max_idle_connections(MAX_IDLE_CONNECTIONS)
         .max_idle_connections_per_host(MAX_IDLE_CONNECTIONS)
         .max_idle_age(MAX_IDLE_AGE)
-        .build();
+        .build()
+}
+
+fn agent(config: Config) -> Agent {
     Agent::with_parts(
         config,
         ConnectTimeout(
             ConnectProxyConnector::default()
-                .chain(TcpConnector)
+                .chain(TcpConnector::default())
                 .chain(RustlsConnector::default()),
         ),
         DeferredResolver,
@@ -321,6 +333,26 @@ impl From<Cut> for Error {
 }
 
 impl Limits {
+    /// Whether the call is to end at once, and why: for work between two waits.
+    pub fn reached(&self) -> Option<Failure> {
+        let stopped = sys::wait(
+            self.stop.map(|stop| (stop, Readiness::Read)),
+            Duration::ZERO,
+        );
+        let (kind, cut) = if !matches!(stopped, Ok(None)) {
+            (FailureKind::Cancelled, Cut::Cancelled)
+        } else if Instant::now() >= self.deadline {
+            (FailureKind::Timeout, Cut::Deadline)
+        } else {
+            return None;
+        };
+        Some(Failure {
+            kind,
+            message: cut.to_string(),
+            sent: true,
+        })
+    }
+
     /// Sleeps before the next attempt.
     pub fn sleep(&self, time: Duration) -> Result<(), Cut> {
         match wait_for(
@@ -359,10 +391,9 @@ impl Exchange {
             until,
         )? {
             Some(0 | 1) => Err(Cut::Cancelled.into()),
-            Some(_) if Instant::now() < self.limits.deadline => Ok(()),
+            Some(_) if Instant::now() < until => Ok(()),
             // Ready, but too late: a server that drips bytes doesn't extend the deadline.
-            Some(_) => Err(Cut::Deadline.into()),
-            None => Err(cut.into()),
+            _ => Err(cut.into()),
         }
     }
 }
@@ -425,8 +456,10 @@ impl Resolver for DeferredResolver {
 }
 
 /// Makes TCP connections.
-#[derive(Debug)]
-struct TcpConnector;
+#[derive(Debug, Default)]
+struct TcpConnector {
+    resolver: resolve::Resolver,
+}
 
 impl<In: UreqTransport> Connector<In> for TcpConnector {
     type Out = Either<In, Stream>;
@@ -449,13 +482,11 @@ impl<In: UreqTransport> Connector<In> for TcpConnector {
             .unwrap_or(if details.needs_tls() { 443 } else { 80 });
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let unknown = |error| Error::Io(io::Error::other(format!("{bare}: {error}")));
-        let addresses = match resolve::begin(bare, port).map_err(unknown)? {
-            Lookup::Known(addresses) => addresses,
-            Lookup::Running(lookup) => {
-                exchange.wait(lookup.done.fd(), Readiness::Read)?;
-                lookup.take().map_err(unknown)?
-            }
-        };
+        let lookup = self.resolver.look_up(bare, port).map_err(unknown)?;
+        if !lookup.done.has_happened() {
+            exchange.wait(lookup.done.fd(), Readiness::Read)?;
+        }
+        let addresses = lookup.addresses().map_err(unknown)?;
 
         let mut last = Error::HostNotFound;
         for (tried, address) in addresses.iter().enumerate() {
@@ -569,7 +600,8 @@ impl Stream {
                 Err(error) => return Err(error),
             }
         }
-        self.unsent.clear();
+        // It held the key.
+        self.unsent.zeroize();
         Ok(())
     }
 }
@@ -603,6 +635,8 @@ impl UreqTransport for Stream {
                 let closed = || io::Error::from(io::ErrorKind::BrokenPipe);
                 Err(refused.take().unwrap_or_else(closed).into())
             }
+            // ureq would take it for the end of a body without a length.
+            Err(Error::Io(error)) if is_closed(&error) => Err(Error::Other(Box::new(error))),
             Ok(amount) => {
                 buffers.input_appended(amount);
                 Ok(amount > 0)

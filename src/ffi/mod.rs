@@ -7,7 +7,7 @@ mod handle;
 mod reply;
 mod types;
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::ffi::{CStr, c_char};
 use std::time::Duration;
 
@@ -229,23 +229,40 @@ impl Listener for Callbacks<'_> {
 }
 
 thread_local! {
-    /// The loggers that this thread is inside a call of, the innermost last.
-    static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    /// How deep this thread is inside calls, and of which loggers: 0 is none. Cells without
+    /// destructors, for calls may come from exit handlers, when a thread's destructors have run.
+    static INSIDE: [Cell<usize>; MAX_NESTED] = const { [const { Cell::new(0) }; MAX_NESTED] };
 }
 
+/// Calls from callbacks of calls from callbacks ...; deeper ones aren't told from closing.
+const MAX_NESTED: usize = 8;
+
 /// Notes for as long as it lives that this thread is inside a call of a logger.
-struct Inside;
+struct Inside {
+    place: Option<usize>,
+}
 
 impl Inside {
     fn enter(logger: *const AuditLogger) -> Inside {
-        INSIDE.with_borrow_mut(|inside| inside.push(logger.addr()));
-        Inside
+        INSIDE.with(|inside| {
+            let place = inside.iter().position(|place| place.get() == 0);
+            if let Some(place) = place {
+                inside[place].set(logger.addr());
+            }
+            Inside { place }
+        })
+    }
+
+    fn is_inside(logger: *const AuditLogger) -> bool {
+        INSIDE.with(|inside| inside.iter().any(|place| place.get() == logger.addr()))
     }
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        INSIDE.with_borrow_mut(Vec::pop);
+        if let Some(place) = self.place {
+            INSIDE.with(|inside| inside[place].set(0));
+        }
     }
 }
 
@@ -369,7 +386,7 @@ pub unsafe extern "C" fn audit_logger_close(
 ) -> AuditStatus {
     let close = |_: &HostThread| {
         let service = service(logger)?;
-        if INSIDE.with_borrow(|inside| inside.contains(&logger.addr())) {
+        if Inside::is_inside(logger) {
             return Err(Error::new(
                 Status::Reentrant,
                 "a logger can't be closed from a callback of its own call; return from it first",
@@ -385,7 +402,8 @@ pub unsafe extern "C" fn audit_logger_close(
 /// Frees a logger. The handle is invalid at once, for every thread; calls that are running
 /// finish, and the last one of them releases what the logger holds. NULL and a handle that was
 /// freed before do nothing. Use audit_logger_close first to wait for running calls and to have
-/// the disk confirm the log.
+/// the disk confirm the log. Entries that still wait because the log can't take them are tried
+/// once more, and then lost.
 ///
 /// logger: from audit_logger_new, or NULL. Any thread.
 #[unsafe(no_mangle)]
@@ -617,6 +635,10 @@ pub unsafe extern "C" fn audit_json_quote(
     value(0, || {
         // SAFETY: as the caller promises.
         let Ok(text) = (unsafe { bytes("text", text, len) }) else {
+            if size > 0 {
+                // SAFETY: as the caller promises.
+                unsafe { put(out, 0) };
+            }
             return 0;
         };
         let mut quoted = Vec::new();

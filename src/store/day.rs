@@ -53,10 +53,6 @@ impl DayFile {
         })
     }
 
-    pub(super) fn date(&self) -> &[u8] {
-        &self.date
-    }
-
     pub(super) fn is_of(&self, date: &[u8]) -> bool {
         self.date == date
     }

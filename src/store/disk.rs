@@ -71,8 +71,9 @@ impl Directory {
         // Its own name: threads and processes may open the directory at once.
         let probe = CString::new(format!("probe-{}", Uuid::new_v4()))?;
         let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL;
-        let written =
-            open(&state, &probe, flags).and_then(|mut file| file.write_all(FORMAT.as_bytes()));
+        let written = open(&state, &probe, flags)
+            .and_then(|mut file| file.write_all(FORMAT.as_bytes()))
+            .inspect_err(sys::note_write_error);
         // The probe becomes the format, where there is none. Of several that come here at once
         // each puts the same in its place.
         let result = written.and_then(|()| match open(&state, c"format", libc::O_RDONLY) {
@@ -93,15 +94,6 @@ impl Directory {
         // Not blocking, for a FIFO without a reader would hold the caller for ever.
         let flags = libc::O_RDWR | libc::O_APPEND | libc::O_CREAT | libc::O_NONBLOCK;
         open(&self.handle, &CString::new(name)?, flags)
-    }
-
-    /// Opens a file that is there, to have the disk confirm it.
-    pub fn open_to_sync(&self, name: &str) -> io::Result<File> {
-        open(
-            &self.handle,
-            &CString::new(name)?,
-            libc::O_RDONLY | libc::O_NONBLOCK,
-        )
     }
 
     /// Whether `name` is still the file that `file` was opened as.
@@ -161,7 +153,8 @@ fn open(directory: &File, name: &CStr, flags: i32) -> io::Result<File> {
             "is not a plain file with one name; move it away",
         )));
     }
-    if flags & libc::O_CREAT != 0 && metadata.len() == 0 {
+    let too_open = metadata.mode() & 0o077 != 0 && metadata.uid() == sys::user();
+    if flags & libc::O_CREAT != 0 && (metadata.len() == 0 || too_open) {
         file.set_permissions(Permissions::from_mode(FILE_MODE))
             .map_err(place)?;
     }

@@ -3,6 +3,8 @@
 mod day;
 mod disk;
 
+use std::collections::VecDeque;
+use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +23,8 @@ pub struct Store {
     directory: Arc<Directory>,
     now: Now,
     state: Mutex<State>,
+    /// Held by the one that flushes; says why an earlier sync failed.
+    flushing: Mutex<Option<String>>,
     written: AtomicU64,
     bytes: AtomicU64,
     failed: AtomicU64,
@@ -29,12 +33,16 @@ pub struct Store {
 #[derive(Debug, Default)]
 struct State {
     day: Option<DayFile>,
-    /// Dates of earlier files that were appended to since the last flush.
-    unsynced: Vec<Vec<u8>>,
+    /// Earlier files that were appended to since the last flush, by their handles: their names may
+    /// have gone.
+    unsynced: Vec<Arc<File>>,
     /// Stamped lines of calls that were made, which the log couldn't take when they ended.
-    waiting: Vec<Line>,
+    waiting: VecDeque<Line>,
     last_error: Option<(Timestamp, String)>,
 }
+
+/// Files kept open for the next flush.
+const MAX_UNSYNCED: usize = 8;
 
 /// The store's health in numbers.
 #[derive(Debug, Clone, Default)]
@@ -58,6 +66,7 @@ impl Store {
             directory,
             now,
             state: Mutex::default(),
+            flushing: Mutex::default(),
             written: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -82,51 +91,56 @@ impl Store {
 
     /// Stamps a line and appends it. On an error it isn't in the log, and it never will be.
     pub fn append(&self, line: &mut Line) -> Result<(), Error> {
-        let mut state = self.lock();
-        let stamp = Timestamp::of((self.now)());
-        line.stamp(&stamp);
-        let result = self
-            .write_waiting(&mut state)
-            .and_then(|()| self.write(&mut state, line, &stamp));
-        self.report(&mut state, stamp, result)
+        self.append_in_order(&mut self.lock(), line)
     }
 
     /// The same for a call that has been made: on an error the line waits, and is written before
     /// any other as soon as the log takes it.
     pub fn append_or_keep(&self, line: &mut Line) -> Result<(), Error> {
-        let result = self.append(line);
+        let mut state = self.lock();
+        let result = self.append_in_order(&mut state, line);
         if result.is_err() {
-            self.lock().waiting.push(line.clone());
+            state.waiting.push_back(line.clone());
         }
         result
     }
 
-    /// Writes what waits, and has the disk confirm the current file.
+    fn append_in_order(&self, state: &mut State, line: &mut Line) -> Result<(), Error> {
+        let now = Timestamp::of((self.now)());
+        line.stamp(&now);
+        let result = self
+            .write_waiting(state)
+            .and_then(|()| self.write(state, line, &now));
+        self.report(state, now, result)
+    }
+
+    /// Writes what waits, and has the disk confirm every file that was appended to. Once the disk has
+    /// refused, it never says otherwise: the kernel drops what it couldn't write, and calls the next
+    /// attempt a success.
     pub fn flush(&self) -> Result<(), Error> {
+        let mut refused = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.lock();
         let stamp = Timestamp::of((self.now)());
         let result = self.write_waiting(&mut state);
         self.report(&mut state, stamp, result)?;
-        let current = state.day.as_ref().map(DayFile::handle);
-        let earlier = std::mem::take(&mut state.unsynced);
-        // Other threads go on while the disk works.
+        let mut files = std::mem::take(&mut state.unsynced);
+        files.extend(state.day.as_ref().map(DayFile::handle));
+        // Other threads go on writing while the disk works.
         drop(state);
 
         let confirm = || {
-            for date in &earlier {
-                self.directory
-                    .open_to_sync(&day::file_name(date))?
-                    .sync_data()?;
-            }
-            current.map_or(Ok(()), |file| file.sync_data())?;
+            files.iter().try_for_each(|file| file.sync_data())?;
             self.directory.sync()
         };
-        let result = confirm();
-        let mut state = self.lock();
-        if result.is_err() {
-            state.unsynced.extend(earlier);
-        }
-        self.report(&mut state, stamp, result)
+        let result = match &*refused {
+            Some(earlier) => Err(io::Error::other(earlier.clone())),
+            None => confirm().inspect_err(|error| {
+                *refused = Some(format!(
+                    "entries may not be on disk, an earlier sync failed: {error}"
+                ));
+            }),
+        };
+        self.report(&mut self.lock(), stamp, result)
     }
 
     /// The store's counters and its last error.
@@ -142,10 +156,20 @@ impl Store {
     }
 
     fn write_waiting(&self, state: &mut State) -> io::Result<()> {
-        while let Some(line) = state.waiting.first().cloned() {
+        while let Some(line) = state.waiting.front().cloned() {
             let now = Timestamp::of((self.now)());
-            self.write(state, &line, &now)?;
-            state.waiting.remove(0);
+            self.write(state, &line, &now).or_else(|error| {
+                if line.date() == now.date() {
+                    return Err(error);
+                }
+                // Its day is over, and the day's file may be gone for good. Better in the next
+                // one, with its own timestamp, than to keep all others waiting.
+                self.day_file(state, now.date(), &now)?
+                    .append(line.as_bytes())?;
+                self.count(&line);
+                Ok(())
+            })?;
+            state.waiting.pop_front();
         }
         Ok(())
     }
@@ -154,10 +178,14 @@ impl Store {
     fn write(&self, state: &mut State, line: &Line, now: &Timestamp) -> io::Result<()> {
         self.day_file(state, line.date(), now)?
             .append(line.as_bytes())?;
+        self.count(line);
+        Ok(())
+    }
+
+    fn count(&self, line: &Line) {
         self.written.fetch_add(1, Ordering::Relaxed);
         self.bytes
             .fetch_add(line.as_bytes().len() as u64, Ordering::Relaxed);
-        Ok(())
     }
 
     fn day_file<'s>(
@@ -169,8 +197,12 @@ impl Store {
         let day = match state.day.take() {
             Some(day) if day.is_of(date) && day.is_in_place(&self.directory, now) => day,
             other => {
-                if let Some(earlier) = other.filter(|earlier| !earlier.is_of(date)) {
-                    state.unsynced.push(earlier.date().to_vec());
+                if let Some(earlier) = other {
+                    if state.unsynced.len() == MAX_UNSYNCED {
+                        // Days old: the kernel has written it long ago.
+                        state.unsynced.remove(0);
+                    }
+                    state.unsynced.push(earlier.handle());
                 }
                 DayFile::open(&self.directory, date, now)?
             }
