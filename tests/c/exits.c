@@ -22,7 +22,7 @@ static void *log_beyond_the_limit(void *unused)
 {
     AuditRecord record = a_record();
     pthread_cancel(pthread_self());
-    (void)audit_logger_log(logger, &record, NULL);
+    CHECK(audit_logger_log(logger, &record, NULL) == AUDIT_E_LOG);
     return unused;
 }
 
