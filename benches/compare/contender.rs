@@ -107,13 +107,14 @@ impl<'a> Tools<'a> {
     /// A program in Python.
     pub fn python(&self, file: &str) -> Program {
         let interpreter = std::env::var_os("AUDIT_TEST_PYTHON").unwrap_or("python3".into());
+        if let Err(error) = Command::new(&interpreter).arg("--version").output() {
+            return self.program(Err(format!("{}: {error}", interpreter.display())));
+        }
         // Newer interpreters warn of functions that the seed uses.
-        let command = vec![
-            interpreter,
-            "-W".into(),
-            "ignore".into(),
-            source(file).into(),
-        ];
+        let quiet = ["-W", "ignore"].map(OsString::from);
+        let mut command = vec![interpreter];
+        command.extend(quiet);
+        command.push(source(file).into());
         self.program(Ok(command))
     }
 
