@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::clock::{Now, Timestamp};
 use crate::entry::Line;
@@ -40,6 +40,9 @@ struct State {
     waiting: VecDeque<Line>,
     last_error: Option<(Timestamp, String)>,
 }
+
+/// Looks at a held lock before its thread is parked: some tens of microseconds.
+const SPINS: usize = 800;
 
 /// Files kept open for the next flush.
 const MAX_UNSYNCED: usize = 8;
@@ -76,6 +79,14 @@ impl Store {
     /// A thread that panicked while it held the lock left the state as it was between two steps
     /// of `append`, from where the next append goes on.
     fn lock(&self) -> MutexGuard<'_, State> {
+        // An append takes two microseconds; to park a thread and wake it takes many more.
+        for _ in 0..SPINS {
+            match self.state.try_lock() {
+                Ok(state) => return state,
+                Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
+            }
+        }
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
