@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use support::server::{Server, Then, completion, response};
-use support::{Scratch, available, compile, entries, release, root, run, with_faults};
+use support::{Scratch, available, compile, entries, last_file, release, root, run, with_faults};
 
 fn program(scratch: &Scratch, name: &str) -> PathBuf {
     let to = scratch.join(name);
@@ -218,15 +218,7 @@ fn the_host_s_thread_is_given_back_as_it_was() {
     run(Command::new(program).arg(&log).arg(slow.base_url()));
 
     // The file size limit tore a line; the next entry starts on a line of its own.
-    let files: Vec<_> = std::fs::read_dir(&log)
-        .expect("the log is there")
-        .map(|file| file.expect("readable").path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "jsonl")
-        })
-        .collect();
-    let text = std::fs::read_to_string(&files[0]).expect("the log is UTF-8");
+    let text = std::fs::read_to_string(last_file(&log)).expect("the log is UTF-8");
     let torn: Vec<&str> = text
         .lines()
         .filter(|line| serde_json::from_str::<serde_json::Value>(line).is_err())

@@ -16,7 +16,7 @@ use serde_json::json;
 use audit_logger::ffi::*;
 use support::calls::{Logger, chat_request, text};
 use support::server::{Request, Server, Then, completion, response};
-use support::{Scratch, entries};
+use support::{Scratch, entries, memory_kib};
 
 const TIMEOUT: Duration = Duration::from_millis(1000);
 const LIMIT: usize = 1 << 20;
@@ -28,18 +28,6 @@ fn logger_for(base_url: &str, scratch: &Scratch) -> Logger {
         "output_path": scratch.join("log"), "base_url": base_url, "api_key": "sk-test",
         "timeout_ms": TIMEOUT.as_millis() as u64, "max_retries": 0, "max_response_bytes": LIMIT,
     }))
-}
-
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .expect("it's there");
-    line.split_whitespace()
-        .nth(1)
-        .and_then(|text| text.parse().ok())
-        .expect("a number")
 }
 
 const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
@@ -427,7 +415,7 @@ const CASES: &[(&str, Respond, &str, &str)] = &[
 
 #[test]
 fn each_misbehaviour_ends_in_time_with_one_entry_that_says_what_came() {
-    let before = resident();
+    let before = memory_kib("VmRSS:");
     for (what, respond, class, outcome) in CASES {
         let (server, scratch) = (Server::start(respond), Scratch::new());
         let logger = logger_for(&server.base_url(), &scratch);
@@ -457,7 +445,7 @@ fn each_misbehaviour_ends_in_time_with_one_entry_that_says_what_came() {
             logged[0]
         );
     }
-    let grown = resident().saturating_sub(before);
+    let grown = memory_kib("VmRSS:").saturating_sub(before);
     assert!(grown < 64 * 1024, "{grown} KiB more are resident");
 }
 
@@ -471,16 +459,7 @@ fn an_answer_of_countless_values_is_refused_before_it_fills_the_memory() {
     }));
     let answer = logger.ask("hello").expect(AUDIT_E_CALL);
     assert_eq!(answer.error_type(), "ResponseTooLarge");
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
-    let peak = status
-        .lines()
-        .find(|line| line.starts_with("VmHWM:"))
-        .expect("it's there");
-    let kib: usize = peak
-        .split_whitespace()
-        .nth(1)
-        .and_then(|text| text.parse().ok())
-        .expect("a number");
+    let kib = memory_kib("VmHWM:");
     assert!(kib < 400 * 1024, "{kib} KiB were resident");
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use audit_logger::ffi::*;
 use support::calls::{Answer, Logger, record, text};
 use support::server::{Server, Then, completion, response};
-use support::{Scratch, entries};
+use support::{Scratch, entries, last_file as today};
 
 fn logger_in(path: &Path) -> Logger {
     Logger::new(&json!({"output_path": path, "api_key": "sk-test"}))
@@ -33,19 +33,6 @@ fn refused(path: &Path, says: &str) -> Answer {
             answer
         }
     }
-}
-
-fn today(log: &Path) -> std::path::PathBuf {
-    let mut files: Vec<_> = std::fs::read_dir(log)
-        .expect("the log is there")
-        .map(|file| file.expect("readable").path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "jsonl")
-        })
-        .collect();
-    files.sort();
-    files.pop().expect("the log has a file")
 }
 
 #[test]

@@ -12,7 +12,7 @@ use serde_json::json;
 use audit_logger::ffi::*;
 use support::calls::{Logger, record};
 use support::server::{Server, Then, completion, response};
-use support::{Scratch, entries};
+use support::{Scratch, entries, memory_kib};
 
 /// The tests count what the whole process has, so they run one after the other.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -27,18 +27,6 @@ fn threads() -> usize {
     std::fs::read_dir("/proc/self/task")
         .expect("Linux has it")
         .count()
-}
-
-fn resident_kib() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .expect("it's there");
-    line.split_whitespace()
-        .nth(1)
-        .and_then(|text| text.parse().ok())
-        .expect("a number")
 }
 
 fn logger_for(server: &Server, scratch: &Scratch) -> Logger {
@@ -117,9 +105,9 @@ fn memory_stays_flat_over_a_hundred_thousand_records() {
         }
     };
     log(1000);
-    let before = (resident_kib(), descriptors(), threads());
+    let before = (memory_kib("VmRSS:"), descriptors(), threads());
     log(100_000);
-    let grown = resident_kib().saturating_sub(before.0);
+    let grown = memory_kib("VmRSS:").saturating_sub(before.0);
     assert!(grown < 1024, "{grown} KiB more are resident");
     assert_eq!((descriptors(), threads()), (before.1, before.2));
 }

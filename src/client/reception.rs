@@ -44,8 +44,8 @@ struct StreamedAnswer {
     fault: Option<Fault>,
     /// Why no more was read.
     cut: Option<Fault>,
-    /// How much memory the assembly may take.
-    nodes: usize,
+    /// Of all events so far, as values.
+    weight: usize,
 }
 
 impl<'l, 'h> Reception<'l, 'h> {
@@ -138,6 +138,12 @@ impl StreamedAnswer {
         if data.trim_ascii().is_empty() {
             return Flow::More;
         }
+        // Before it's parsed: a single event can hold it all.
+        self.weight = self.weight.saturating_add(lenient::weight(data));
+        if self.weight > lenient::MAX_WEIGHT {
+            self.cut = Some(lenient::too_rich());
+            return Flow::Stop;
+        }
         let chunk = match lenient::parse(data) {
             Ok(chunk) => chunk,
             Err(error) => {
@@ -148,11 +154,6 @@ impl StreamedAnswer {
         // Callbacks take their time, and many events may have come at once.
         if let Some(reached) = limits.reached() {
             self.cut = Some(reached.into());
-            return Flow::Stop;
-        }
-        self.nodes = self.nodes.saturating_add(lenient::weight(data));
-        if self.nodes > lenient::MAX_WEIGHT {
-            self.cut = Some(lenient::too_rich());
             return Flow::Stop;
         }
         if self.first_token.is_none() && stream::brings_tokens(&chunk) {

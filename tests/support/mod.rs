@@ -194,3 +194,30 @@ pub fn entries(directory: &Path) -> Vec<serde_json::Value> {
     }
     entries
 }
+
+/// A figure of this process's memory in KiB: "VmRSS" now, "VmHWM" at its peak.
+pub fn memory_kib(figure: &str) -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
+    let line = status
+        .lines()
+        .find(|line| line.starts_with(figure))
+        .expect("it's there");
+    line.split_whitespace()
+        .nth(1)
+        .and_then(|text| text.parse().ok())
+        .expect("a number")
+}
+
+/// The last day's file of a log.
+pub fn last_file(log: &Path) -> PathBuf {
+    let mut files: Vec<_> = std::fs::read_dir(log)
+        .expect("the log is there")
+        .map(|file| file.expect("readable").path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "jsonl")
+        })
+        .collect();
+    files.sort();
+    files.pop().expect("the log has a file")
+}
