@@ -449,6 +449,10 @@ fn each_misbehaviour_ends_in_time_with_one_entry_that_says_what_came() {
     assert!(grown < 64 * 1024, "{grown} KiB more are resident");
 }
 
+unsafe extern "C" fn go_on(_: *const std::ffi::c_char, _: usize, _: *mut std::ffi::c_void) -> i32 {
+    AUDIT_CONTINUE
+}
+
 #[test]
 fn an_answer_of_countless_values_is_refused_before_it_fills_the_memory() {
     let body = format!("[{}{{}}]", "{\"\":0},".repeat(2_000_000));
@@ -459,19 +463,30 @@ fn an_answer_of_countless_values_is_refused_before_it_fills_the_memory() {
     }));
     let answer = logger.ask("hello").expect(AUDIT_E_CALL);
     assert_eq!(answer.error_type(), "ResponseTooLarge");
+
+    // The same as one event of a stream.
+    let headers = [("content-type", "text/event-stream")];
+    let server = Server::always(response(
+        200,
+        &headers,
+        format!("data: {body}\n\n").as_bytes(),
+    ));
+    let logger = Logger::new(&json!({
+        "output_path": scratch.join("stream"), "base_url": server.base_url(), "api_key": "sk-test",
+    }));
+    let answer = logger.chat(&AuditChatRequest {
+        user_id: text("user-1"),
+        prompt: text("hello"),
+        on_delta: Some(go_on),
+        ..chat_request()
+    });
+    assert_eq!(answer.error_type(), "ResponseTooLarge");
     let kib = memory_kib("VmHWM:");
     assert!(kib < 400 * 1024, "{kib} KiB were resident");
 }
 
 #[test]
 fn a_stream_of_one_endless_line_stops_at_the_limit() {
-    unsafe extern "C" fn go_on(
-        _: *const std::ffi::c_char,
-        _: usize,
-        _: *mut std::ffi::c_void,
-    ) -> i32 {
-        AUDIT_CONTINUE
-    }
     let server = Server::start(|_, stream| {
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: ")?;
         for_ever(stream, &[b'a'; 64 * 1024], Duration::ZERO)
