@@ -21,6 +21,8 @@
  *  audit_logger_new      x              x     x
  *  audit_chat            x       x            x       x       x       x                         x
  *  audit_logger_log      x       x            x
+ *  audit_logger_begin    x       x            x
+ *  audit_logger_finish   x       x                    x                                         x
  *  audit_logger_flush            x            x
  *  audit_logger_close            x            x                                x        x
  *  audit_logger_stats    x       x            x
@@ -144,6 +146,10 @@ typedef struct AuditCancel AuditCancel;
 // once. Made by audit_logger_new, freed by audit_log_free.
 typedef struct AuditLogger AuditLogger;
 
+// A call that the host is making itself, begun by audit_logger_begin. Any thread may finish it, by
+// audit_logger_finish, once. It belongs to the process that began it.
+typedef struct AuditPending AuditPending;
+
 // What a function answers. It has one owner, who frees it with audit_reply_free; reading it from
 // several threads at once is fine until then.
 typedef struct AuditReply AuditReply;
@@ -203,7 +209,8 @@ typedef struct AuditChatRequest {
     AuditCancel *cancel;
 } AuditChatRequest;
 
-// A call that the host made itself. Start from AUDIT_RECORD_INIT.
+// A call that the host makes or made itself. Start from AUDIT_RECORD_INIT. "Required" is what
+// audit_logger_log requires; audit_logger_begin and audit_logger_finish each read a part.
 typedef struct AuditRecord {
     // sizeof(AuditRecord).
     size_t struct_size;
@@ -223,7 +230,8 @@ typedef struct AuditRecord {
     int64_t prompt_tokens;
     // Tokens of the answer, 0 or more.
     int64_t completion_tokens;
-    // How long the call took, in milliseconds; finite, 0 or more.
+    // How long the call took, in milliseconds; finite, 0 or more. For audit_logger_finish 0 is the
+    // time since audit_logger_begin.
     double latency_ms;
     // Required: "success" or "error".
     AuditText status;
@@ -250,8 +258,9 @@ typedef struct AuditRecord {
 // The log can't take an entry. Nothing was sent; trying again is safe.
 #define AUDIT_E_LOG (-4)
 
-// The chat call was made, and the reply holds its answer or its error, but the log could not take
-// its entry: it waits, and is written as soon as the log can take it.
+// The call was made, and the reply holds its answer or its error, but the log could not take its
+// entry: it waits in the journal, and is written as soon as the log can take it, also if the process
+// is killed meanwhile. (With on_log_failure "count" it may be counted instead: the message says so.)
 #define AUDIT_E_LOG_PENDING (-5)
 
 // The chat call failed, and its entry is written.
@@ -288,7 +297,10 @@ extern "C" {
 //
 // logger: where the handle goes; not NULL. Free it with audit_log_free.
 //
-// reply: where the reply goes, or NULL. AUDIT_REPLY_JSON: {"path": the log's absolute path}.
+// reply: where the reply goes, or NULL. AUDIT_REPLY_JSON is an object: "path" (the log's absolute
+// path); "recovered" (calls that a process was killed in, which have their entries now); "torn"
+// (torn lines that were written over with spaces, their bytes kept in .state/torn); "warnings"
+// (texts: what an operator should know of the directory's rights and files).
 //
 // Returns AUDIT_OK; AUDIT_E_ARGUMENT (logger is NULL, config isn't UTF-8); AUDIT_E_CONFIG (the
 // message names the key and what is allowed); AUDIT_E_LOG (the directory can't be made, opened
@@ -338,6 +350,50 @@ AuditStatus audit_logger_log(AuditLogger *logger,
                              const AuditRecord *record,
                              AuditReply **reply);
 
+// Begins a call that the host makes itself, with a client of its own: writes down that it's about
+// to be made. From then on it has exactly one entry: the one that audit_logger_finish writes, or,
+// if the process ends before, one with the error_type "OutcomeUnknown". Make the call only if this
+// returns AUDIT_OK.
+//
+// logger: from audit_logger_new.
+//
+// record: what is asked: event_type, user_id, model, prompt and metadata are read, as
+// audit_logger_log reads them; the others aren't. Not NULL, and started from AUDIT_RECORD_INIT. The
+// prompt is hashed and not kept.
+//
+// pending: where the handle goes; not NULL. audit_logger_finish takes it back. As long as it isn't
+// finished, audit_logger_close waits for it.
+//
+// reply: where the reply goes, or NULL. AUDIT_REPLY_ENTRY_ID: the id that the entry will have.
+//
+// Returns AUDIT_OK; AUDIT_E_ARGUMENT, AUDIT_E_HANDLE, AUDIT_E_LOG (the call must not be made;
+// trying again is safe); AUDIT_E_INTERNAL. On an error *pending is NULL. Any thread.
+AUDIT_MUST_USE
+AuditStatus audit_logger_begin(AuditLogger *logger,
+                               const AuditRecord *record,
+                               AuditPending **pending,
+                               AuditReply **reply);
+
+// Finishes a call that audit_logger_begin began: writes its entry. Consumes pending, whatever it
+// returns but AUDIT_E_ARGUMENT: then nothing is written, and it can be called again.
+//
+// pending: from audit_logger_begin. Its logger may be freed or closed meanwhile.
+//
+// record: what came of it: response, prompt_tokens and completion_tokens, latency_ms (0: the time
+// since the call was begun), status and error_type are read, as audit_logger_log reads them; and
+// metadata, which replace those of the beginning if they are present. Not NULL, and started from
+// AUDIT_RECORD_INIT. The response is hashed and not kept.
+//
+// reply: where the reply goes, or NULL. AUDIT_REPLY_ENTRY and AUDIT_REPLY_ENTRY_ID: the entry.
+//
+// Returns AUDIT_OK; AUDIT_E_LOG_PENDING (the entry waits in the journal); AUDIT_E_ARGUMENT;
+// AUDIT_E_HANDLE (also when it was finished before); AUDIT_E_FORKED (in a child that was forked
+// after the beginning: the call is the parent's); AUDIT_E_INTERNAL. Any thread.
+AUDIT_MUST_USE
+AuditStatus audit_logger_finish(AuditPending *pending,
+                                const AuditRecord *record,
+                                AuditReply **reply);
+
 // Writes entries that wait, and has the disk confirm every entry of this process that was
 // written before.
 //
@@ -377,7 +433,7 @@ AuditStatus audit_logger_close(AuditLogger *logger,
 // finish, and the last one of them releases what the logger holds. NULL and a handle that was
 // freed before do nothing. Use audit_logger_close first to wait for running calls and to have
 // the disk confirm the log. Entries that still wait because the log can't take them are tried
-// once more, and then lost.
+// once more; then they stay in the journal, for whoever opens the log next.
 //
 // logger: from audit_logger_new, or NULL. Any thread.
 void audit_log_free(AuditLogger *logger);
@@ -386,10 +442,13 @@ void audit_log_free(AuditLogger *logger);
 //
 // logger: from audit_logger_new.
 //
-// reply: where the reply goes; not NULL. AUDIT_REPLY_JSON is an object: "path"; "written",
-// "bytes", "failed" (entries, bytes, failures, since the first use); "waiting" (entries that the
-// log couldn't take yet: alarm when it isn't 0); "running" (calls); "last_error" (null, or
-// {"time", "message"}).
+// reply: where the reply goes; not NULL. AUDIT_REPLY_JSON is an object: "path"; "written", "bytes"
+// (entries, and bytes of them); "failed" (times that the log couldn't take one); "gaps" (calls that
+// went on without one); "recovered" (entries of calls that a process was killed in); "torn" (torn
+// lines mended); "unconfirmed" (times that the disk refused to confirm); "pending" (entries that
+// wait); "last_error" (null, or {"time", "message"}); "running" (calls); "warnings" (texts). Alarm on
+// pending, gaps, unconfirmed, and failed when it grows. Numbers are of this process since its first
+// use; .state/health.json has the same for the directory.
 //
 // Returns AUDIT_OK; AUDIT_E_ARGUMENT; AUDIT_E_HANDLE; AUDIT_E_LOG (out of descriptors);
 // AUDIT_E_INTERNAL. Any thread.

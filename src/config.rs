@@ -1,5 +1,6 @@
 //! The configuration: one JSON text, checked whole before anything is made from it.
 
+use std::ffi::CString;
 use std::fmt;
 use std::io::Read;
 use std::net::{IpAddr, Ipv6Addr};
@@ -57,6 +58,24 @@ enum KeySource {
     },
 }
 
+/// When an entry counts as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// When the kernel has it: it survives the process.
+    Os,
+    /// When the disk has it: it survives a power cut.
+    Disk,
+}
+
+/// What becomes of a call when the log can't take its entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnLogFailure {
+    /// It isn't made.
+    Refuse,
+    /// It's made; if its entry can't be written afterwards either, it's counted.
+    Count,
+}
+
 /// Request headers of the host's own choice.
 pub type Headers = Vec<(HeaderName, HeaderValue)>;
 
@@ -65,6 +84,14 @@ pub type Headers = Vec<(HeaderName, HeaderValue)>;
 pub struct Config {
     /// The directory of the log.
     pub output_path: PathBuf,
+    /// The group that may read the log beside its owner.
+    pub group: Option<u32>,
+    /// Whether the log may be on a network file system.
+    pub allow_network_filesystem: bool,
+    /// When an entry counts as written.
+    pub durability: Durability,
+    /// What becomes of a call when the log can't take its entry.
+    pub on_log_failure: OnLogFailure,
     /// Where requests go: the base URL and `/chat/completions`.
     pub url: Uri,
     key: KeySource,
@@ -109,6 +136,10 @@ impl Config {
     pub fn parse(text: Option<&str>) -> Result<Config, Error> {
         let mut config = Config {
             output_path: "audit_logs".into(),
+            group: None,
+            allow_network_filesystem: false,
+            durability: Durability::Os,
+            on_log_failure: OnLogFailure::Refuse,
             url: Uri::default(),
             key: KeySource::Missing {
                 variable: String::new(),
@@ -137,6 +168,8 @@ impl Config {
         for setting in settings("config", Status::Config, text.unwrap_or("{}"))? {
             match setting.key.as_str() {
                 "output_path" => config.output_path = setting.text()?.into(),
+                "access" => config.group = setting.access()?,
+                "allow_network_filesystem" => config.allow_network_filesystem = setting.flag()?,
                 "base_url" => base_url = setting.text()?,
                 "allow_http" => allow_http = setting.flag()?,
                 "api_key_file" => key_file = setting.or_null(Setting::text)?.map(PathBuf::from),
@@ -155,8 +188,17 @@ impl Config {
                         config.roots = roots_with(&path).map_err(|wrong| setting.error(wrong))?;
                     }
                 }
-                "durability" => setting.only("\"os\"")?,
-                "on_log_failure" => setting.only("\"refuse\"")?,
+                "durability" => {
+                    let known = [("os", Durability::Os), ("disk", Durability::Disk)];
+                    config.durability = setting.one_of(known)?;
+                }
+                "on_log_failure" => {
+                    let known = [
+                        ("refuse", OnLogFailure::Refuse),
+                        ("count", OnLogFailure::Count),
+                    ];
+                    config.on_log_failure = setting.one_of(known)?;
+                }
                 "integrity" => setting.only("false")?,
                 _ if config.call.take(&setting)? => {}
                 _ => return Err(setting.unknown()),
@@ -528,6 +570,45 @@ impl Setting {
 
     fn milliseconds(&self) -> Result<Duration, Error> {
         self.integer(1, MAX_MS).map(Duration::from_millis)
+    }
+
+    fn one_of<T: Copy>(&self, known: [(&str, T); 2]) -> Result<T, Error> {
+        let given = self.text()?;
+        match known.iter().find(|(name, _)| *name == given) {
+            Some((_, value)) => Ok(*value),
+            None => Err(self.error(format_args!(
+                "must be \"{}\" or \"{}\"",
+                known[0].0, known[1].0
+            ))),
+        }
+    }
+
+    /// The group that may read the log, by its id.
+    fn access(&self) -> Result<Option<u32>, Error> {
+        let allowed = "must be \"owner\" or {\"group\": a name or a number}";
+        if self.value.as_str() == "\"owner\"" {
+            return Ok(None);
+        }
+        let value: serde_json::Value =
+            serde_json::from_str(&self.value).map_err(|_| self.error(allowed))?;
+        let only = value.as_object().filter(|members| members.len() == 1);
+        let group = only.and_then(|members| members.get("group"));
+        let group = group.ok_or_else(|| self.error(allowed))?;
+        if let Some(name) = group.as_str() {
+            let found = CString::new(name).map(|name| sys::group_id(&name));
+            return match found {
+                Ok(Ok(Some(id))) => Ok(Some(id)),
+                Ok(Err(error)) => Err(self.error(format_args!("can't be looked up: {error}"))),
+                _ => Err(self.error(format_args!(
+                    "names the group {}, which this system doesn't know",
+                    json::show(name)
+                ))),
+            };
+        }
+        let id = group.as_u64().and_then(|id| u32::try_from(id).ok());
+        // The highest number means "no change" to chown.
+        let id = id.filter(|id| *id != u32::MAX);
+        id.map(Some).ok_or_else(|| self.error(allowed))
     }
 
     fn only(&self, value: &str) -> Result<(), Error> {

@@ -38,8 +38,8 @@ pub struct Entry<'a> {
     pub prompt_tokens: Option<i64>,
     /// As the provider reports; `None` (null) when it doesn't.
     pub completion_tokens: Option<i64>,
-    /// On the monotonic clock.
-    pub latency_ms: f64,
+    /// On the monotonic clock; `None` (null) when nobody knows.
+    pub latency_ms: Option<f64>,
     /// The class of the error, if the call failed.
     pub error_type: Option<&'a str>,
     /// The host's own JSON object, compact.
@@ -139,9 +139,27 @@ const TIMESTAMP_AT: usize = r#"{"id":"00000000-0000-0000-0000-000000000000","tim
 const EMPTY_TIMESTAMP: &str = "0000-00-00T00:00:00.000000Z";
 
 impl Line {
+    /// A line that was written before.
+    pub fn from_bytes(bytes: Vec<u8>) -> Option<Line> {
+        const ID: std::ops::Range<usize> = r#"{"id":""#.len()..r#"{"id":""#.len() + 36;
+        let id = std::str::from_utf8(bytes.get(ID)?).ok()?;
+        let id = Uuid::try_parse(id).ok()?;
+        let is_line = bytes.len() > TIMESTAMP_AT + Timestamp::LEN && bytes.ends_with(b"}\n");
+        is_line.then_some(Line { id, bytes })
+    }
+
     /// The entry's id.
     pub fn id(&self) -> Uuid {
         self.id
+    }
+
+    /// Gives the line the id of another one that it takes the place of.
+    pub fn set_id(&mut self, id: Uuid) {
+        const AT: usize = r#"{"id":""#.len();
+        self.id = id;
+        let mut buffer = Uuid::encode_buffer();
+        let text = id.hyphenated().encode_lower(&mut buffer);
+        self.bytes[AT..AT + text.len()].copy_from_slice(text.as_bytes());
     }
 
     /// Sets the timestamp. Kept for the moment of writing, so that the file, the order of the
@@ -151,8 +169,10 @@ impl Line {
     }
 
     /// The date of its timestamp.
-    pub fn date(&self) -> &[u8] {
-        &self.bytes[TIMESTAMP_AT..TIMESTAMP_AT + 10]
+    pub fn date(&self) -> [u8; 10] {
+        // The line is longer; the fallback is never taken.
+        let rest = self.bytes.get(TIMESTAMP_AT..).unwrap_or_default();
+        *rest.first_chunk().unwrap_or(b"0000-00-00")
     }
 
     /// The bytes to append.
@@ -182,8 +202,11 @@ impl Entry<'_> {
         entry.digest("response_hash", self.response_hash);
         entry.json_or_null("prompt_tokens", self.prompt_tokens);
         entry.json_or_null("completion_tokens", self.completion_tokens);
-        // Debug, not Display: it always shows a float as one ("12.0"), as the seed does.
-        entry.json("latency_ms", format_args!("{:?}", self.latency_ms));
+        match self.latency_ms {
+            None => entry.json("latency_ms", "null"),
+            // Debug, not Display: it always shows a float as one ("12.0"), as the seed does.
+            Some(latency) => entry.json("latency_ms", format_args!("{latency:?}")),
+        }
         match self.error_type {
             None => {
                 entry.text("status", "success");
@@ -294,7 +317,7 @@ mod tests {
             response_hash: Digest::of(b""),
             prompt_tokens: Some(3),
             completion_tokens: None,
-            latency_ms: 12.0,
+            latency_ms: Some(12.0),
             error_type: None,
             metadata: Some(r#"{"team":"core"}"#),
             details: None,
@@ -306,7 +329,7 @@ mod tests {
         line.stamp(&Timestamp::of(
             UNIX_EPOCH + Duration::from_micros(1_500_000),
         ));
-        assert_eq!(line.date(), b"1970-01-01");
+        assert_eq!(&line.date(), b"1970-01-01");
         assert_eq!(line.as_bytes().last(), Some(&b'\n'));
         String::from_utf8(line.into_text()).unwrap()
     }

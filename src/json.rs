@@ -74,6 +74,19 @@ impl<'o> Object<'o> {
         Object { out }
     }
 
+    /// A member that is an array of texts.
+    pub fn texts(&mut self, key: &'static str, texts: &[String]) {
+        let out = self.key(key);
+        out.push(b'[');
+        for (number, text) in texts.iter().enumerate() {
+            if number > 0 {
+                out.push(b',');
+            }
+            quote(text, out);
+        }
+        out.push(b']');
+    }
+
     /// Starts a member; its value is to be appended to what this returns. Keys are our own words
     /// and need no escape.
     pub fn key(&mut self, key: &'static str) -> &mut Vec<u8> {

@@ -1,35 +1,35 @@
 //! The life of one call: it begins, somebody makes it, it finishes with exactly one entry.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::config::Config;
+use crate::config::{Config, Durability, OnLogFailure};
 use crate::entry::{Details, Entry, Line, MAX_DETAILS, Outcome};
 use crate::error::{Error, Status};
 use crate::hash::Digest;
 use crate::json::{self, Object};
-use crate::store::{Directory, Store};
+use crate::store::{self, Access, Intent, Store};
 use crate::sys::{self, Event, PerProcess, RandomBytes};
 
 /// Writes the entries of one log.
 pub struct Logger {
-    directory: Arc<Directory>,
+    settings: Arc<store::Settings>,
+    /// The directory's, as it was first opened: a forked child must find the same.
+    identity: OnceLock<(u64, u64)>,
     host: String,
     details: bool,
     max_entry_bytes: usize,
     closed: AtomicBool,
-    process: PerProcess<Process>,
+    process: PerProcess<Arc<Process>>,
 }
 
 /// What a forked child must not share with its parent.
 struct Process {
-    store: Store,
+    store: Arc<Store>,
     running: AtomicUsize,
     /// Notified when the last running call of a closed logger ends.
     idle: (Mutex<()>, Condvar),
@@ -43,6 +43,8 @@ struct Process {
 /// What is known of a call before it is made.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
+    /// `None` is `chat_completion`.
+    pub event_type: Option<&'a str>,
     /// On whose behalf.
     pub user_id: &'a str,
     /// As requested.
@@ -70,17 +72,9 @@ pub struct Ending<'a> {
     pub details: Details<'a>,
 }
 
-/// A call that the host made itself.
+/// What came of a call that the host made itself.
 #[derive(Debug, Clone, Copy)]
-pub struct Record<'a> {
-    /// `None` is `chat_completion`.
-    pub event_type: Option<&'a str>,
-    /// On whose behalf.
-    pub user_id: &'a str,
-    /// As requested.
-    pub model: &'a str,
-    /// Hashed, not kept.
-    pub prompt: &'a str,
+pub struct Came<'a> {
     /// Hashed, not kept.
     pub response: &'a str,
     /// Of the prompt and the answer, if they are known.
@@ -91,21 +85,22 @@ pub struct Record<'a> {
     pub status: &'a str,
     /// The class of the error, with an error.
     pub error_type: Option<&'a str>,
-    /// The host's own object, JSON.
-    pub metadata: Option<&'a str>,
 }
 
 /// A call that has begun. However it ends, it leaves one entry.
-pub struct Pending<'a> {
-    logger: &'a Logger,
-    running: Running<'a>,
+pub struct Pending {
+    running: Running,
     id: Uuid,
-    subject: Subject<'a>,
+    event_type: String,
+    user_id: String,
+    model: String,
+    prompt_hash: Digest,
+    metadata: Option<String>,
     started_at: Timestamp,
     started: Instant,
-    /// The process that began the call.
-    begun_in: u32,
-    finished: bool,
+    /// The entry it gets if nothing more is heard of it, its intent in the log's directory, and the
+    /// longest that its entry can be; until it's finished.
+    open: Option<(Line, Intent, usize)>,
 }
 
 /// The entry of a finished call.
@@ -118,50 +113,88 @@ pub struct Finished {
 
 const CHAT_COMPLETION: &str = "chat_completion";
 
-/// The longest error class that an entry of a call may get.
-const MAX_ERROR_TYPE: &str = "................................";
+/// The class of an error whose entry says no more than that the call was begun.
+const OUTCOME_UNKNOWN: &str = "OutcomeUnknown";
+
+/// How much longer than the entry of an unknown outcome, `details` aside, an entry can be: numbers
+/// in place of nulls, and another class of error.
+const MAX_GROWTH: usize = 128;
 
 /// How long `close` waits for calls that it told to end.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
 
 impl Logger {
-    /// Opens the log that the configuration names.
-    pub fn open(config: &Config) -> Result<Logger, Error> {
+    /// Opens the log that the configuration names. Returns what it found, as JSON, with it.
+    pub fn open(config: &Config) -> Result<(Logger, Vec<u8>), Error> {
         sys::watch_forks().map_err(|error| {
             Error::new(
                 Status::Internal,
                 format!("the fork handler can't be installed: {error}"),
             )
         })?;
-        Ok(Logger {
-            directory: Arc::new(Directory::open(&config.output_path)?),
-            host: sys::host_name(),
-            details: config.details,
+        let (host, details) = (sys::host_name(), config.details);
+        let settings = store::Settings {
+            path: config.output_path.clone(),
+            access: config.group.map_or(Access::Owner, Access::Group),
+            allow_network: config.allow_network_filesystem,
+            to_disk: config.durability == Durability::Disk,
+            count_gaps: config.on_log_failure == OnLogFailure::Count,
+            now: SystemTime::now,
+            gap_entry: Box::new({
+                let host = host.clone();
+                move |calls, first, last| gap_entry(&host, details, calls, first, last)
+            }),
+        };
+        let logger = Logger {
+            settings: Arc::new(settings),
+            identity: OnceLock::new(),
+            host,
+            details,
             max_entry_bytes: config.max_entry_bytes,
             closed: AtomicBool::new(false),
             process: PerProcess::default(),
-        })
+        };
+        let mut swept = store::Swept::default();
+        let store = &logger.process_with(&mut swept)?.store;
+        let mut report = Vec::new();
+        let mut to = Object::begin(&mut report);
+        to.text("path", &store.path().to_string_lossy());
+        to.json("recovered", swept.recovered);
+        to.json("torn", swept.torn);
+        to.texts("warnings", &store.warnings());
+        to.end();
+        Ok((logger, report))
     }
 
-    fn process(&self) -> Result<&Process, Error> {
+    fn process(&self) -> Result<&Arc<Process>, Error> {
+        self.process_with(&mut store::Swept::default())
+    }
+
+    fn process_with(&self, swept: &mut store::Swept) -> Result<&Arc<Process>, Error> {
         self.process.get_or_try_init(|| {
             let need = |error| Error::log(format!("the process is out of resources: {error}"));
             let stop = Event::new().map_err(need)?;
-            Ok(Process {
-                store: Store::new(Arc::clone(&self.directory), SystemTime::now),
+            let store;
+            (store, *swept) = Store::open(&self.settings, self.identity.get().copied())?;
+            if let Some(identity) = store.identity() {
+                let _ = self.identity.set(identity);
+            }
+            Ok(Arc::new(Process {
+                store,
                 running: AtomicUsize::new(0),
                 idle: (Mutex::new(()), Condvar::new()),
                 stop,
                 random: Mutex::new(RandomBytes::new()),
                 pid: std::process::id(),
-            })
+            }))
         })
     }
 
-    fn enter(&self) -> Result<Running<'_>, Error> {
+    fn enter(self: &Arc<Self>) -> Result<Running, Error> {
         let running = Running {
-            logger: self,
-            process: self.process()?,
+            logger: Arc::clone(self),
+            process: Arc::clone(self.process()?),
+            entered_in: sys::process_number(),
         };
         running.process.running.fetch_add(1, Ordering::SeqCst);
         // Looked up after counting: `close` sets it and then waits for the count, so a call
@@ -175,47 +208,18 @@ impl Logger {
         Ok(running)
     }
 
-    /// Logs a call that the host made itself. Returns its line.
-    pub fn log(&self, record: &Record<'_>) -> Result<Line, Error> {
-        let wrong = |what: &str| Err(Error::argument(what));
-        match (record.status, record.error_type) {
-            ("success", None) | ("error", Some(_)) => {}
-            ("success", Some(_)) => {
-                return wrong("leave error_type absent when status is \"success\"");
-            }
-            ("error", None) => {
-                return wrong("set error_type to the error's class when status is \"error\"");
-            }
-            _ => return wrong("status must be \"success\" or \"error\""),
-        }
-        if record
-            .tokens
-            .is_some_and(|(prompt, completion)| prompt.min(completion) < 0)
-        {
-            return wrong("prompt_tokens and completion_tokens must be 0 or more");
-        }
-        if !(record.latency_ms >= 0.0 && record.latency_ms.is_finite()) {
-            return wrong("latency_ms must be a finite number, 0 or more");
-        }
-        let metadata = record.metadata.map(metadata).transpose()?;
+    /// Logs a call that the host made itself. Returns its line. `metadata` is compact JSON.
+    pub fn log(self: &Arc<Self>, subject: &Subject<'_>, came: &Came<'_>) -> Result<Line, Error> {
+        came.check()?;
         let running = self.enter()?;
-        let entry = Entry {
-            event_type: record.event_type.unwrap_or(CHAT_COMPLETION),
-            user_id: record.user_id,
-            model: record.model,
-            prompt_hash: self.hash(record.prompt.as_bytes()),
-            response_hash: self.hash(record.response.as_bytes()),
-            prompt_tokens: record.tokens.map(|(prompt, _)| prompt),
-            completion_tokens: record.tokens.map(|(_, completion)| completion),
-            // Adding zero turns -0.0 into 0.0.
-            latency_ms: record.latency_ms + 0.0,
-            error_type: record.error_type,
-            metadata: metadata.as_deref(),
-            details: self
-                .details
-                .then(|| self.with_origin(running.process, Details::default())),
-        };
-        let mut line = entry.line(running.process.new_id()?);
+        let details = self
+            .details
+            .then(|| self.with_origin(&running.process, Details::default()));
+        let mut line = Entry {
+            details,
+            ..came.entry(subject, self.hash(came.response.as_bytes()), came.latency_ms)
+        }
+        .line(running.process.new_id()?);
         self.check_length(line.as_bytes().len())?;
         running.process.store.append(&mut line)?;
         Ok(line)
@@ -226,33 +230,49 @@ impl Logger {
         Digest::of(content)
     }
 
-    /// Begins a call. After an error it must not be made: its entry couldn't be written.
-    pub fn begin<'a>(&'a self, subject: Subject<'a>) -> Result<Pending<'a>, Error> {
+    /// Begins a call: from now on it has an entry, also if the process is killed. After an error it
+    /// must not be made: its entry couldn't be written. `known` is what its details hold already.
+    pub fn begin(
+        self: &Arc<Self>,
+        subject: &Subject<'_>,
+        known: Details<'_>,
+    ) -> Result<Pending, Error> {
         let running = self.enter()?;
-        let widest = Ending {
-            response_hash: Digest::of(b""),
-            prompt_tokens: Some(i64::MIN),
-            completion_tokens: Some(i64::MIN),
-            error_type: Some(MAX_ERROR_TYPE),
+        let started_at = Timestamp::of(SystemTime::now());
+        let id = running.process.new_id()?;
+        let unknown = Ending {
+            response_hash: self.hash(b""),
+            prompt_tokens: None,
+            completion_tokens: None,
+            error_type: Some(OUTCOME_UNKNOWN),
             first_token: None,
             details: Details::default(),
         };
-        let entry = Entry {
-            details: None,
-            ..subject.entry(&widest, f64::MIN_POSITIVE)
-        };
+        let details = self.details.then(|| Details {
+            started_at: Some(started_at),
+            outcome: Some(Outcome::Unknown),
+            ..self.with_origin(&running.process, known)
+        });
+        let unknown = Entry {
+            details,
+            ..subject.entry(&unknown, None)
+        }
+        .line(id);
         let details = if self.details { MAX_DETAILS } else { 0 };
-        self.check_length(entry.line(Uuid::nil()).as_bytes().len() + details)?;
-        running.process.store.ready()?;
+        let longest = unknown.as_bytes().len() + MAX_GROWTH + details;
+        self.check_length(longest)?;
+        let intent = running.process.store.begin(&unknown, longest)?;
         Ok(Pending {
-            logger: self,
-            id: running.process.new_id()?,
             running,
-            subject,
-            started_at: Timestamp::of(SystemTime::now()),
+            id,
+            event_type: subject.event_type.unwrap_or(CHAT_COMPLETION).to_owned(),
+            user_id: subject.user_id.to_owned(),
+            model: subject.model.to_owned(),
+            prompt_hash: subject.prompt_hash,
+            metadata: subject.metadata.map(str::to_owned),
+            started_at,
             started: Instant::now(),
-            begun_in: sys::process_number(),
-            finished: false,
+            open: Some((unknown, intent, longest)),
         })
     }
 
@@ -309,35 +329,48 @@ impl Logger {
         }
     }
 
-    /// The log's directory.
-    pub fn path(&self) -> &Path {
-        self.directory.path()
-    }
-
     /// The log's health in this process, as JSON.
     pub fn stats(&self) -> Result<Vec<u8>, Error> {
         let process = self.process()?;
-        let health = process.store.health();
         let mut json = Vec::new();
         let mut to = Object::begin(&mut json);
-        to.text("path", &self.path().to_string_lossy());
-        to.json("written", health.written);
-        to.json("bytes", health.bytes);
-        to.json("failed", health.failed);
-        to.json("waiting", health.waiting);
+        to.text("path", &process.store.path().to_string_lossy());
+        process.store.health(&mut to);
         to.json("running", process.running.load(Ordering::SeqCst));
-        match &health.last_error {
-            None => to.json("last_error", "null"),
-            Some((time, message)) => {
-                let mut error = to.nested("last_error");
-                error.text("time", &time.to_string());
-                error.text("message", message);
-                error.end();
-            }
-        }
+        to.texts("warnings", &process.store.warnings());
         to.end();
         Ok(json)
     }
+}
+
+/// The entry that stands for calls that went on when the log couldn't take theirs.
+fn gap_entry(
+    host: &str,
+    details: bool,
+    calls: u64,
+    first: &Timestamp,
+    last: &Timestamp,
+) -> Line {
+    let metadata = format!(r#"{{"calls":{calls},"first":"{first}","last":"{last}"}}"#);
+    let details = details.then(|| Details {
+        host,
+        pid: std::process::id(),
+        ..Details::default()
+    });
+    Entry {
+        event_type: "audit_gap",
+        user_id: "",
+        model: "",
+        prompt_hash: Digest::of(b""),
+        response_hash: Digest::of(b""),
+        prompt_tokens: None,
+        completion_tokens: None,
+        latency_ms: None,
+        error_type: Some("AuditGap"),
+        metadata: Some(&metadata),
+        details,
+    }
+    .line(Uuid::new_v4())
 }
 
 /// The host's own object for an entry: checked, and compact.
@@ -348,8 +381,7 @@ pub fn metadata(text: &str) -> Result<String, Error> {
 impl Drop for Logger {
     fn drop(&mut self) {
         if let Some(process) = self.process.get() {
-            // Nobody is left to report an error to.
-            let _ = process.store.ready();
+            process.store.close();
         }
     }
 }
@@ -390,13 +422,25 @@ impl Process {
 }
 
 /// Counts a call as running while it lives.
-struct Running<'a> {
-    logger: &'a Logger,
-    process: &'a Process,
+struct Running {
+    logger: Arc<Logger>,
+    process: Arc<Process>,
+    /// The process that made the call.
+    entered_in: u32,
 }
 
-impl Drop for Running<'_> {
+impl Running {
+    fn is_the_parents(&self) -> bool {
+        self.entered_in != sys::process_number()
+    }
+}
+
+impl Drop for Running {
     fn drop(&mut self) {
+        // In a child of fork all of it is the parent's; its locks may be held for ever.
+        if self.is_the_parents() {
+            return;
+        }
         let last = self.process.running.fetch_sub(1, Ordering::SeqCst) == 1;
         if last && self.logger.closed.load(Ordering::SeqCst) {
             // With the lock, so that it can't fall between `close`'s look and its wait.
@@ -412,9 +456,9 @@ impl Drop for Running<'_> {
 }
 
 impl<'a> Subject<'a> {
-    fn entry(&self, ending: &Ending<'a>, latency_ms: f64) -> Entry<'a> {
+    fn entry(&self, ending: &Ending<'a>, latency_ms: Option<f64>) -> Entry<'a> {
         Entry {
-            event_type: CHAT_COMPLETION,
+            event_type: self.event_type.unwrap_or(CHAT_COMPLETION),
             user_id: self.user_id,
             model: self.model,
             prompt_hash: self.prompt_hash,
@@ -429,65 +473,164 @@ impl<'a> Subject<'a> {
     }
 }
 
+impl<'a> Came<'a> {
+    fn check(&self) -> Result<(), Error> {
+        let wrong = |what: &str| Err(Error::argument(what));
+        match (self.status, self.error_type) {
+            ("success", None) | ("error", Some(_)) => {}
+            ("success", Some(_)) => {
+                return wrong("leave error_type absent when status is \"success\"");
+            }
+            ("error", None) => {
+                return wrong("set error_type to the error's class when status is \"error\"");
+            }
+            _ => return wrong("status must be \"success\" or \"error\""),
+        }
+        if self
+            .tokens
+            .is_some_and(|(prompt, completion)| prompt.min(completion) < 0)
+        {
+            return wrong("prompt_tokens and completion_tokens must be 0 or more");
+        }
+        if !(self.latency_ms >= 0.0 && self.latency_ms.is_finite()) {
+            return wrong("latency_ms must be a finite number, 0 or more");
+        }
+        Ok(())
+    }
+
+    /// The entry, without details.
+    fn entry(&self, subject: &Subject<'a>, response_hash: Digest, latency_ms: f64) -> Entry<'a> {
+        let ending = Ending {
+            response_hash,
+            prompt_tokens: self.tokens.map(|(prompt, _)| prompt),
+            completion_tokens: self.tokens.map(|(_, completion)| completion),
+            error_type: self.error_type,
+            first_token: None,
+            details: Details::default(),
+        };
+        // Adding zero turns -0.0 into 0.0.
+        subject.entry(&ending, Some(latency_ms + 0.0))
+    }
+}
+
 /// With three digits: microseconds.
 fn milliseconds(time: Duration) -> f64 {
     time.as_micros() as f64 / 1000.0
 }
 
-impl<'a> Pending<'a> {
+impl Pending {
+    /// The id of its entry.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
     /// When the call began.
     pub fn started(&self) -> Instant {
         self.started
     }
 
     /// Happens when the call is to end at once.
-    pub fn stop(&self) -> &'a Event {
+    pub fn stop(&self) -> &Event {
         &self.running.process.stop
     }
 
     /// Whether this is the child of a fork that interrupted the call, which is the parent's.
     pub fn is_the_parents(&self) -> bool {
-        self.begun_in != sys::process_number()
+        self.running.is_the_parents()
+    }
+
+    fn subject(&self) -> Subject<'_> {
+        Subject {
+            event_type: Some(&self.event_type),
+            user_id: &self.user_id,
+            model: &self.model,
+            prompt_hash: self.prompt_hash,
+            metadata: self.metadata.as_deref(),
+        }
+    }
+
+    fn since_start(&self, moment: Instant) -> f64 {
+        milliseconds(moment.duration_since(self.started))
+    }
+
+    /// The details of its entry.
+    fn details<'a>(&'a self, known: Details<'a>) -> Option<Details<'a>> {
+        let logger = &self.running.logger;
+        logger.details.then(|| Details {
+            started_at: Some(self.started_at),
+            ..logger.with_origin(&self.running.process, known)
+        })
     }
 
     /// Writes the entry.
-    pub fn finish(mut self, ending: &Ending<'_>) -> Finished {
-        self.write(ending)
+    pub fn finish(self, ending: &Ending<'_>) -> Finished {
+        let latency = self.since_start(Instant::now());
+        let details = self.details(Details {
+            time_to_first_token_ms: ending.first_token.map(|moment| self.since_start(moment)),
+            ..ending.details.clone()
+        });
+        let line = Entry {
+            details,
+            ..self.subject().entry(ending, Some(latency))
+        }
+        .line(self.id);
+        self.write(line)
     }
 
-    fn write(&mut self, ending: &Ending<'_>) -> Finished {
-        self.finished = true;
-        let since_start = |moment: Instant| milliseconds(moment.duration_since(self.started));
-        let mut entry = self.subject.entry(ending, since_start(Instant::now()));
-        entry.details = entry
-            .details
-            .filter(|_| self.logger.details)
-            .map(|details| Details {
-                started_at: Some(self.started_at),
-                time_to_first_token_ms: ending.first_token.map(since_start),
-                ..self.logger.with_origin(self.running.process, details)
-            });
-        let mut line = entry.line(self.id);
-        let written = self.running.process.store.append_or_keep(&mut line);
+    /// The entry of a call that the host made itself: with its own metadata if it brings any, and
+    /// with the time since the call began if it brings no latency.
+    pub fn line_of(&self, came: &Came<'_>, metadata: Option<&str>) -> Result<Line, Error> {
+        came.check()?;
+        let logger = &self.running.logger;
+        let latency = match came.latency_ms {
+            0.0 => self.since_start(Instant::now()),
+            given => given,
+        };
+        let subject = Subject {
+            metadata: metadata.or(self.metadata.as_deref()),
+            ..self.subject()
+        };
+        let line = Entry {
+            details: self.details(Details::default()),
+            ..came.entry(&subject, logger.hash(came.response.as_bytes()), latency)
+        }
+        .line(self.id);
+        let longest = self.open.as_ref().map_or(0, |(_, _, longest)| *longest);
+        if line.as_bytes().len() > longest {
+            return Err(Error::argument(format!(
+                "the entry would take {} bytes, more than the {longest} that there is room for \
+                 since the call began: shorten error_type or metadata",
+                line.as_bytes().len()
+            )));
+        }
+        Ok(line)
+    }
+
+    /// Writes its entry.
+    pub fn write(mut self, line: Line) -> Finished {
+        self.write_line(line)
+    }
+
+    fn write_line(&mut self, mut line: Line) -> Finished {
+        let written = match self.open.take() {
+            Some((_, intent, _)) => self.running.process.store.finish(intent, &mut line),
+            None => Ok(()),
+        };
         Finished { line, written }
     }
 }
 
-impl Drop for Pending<'_> {
-    /// Only a panic between the beginning and the end comes here unfinished.
+impl Drop for Pending {
+    /// Only a panic between the beginning and the end comes here unfinished, and the child of a
+    /// fork.
     fn drop(&mut self) {
-        if !self.finished && !self.is_the_parents() {
-            self.write(&Ending {
-                response_hash: Digest::of(b""),
-                prompt_tokens: None,
-                completion_tokens: None,
-                error_type: Some("OutcomeUnknown"),
-                first_token: None,
-                details: Details {
-                    outcome: Some(Outcome::Unknown),
-                    ..Details::default()
-                },
-            });
+        if self.is_the_parents() {
+            return;
+        }
+        if let Some((unknown, intent, _)) = self.open.take() {
+            let mut unknown = unknown;
+            // Nobody is left to hear of an error; the entry waits then.
+            let _ = self.running.process.store.finish(intent, &mut unknown);
         }
     }
 }

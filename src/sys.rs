@@ -5,11 +5,12 @@ use std::cell::Cell;
 use std::ffi::{CStr, c_int};
 use std::fs::File;
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::ops::Deref;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 unsafe extern "C" {
     // glibc and musl have it, the libc crate doesn't declare it.
@@ -160,8 +161,21 @@ pub fn note_write_error(error: &io::Error) {
 /// How often this process's ancestors forked since the library was loaded: the process's number.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 
+/// Forks that began and ended in this process: unequal while one is under way.
+static FORKS: [AtomicU32; 2] = [AtomicU32::new(0), AtomicU32::new(0)];
+
+extern "C" fn before_fork() {
+    FORKS[0].fetch_add(1, Ordering::SeqCst);
+}
+
+extern "C" fn in_parent() {
+    FORKS[1].fetch_add(1, Ordering::SeqCst);
+}
+
 extern "C" fn in_child() {
-    PROCESS.fetch_add(1, Ordering::Relaxed);
+    PROCESS.fetch_add(1, Ordering::SeqCst);
+    FORKS[1].store(FORKS[0].load(Ordering::SeqCst), Ordering::SeqCst);
+    OPEN.close_all();
 }
 
 /// A number that a forked child doesn't share with its parent.
@@ -169,19 +183,136 @@ pub fn process_number() -> u32 {
     PROCESS.load(Ordering::Relaxed)
 }
 
-/// Starts counting forks. To be called before anything is put in a [`PerProcess`].
+/// Starts counting forks. To be called before anything is put in a [`PerProcess`] or [`Private`].
 pub fn watch_forks() -> io::Result<()> {
     static WATCHED: AtomicBool = AtomicBool::new(false);
     if WATCHED.swap(true, Ordering::AcqRel) {
         return Ok(());
     }
-    // SAFETY: the handler only adds to an atomic, which is async-signal-safe, and the library
-    // is never unloaded (-z nodelete), so its address stays valid.
-    match unsafe { libc::pthread_atfork(None, None, Some(in_child)) } {
+    // SAFETY: the handlers only use atomics and close(), which are async-signal-safe, and the
+    // library is never unloaded (-z nodelete), so their addresses stay valid.
+    match unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child)) } {
         0 => Ok(()),
         error => {
             WATCHED.store(false, Ordering::Release);
             Err(io::Error::from_raw_os_error(error))
+        }
+    }
+}
+
+/// The library's open descriptors, a bit for each number.
+struct OpenSet {
+    words: [AtomicU64; OpenSet::WORDS],
+    /// Words that were ever used.
+    used: AtomicUsize,
+}
+
+static OPEN: OpenSet = OpenSet {
+    words: [const { AtomicU64::new(0) }; OpenSet::WORDS],
+    used: AtomicUsize::new(0),
+};
+
+impl OpenSet {
+    /// Descriptors beyond 262,144 aren't noted: a child keeps its copies of those.
+    const WORDS: usize = 4096;
+
+    fn place(fd: RawFd) -> Option<(usize, u64)> {
+        let fd = usize::try_from(fd).ok()?;
+        (fd / 64 < Self::WORDS).then_some((fd / 64, 1 << (fd % 64)))
+    }
+
+    fn insert(&self, fd: RawFd) {
+        if let Some((word, bit)) = Self::place(fd) {
+            self.used.fetch_max(word + 1, Ordering::SeqCst);
+            self.words[word].fetch_or(bit, Ordering::SeqCst);
+        }
+    }
+
+    fn remove(&self, fd: RawFd) {
+        if let Some((word, bit)) = Self::place(fd) {
+            self.words[word].fetch_and(!bit, Ordering::SeqCst);
+        }
+    }
+
+    /// In a child of fork: a lock or a connection must not live on in it.
+    fn close_all(&self) {
+        let used = self.used.load(Ordering::SeqCst);
+        for (word, bits) in self.words.iter().enumerate().take(used) {
+            let mut left = bits.swap(0, Ordering::SeqCst);
+            while left != 0 {
+                let fd = word * 64 + left.trailing_zeros() as usize;
+                // SAFETY: the child's copy of a descriptor of ours; whoever owns it knows by the
+                // process's number that it is gone.
+                unsafe { libc::close(fd as c_int) };
+                left &= left - 1;
+            }
+        }
+    }
+}
+
+/// Something with a descriptor that belongs to the process that made it. A forked child's copy is
+/// closed by the fork, before the child can do anything, and dropping the value there does
+/// nothing: the number may be another file's by then.
+#[derive(Debug)]
+pub struct Private<T: AsRawFd> {
+    value: ManuallyDrop<T>,
+    process: u32,
+}
+
+impl<T: AsRawFd> Private<T> {
+    /// Makes one. `make` is called again when the process was forked meanwhile: that child would
+    /// keep a copy that nobody closes. A lock must be taken on it afterwards, not in `make`.
+    pub fn new(make: impl Fn() -> io::Result<T>) -> io::Result<Private<T>> {
+        // A fork handler of the host's may wait for a lock that the host holds around this very
+        // call, so this doesn't wait for ever. A copy left behind is the lesser evil.
+        const PATIENCE: Duration = Duration::from_secs(1);
+        let mut since = None;
+        loop {
+            let ended = FORKS[1].load(Ordering::SeqCst);
+            let begun = FORKS[0].load(Ordering::SeqCst);
+            let private = Private {
+                value: ManuallyDrop::new(make()?),
+                process: process_number(),
+            };
+            OPEN.insert(private.as_raw_fd());
+            if begun == ended && FORKS[0].load(Ordering::SeqCst) == begun {
+                return Ok(private);
+            }
+            if since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+                return Ok(private);
+            }
+            drop(private);
+            std::thread::yield_now();
+        }
+    }
+
+    /// Whether this is the process that made it.
+    pub fn is_ours(&self) -> bool {
+        self.process == process_number()
+    }
+}
+
+impl<T: AsRawFd> Deref for Private<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T: AsRawFd> AsRawFd for Private<T> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.value.as_raw_fd()
+    }
+}
+
+impl<T: AsRawFd> Drop for Private<T> {
+    fn drop(&mut self) {
+        if self.is_ours() {
+            // Before it's closed: another thread may be given the number at once.
+            OPEN.remove(self.as_raw_fd());
+            // SAFETY: dropped only here.
+            unsafe { ManuallyDrop::drop(&mut self.value) };
         }
     }
 }
@@ -202,11 +333,18 @@ struct Node<T> {
     _inherited: *mut Node<T>,
 }
 
-impl<T> Default for PerProcess<T> {
-    fn default() -> Self {
+impl<T> PerProcess<T> {
+    /// A value that no process has made yet.
+    pub const fn new() -> PerProcess<T> {
         PerProcess {
             newest: AtomicPtr::new(ptr::null_mut()),
         }
+    }
+}
+
+impl<T> Default for PerProcess<T> {
+    fn default() -> Self {
+        PerProcess::new()
     }
 }
 
@@ -273,15 +411,18 @@ unsafe impl<T: Send + Sync> Sync for PerProcess<T> {}
 
 /// A flag that wakes every thread that waits for it, and stays set.
 #[derive(Debug)]
-pub struct Event(OwnedFd);
+pub struct Event(Private<OwnedFd>);
 
 impl Event {
     /// An event that hasn't happened.
     pub fn new() -> io::Result<Event> {
-        // SAFETY: no pointers are passed.
-        let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
-        // SAFETY: the descriptor is new and ours alone.
-        Ok(Event(unsafe { OwnedFd::from_raw_fd(fd) }))
+        let make = || {
+            // SAFETY: no pointers are passed.
+            let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+            // SAFETY: the descriptor is new and ours alone.
+            Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+        };
+        Private::new(make).map(Event)
     }
 
     /// Makes it happen.
@@ -290,6 +431,11 @@ impl Event {
         // SAFETY: the pointer and the length are those of a local. The write fails only when
         // the counter is full, and then the event has happened long ago.
         unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+
+    /// Whether this is the process that made it. In a forked child it never happens.
+    pub fn is_ours(&self) -> bool {
+        self.0.is_ours()
     }
 
     /// Whether it has happened.
@@ -510,6 +656,13 @@ pub fn rename_at(dir: BorrowedFd<'_>, from: &CStr, to: &CStr) -> io::Result<()> 
     check(unsafe { libc::renameat(fd, from.as_ptr(), fd, to.as_ptr()) }).map(drop)
 }
 
+/// Gives the file `from` a second name `to`, both below `dir`. Fails if `to` is taken.
+pub fn link_at(dir: BorrowedFd<'_>, from: &CStr, to_dir: BorrowedFd<'_>, to: &CStr) -> io::Result<()> {
+    let (fd, to_fd) = (dir.as_raw_fd(), to_dir.as_raw_fd());
+    // SAFETY: the names are NUL-terminated and outlive the call.
+    check(unsafe { libc::linkat(fd, from.as_ptr(), to_fd, to.as_ptr(), 0) }).map(drop)
+}
+
 /// The identity of what `name` below `dir` is now, links not followed: device and inode.
 pub fn identity_at(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<(u64, u64)> {
     let mut stat = MaybeUninit::<libc::stat>::uninit();
@@ -519,6 +672,45 @@ pub fn identity_at(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<(u64, u64)> {
     // SAFETY: fstatat succeeded, so it filled the structure.
     let stat = unsafe { stat.assume_init() };
     Ok((stat.st_dev, stat.st_ino))
+}
+
+/// The type of the file system that `file` is on, as statfs(2) numbers them.
+pub fn file_system_type(file: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut stat = MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: the structure is a local of the right type.
+    check(unsafe { libc::fstatfs(file.as_raw_fd(), stat.as_mut_ptr()) })?;
+    // SAFETY: fstatfs succeeded, so it filled the structure.
+    let stat = unsafe { stat.assume_init() };
+    // The field is 32 bits wide in some places; magic numbers have no more.
+    Ok(u64::from(stat.f_type as u32))
+}
+
+/// The id of the group that the system's database has under a name.
+pub fn group_id(name: &CStr) -> io::Result<Option<u32>> {
+    // A group's members are listed in it, and there may be thousands.
+    const LARGEST: usize = 1 << 22;
+    let mut buffer = vec![0; 1 << 12];
+    loop {
+        let mut group = MaybeUninit::<libc::group>::uninit();
+        let mut found = ptr::null_mut();
+        // SAFETY: the name is NUL-terminated; the rest points to locals with their lengths.
+        let error = unsafe {
+            libc::getgrnam_r(
+                name.as_ptr(),
+                group.as_mut_ptr(),
+                buffer.as_mut_ptr(),
+                buffer.len(),
+                &raw mut found,
+            )
+        };
+        match error {
+            libc::ERANGE if buffer.len() < LARGEST => buffer.resize(buffer.len() * 4, 0),
+            0 if found.is_null() => return Ok(None),
+            // SAFETY: a group was found, so the structure is filled.
+            0 => return Ok(Some(unsafe { group.assume_init() }.gr_gid)),
+            error => return Err(io::Error::from_raw_os_error(error)),
+        }
+    }
 }
 
 /// The machine's name.
@@ -600,7 +792,8 @@ mod tests {
         check(unsafe { libc::pipe(ends.as_mut_ptr()) }).unwrap();
         // Without the C library's handlers, as a bare clone makes it.
         // SAFETY: the child makes system calls only.
-        if unsafe { libc::syscall(libc::SYS_fork) } == 0 {
+        let child = unsafe { libc::syscall(libc::SYS_fork) };
+        if child == 0 {
             let bytes = random.take().unwrap_or_default();
             // SAFETY: pointer and length are those of a local.
             unsafe { libc::write(ends[1], bytes.as_ptr().cast(), 16) };
@@ -612,8 +805,8 @@ mod tests {
         let read = unsafe { libc::read(ends[0], theirs.as_mut_ptr().cast(), 16) };
         assert_eq!(read, 16);
         assert_ne!(random.take().unwrap(), theirs);
-        // SAFETY: waits for the one child of this test; other tests have none.
-        unsafe { libc::wait(ptr::null_mut()) };
+        // SAFETY: waits for the child made above; its status isn't asked for.
+        unsafe { libc::waitpid(child as libc::pid_t, ptr::null_mut(), 0) };
     }
 
     #[test]
@@ -624,6 +817,27 @@ mod tests {
         assert_eq!((get(1), get(2), value.get()), (1, 1, Some(&1)));
         PROCESS.fetch_add(1, Ordering::Relaxed); // what the handler does in a child
         assert_eq!((value.get(), get(3), get(4)), (None, 3, 3));
+    }
+
+    #[test]
+    fn a_fork_closes_the_child_s_copies_and_nothing_is_closed_twice() {
+        watch_forks().unwrap();
+        let file = Private::new(|| File::open("/dev/null")).unwrap();
+        let fd = file.as_raw_fd();
+        // SAFETY: the child makes system calls only.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: no pointers are passed.
+            let gone = unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1;
+            let other = !file.is_ours();
+            // SAFETY: ends the child at once.
+            unsafe { libc::_exit(if gone && other { 0 } else { 1 }) };
+        }
+        let mut status = 0;
+        // SAFETY: waits for the child made above.
+        unsafe { libc::waitpid(child, &raw mut status, 0) };
+        assert_eq!(status, 0, "the child has the file still open");
+        assert!(file.is_ours() && file.metadata().is_ok());
     }
 
     #[test]

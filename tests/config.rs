@@ -67,11 +67,15 @@ fn the_parser_accepts_what_the_schema_allows_and_nothing_else() {
         assert!(rule["description"].is_string(), "{key} isn't described");
         accepted(&scratch, &key, default);
 
-        let types: Vec<&str> = match (&rule["type"], &rule["const"]) {
-            (Value::String(one), _) => vec![one],
-            (Value::Array(several), _) => several.iter().filter_map(Value::as_str).collect(),
-            (_, constant) => {
-                assert_eq!(constant, default);
+        for known in rule["enum"].as_array().into_iter().flatten() {
+            accepted(&scratch, &key, known);
+        }
+        let types: Vec<&str> = match &rule["type"] {
+            Value::String(one) => vec![one],
+            Value::Array(several) => several.iter().filter_map(Value::as_str).collect(),
+            _ => {
+                let fixed = ["enum", "const", "oneOf"];
+                assert!(fixed.iter().any(|rest| !rule[rest].is_null()), "{key}");
                 vec![]
             }
         };
@@ -116,6 +120,28 @@ fn the_parser_accepts_what_the_schema_allows_and_nothing_else() {
             accepted(&scratch, &key, &json!("k".repeat(most)));
             refused(&scratch, &key, &json!("k".repeat(most + 1)));
         }
+    }
+}
+
+#[test]
+fn access_is_the_owner_s_or_a_group_s_that_the_system_knows() {
+    let scratch = Scratch::new();
+    // Everybody may give a directory of their own to the group that they are in.
+    let own = std::fs::metadata(scratch.path()).expect("it's there");
+    let own = std::os::unix::fs::MetadataExt::gid(&own);
+    accepted(&scratch, "access", &json!({"group": own}));
+    for wrong in [
+        json!({"group": "no such group"}),
+        json!({"group": ""}),
+        json!({"group": "a\0b"}),
+        json!({"group": -1}),
+        json!({"group": 4_294_967_295_u32}),
+        json!({"group": null}),
+        json!({"user": "root"}),
+        json!({"group": own, "user": "root"}),
+        json!("group"),
+    ] {
+        refused(&scratch, "access", &wrong);
     }
 }
 

@@ -25,7 +25,10 @@ const LAYERS: [(&str, &[&str]); 10] = [
             "store", "entry", "config", "json", "hash", "clock", "error", "sys",
         ],
     ),
-    ("store", &["entry", "clock", "error", "sys"]),
+    (
+        "store",
+        &["entry", "json", "hash", "clock", "error", "sys"],
+    ),
     ("config", &["entry", "json", "error", "sys"]),
     ("entry", &["json", "hash", "clock"]),
     ("json", &[]),

@@ -11,6 +11,7 @@ mod retry;
 mod stream;
 mod transport;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use ureq::http::HeaderMap;
@@ -82,7 +83,7 @@ impl Client {
     /// never began: nothing was sent or logged.
     pub fn chat(
         &self,
-        logger: &Logger,
+        logger: &Arc<Logger>,
         request: &ChatRequest<'_>,
         mut listener: Option<&mut dyn Listener>,
         cancel: Option<&Event>,
@@ -94,12 +95,15 @@ impl Client {
                 "cancelled before it began: nothing was sent",
             ));
         }
-        let pending = logger.begin(Subject {
+        let subject = Subject {
+            event_type: None,
             user_id: request.user_id,
             model: prepared.model,
             prompt_hash: prepared.prompt_hash,
             metadata: prepared.metadata.as_deref(),
-        })?;
+        };
+        let known = prepared.details(listener.is_some());
+        let pending = logger.begin(&subject, known.clone())?;
         let mut attempts = Vec::new();
         let last = self.run(&prepared, &pending, &mut listener, cancel, &mut attempts);
         if pending.is_the_parents() {
@@ -108,20 +112,14 @@ impl Client {
                 "the process was forked in a callback, and this is the child: the parent finishes the call",
             ));
         }
-        Ok(finish(
-            pending,
-            &prepared,
-            listener.is_some(),
-            last,
-            &attempts,
-        ))
+        Ok(finish(pending, known, last, &attempts))
     }
 
     /// Tries until there is an answer, an error that trying again can't help, or no time.
     fn run(
         &self,
         prepared: &Prepared<'_>,
-        pending: &Pending<'_>,
+        pending: &Pending,
         listener: &mut Option<&mut dyn Listener>,
         cancel: Option<&Event>,
         attempts: &mut Vec<Attempt>,
@@ -294,13 +292,7 @@ impl From<Failure> for Fault {
     }
 }
 
-fn finish(
-    pending: Pending<'_>,
-    prepared: &Prepared<'_>,
-    stream: bool,
-    last: Try,
-    attempts: &[Attempt],
-) -> Chat {
+fn finish(pending: Pending, known: Details<'_>, last: Try, attempts: &[Attempt]) -> Chat {
     let (completion, fault) = (&last.completion, last.fault.as_ref());
     // An error has no tokens, as in the seed; but a call whose outcome nobody knows, or an answer
     // that reports none, has unknown ones.
@@ -324,13 +316,10 @@ fn finish(
             usage_reported: last.status.map(|_| {
                 completion.prompt_tokens.is_some() && completion.completion_tokens.is_some()
             }),
-            stream: Some(stream),
-            prompt_form: Some(prepared.prompt_form),
             provider_error_type: fault.and_then(|fault| fault.provider_error_type.as_deref()),
             outcome: Some(last.outcome),
-            request_hash: Some(Digest::of(&prepared.body)),
             response_body_hash: last.body_hash,
-            ..Details::default()
+            ..known
         },
     });
     let log_error = finished.written.err();

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::config::{CallOptions, Config};
+use crate::entry::Details;
 use crate::error::Error;
 use crate::hash::Digest;
 use crate::json::{self, Object};
@@ -34,12 +35,22 @@ pub struct Prepared<'a> {
     pub body: Vec<u8>,
     pub prompt_hash: Digest,
     /// What the hash covers.
-    pub prompt_form: &'static str,
+    prompt_form: &'static str,
     pub metadata: Option<String>,
     pub options: CallOptions,
 }
 
 impl<'a> Prepared<'a> {
+    /// What the entry's details hold before the call is made.
+    pub fn details(&self, stream: bool) -> Details<'static> {
+        Details {
+            stream: Some(stream),
+            prompt_form: Some(self.prompt_form),
+            request_hash: Some(Digest::of(&self.body)),
+            ..Details::default()
+        }
+    }
+
     /// `stream` asks for the answer in pieces.
     pub fn new(
         request: &ChatRequest<'a>,

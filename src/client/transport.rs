@@ -12,7 +12,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use ureq::config::Config;
 use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use ureq::http::{HeaderMap, HeaderValue, Uri};
@@ -27,7 +27,7 @@ use zeroize::Zeroize;
 
 use super::resolve;
 use crate::config::{Headers, Secret};
-use crate::sys::{self, PerProcess, Readiness};
+use crate::sys::{self, PerProcess, Private, Readiness};
 
 /// Sends requests, and keeps connections for the next ones.
 pub struct Transport {
@@ -516,7 +516,11 @@ fn is_cancelled(error: &Error) -> bool {
 }
 
 /// Connects to one address of those that are left, with its share of the time that is left.
-fn dial(exchange: &Exchange, address: SocketAddr, left: usize) -> Result<TcpStream, Error> {
+fn dial(
+    exchange: &Exchange,
+    address: SocketAddr,
+    left: usize,
+) -> Result<Private<TcpStream>, Error> {
     let mut exchange = *exchange;
     if let Phase::Connecting(until) = &mut exchange.phase {
         let now = Instant::now();
@@ -524,25 +528,26 @@ fn dial(exchange: &Exchange, address: SocketAddr, left: usize) -> Result<TcpStre
         *until = now + share;
     }
     let kind = Type::STREAM.nonblocking().cloexec();
-    let socket = Socket::new(Domain::for_address(address), kind, None)?;
-    match socket.connect(&address.into()) {
+    let make = || Socket::new(Domain::for_address(address), kind, None).map(TcpStream::from);
+    let stream = Private::new(make)?;
+    match SockRef::from(&*stream).connect(&address.into()) {
         Ok(()) => {}
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
-            exchange.wait(socket.as_raw_fd(), Readiness::Write)?;
-            if let Some(error) = socket.take_error()? {
+            exchange.wait(stream.as_raw_fd(), Readiness::Write)?;
+            if let Some(error) = stream.take_error()? {
                 return Err(error.into());
             }
         }
         Err(error) => return Err(error.into()),
     }
-    socket.set_tcp_nodelay(true)?;
-    Ok(socket.into())
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// A TCP connection that never blocks but in a bounded wait.
 #[derive(Debug)]
 struct Stream {
-    stream: TcpStream,
+    stream: Private<TcpStream>,
     buffers: LazyBuffers,
     /// What is to be sent, kept until there is much of it or an answer is waited for: head and body
     /// of a small request go out as one.
@@ -561,11 +566,13 @@ fn is_closed(error: &io::Error) -> bool {
 
 /// Does `io` when the socket is ready for it, as often as it takes.
 fn when_ready(
-    stream: &TcpStream,
+    stream: &Private<TcpStream>,
     readiness: Readiness,
     mut io: impl FnMut(&TcpStream) -> io::Result<usize>,
 ) -> Result<usize, Error> {
-    let exchange = Scope::current().ok_or(Error::ConnectionFailed)?;
+    // In a child of fork the connection is the parent's, and its number may be another file's.
+    let exchange = Scope::current().filter(|_| stream.is_ours());
+    let exchange = exchange.ok_or(Error::ConnectionFailed)?;
     // An answer is seldom there yet, so reading waits first; room to write nearly always is.
     let mut wait = readiness == Readiness::Read;
     loop {
@@ -650,6 +657,6 @@ impl UreqTransport for Stream {
         // an end means that the server closed.
         let mut byte = [0];
         self.refused.is_none()
-            && matches!((&self.stream).read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+            && matches!((&*self.stream).read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 }

@@ -9,15 +9,17 @@ mod types;
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub use types::*;
 
 use crate::client::{ChatRequest, Client, Listener};
 use crate::config::Config;
+use crate::entry::Details;
 use crate::error::{Error, Status};
-use crate::json::{self, Object};
-use crate::logger::{Logger, Record};
+use crate::json;
+use crate::logger::{self, Came, Logger, Pending, Subject};
 use crate::sys::{self, Event, HostThread};
 use guard::{bytes, c_text, put, reply_to, sized, text, value};
 use handle::{Held, Table};
@@ -30,24 +32,16 @@ include!(concat!(env!("OUT_DIR"), "/symbol_versions.rs"));
 
 /// What a logger's handle stands for.
 struct Service {
-    logger: Logger,
+    logger: Arc<Logger>,
     client: Client,
 }
 
 static LOGGERS: Table<Service> = Table::new(0xa1);
-static CANCELS: Table<Cancel> = Table::new(0xa4);
+static PENDINGS: Table<Mutex<Option<Pending>>> = Table::new(0xa3);
+static CANCELS: Table<Event> = Table::new(0xa4);
 
-/// What a cancel's handle stands for. A forked child shares the event's descriptor: triggered
-/// there, it would end the parent's calls.
-struct Cancel {
-    event: Event,
-    made_in: u32,
-}
-
-impl Cancel {
-    fn of_this_process(&self) -> Option<&Event> {
-        (self.made_in == sys::process_number()).then_some(&self.event)
-    }
+fn cancel_of_this_process(handle: *const AuditCancel) -> Option<Held<'static, Event>> {
+    CANCELS.get(handle).filter(|event| event.is_ours())
 }
 
 fn service(handle: *const AuditLogger) -> Result<Held<'static, Service>, Error> {
@@ -73,7 +67,10 @@ fn service(handle: *const AuditLogger) -> Result<Held<'static, Service>, Error> 
 ///
 /// logger: where the handle goes; not NULL. Free it with audit_log_free.
 ///
-/// reply: where the reply goes, or NULL. AUDIT_REPLY_JSON: {"path": the log's absolute path}.
+/// reply: where the reply goes, or NULL. AUDIT_REPLY_JSON is an object: "path" (the log's absolute
+/// path); "recovered" (calls that a process was killed in, which have their entries now); "torn"
+/// (torn lines that were written over with spaces, their bytes kept in .state/torn); "warnings"
+/// (texts: what an operator should know of the directory's rights and files).
 ///
 /// Returns AUDIT_OK; AUDIT_E_ARGUMENT (logger is NULL, config isn't UTF-8); AUDIT_E_CONFIG (the
 /// message names the key and what is allowed); AUDIT_E_LOG (the directory can't be made, opened
@@ -99,14 +96,9 @@ pub unsafe extern "C" fn audit_logger_new(
         }
         // SAFETY: as the caller promises.
         let config = Config::parse(unsafe { c_text("config", config) }?)?;
-        let opened = Logger::open(&config)?;
-        let mut report = Vec::new();
-        let mut to = Object::begin(&mut report);
-        to.text("path", &opened.path().to_string_lossy());
-        to.end();
-
+        let (opened, report) = Logger::open(&config)?;
         let service = Service {
-            logger: opened,
+            logger: Arc::new(opened),
             client: Client::new(config),
         };
         let handle = LOGGERS.insert(service).ok_or_else(|| {
@@ -162,12 +154,8 @@ pub unsafe extern "C" fn audit_chat(
         if request.flags != 0 {
             return Err(Error::argument("request: flags must be 0 in this version"));
         }
-        let cancel = match request.cancel.is_null() {
-            true => None,
-            false => CANCELS.get(request.cancel),
-        };
-        let event = cancel.as_deref().and_then(Cancel::of_this_process);
-        if event.is_none() && !request.cancel.is_null() {
+        let cancel = cancel_of_this_process(request.cancel);
+        if cancel.is_none() && !request.cancel.is_null() {
             return Err(Error::new(
                 Status::Handle,
                 "request: cancel was freed, was made before a fork, or isn't one; pass what \
@@ -191,7 +179,7 @@ pub unsafe extern "C" fn audit_chat(
         };
         service
             .client
-            .chat(&service.logger, &request, listener, event)
+            .chat(&service.logger, &request, listener, cancel.as_deref())
             .map(Reply::from)
     };
     // SAFETY: as the caller promises.
@@ -295,37 +283,206 @@ pub unsafe extern "C" fn audit_logger_log(
     let log = |_: &HostThread| {
         let service = service(logger)?;
         // SAFETY: as the caller promises.
-        let record = unsafe { sized("record", record, "AUDIT_RECORD_INIT") }?;
-        if record.flags & !AUDIT_RECORD_HAS_USAGE != 0 {
-            return Err(Error::argument(
-                "record: flags has bits that this version doesn't know; use 0 or AUDIT_RECORD_HAS_USAGE",
-            ));
-        }
-        // SAFETY: as the caller promises, for this text and those below.
-        let text = |name, field| unsafe { text(name, field) };
-        let line = service.logger.log(&Record {
-            event_type: text("event_type", record.event_type)?,
-            user_id: required("user_id", text("user_id", record.user_id)?)?,
-            model: required("model", text("model", record.model)?)?,
-            prompt: required("prompt", text("prompt", record.prompt)?)?,
-            response: text("response", record.response)?.unwrap_or_default(),
-            tokens: (record.flags & AUDIT_RECORD_HAS_USAGE != 0)
-                .then_some((record.prompt_tokens, record.completion_tokens)),
-            latency_ms: record.latency_ms,
-            status: required("status", text("status", record.status)?)?,
-            error_type: text("error_type", record.error_type)?,
-            metadata: text("metadata", record.metadata)?,
-        })?;
+        let record = unsafe { a_record(record) }?;
+        // SAFETY: as the caller promises.
+        let (begun, metadata) = unsafe { begun(&service.logger, &record) }?;
+        // SAFETY: as the caller promises.
+        let came = unsafe { came(&record) }?;
+        let subject = Subject {
+            metadata: metadata.as_deref(),
+            ..begun
+        };
+        let line = service.logger.log(&subject, &came)?;
         let logged = Reply::ok();
         if reply.is_null() {
             return Ok(logged);
         }
-        Ok(logged
-            .with_text(AUDIT_REPLY_ENTRY_ID, line.id().to_string())
-            .with_text(AUDIT_REPLY_ENTRY, line.into_text()))
+        Ok(logged.with_entry(line))
     };
     // SAFETY: as the caller promises.
     unsafe { reply_to(reply, log) }
+}
+
+/// # Safety
+///
+/// As for [`sized`].
+unsafe fn a_record(record: *const AuditRecord) -> Result<AuditRecord, Error> {
+    // SAFETY: as the caller promises.
+    let record = unsafe { sized("record", record, "AUDIT_RECORD_INIT") }?;
+    if record.flags & !AUDIT_RECORD_HAS_USAGE != 0 {
+        return Err(Error::argument(
+            "record: flags has bits that this version doesn't know; use 0 or AUDIT_RECORD_HAS_USAGE",
+        ));
+    }
+    Ok(record)
+}
+
+/// What a record says of a call before it's made: but for the metadata, which come apart, checked.
+///
+/// # Safety
+///
+/// As for [`text`], of the record's texts.
+unsafe fn begun<'a>(
+    logger: &Logger,
+    record: &'a AuditRecord,
+) -> Result<(Subject<'a>, Option<String>), Error> {
+    // SAFETY: as the caller promises, for this text and those below.
+    let text = |name, field| unsafe { text(name, field) };
+    let prompt = required("prompt", text("prompt", record.prompt)?)?;
+    let subject = Subject {
+        event_type: text("event_type", record.event_type)?,
+        user_id: required("user_id", text("user_id", record.user_id)?)?,
+        model: required("model", text("model", record.model)?)?,
+        prompt_hash: logger.hash(prompt.as_bytes()),
+        metadata: None,
+    };
+    let metadata = text("metadata", record.metadata)?;
+    Ok((subject, metadata.map(logger::metadata).transpose()?))
+}
+
+/// What a record says of a call after it was made.
+///
+/// # Safety
+///
+/// As for [`text`], of the record's texts.
+unsafe fn came<'a>(record: &'a AuditRecord) -> Result<Came<'a>, Error> {
+    // SAFETY: as the caller promises, for this text and those below.
+    let text = |name, field| unsafe { text(name, field) };
+    Ok(Came {
+        response: text("response", record.response)?.unwrap_or_default(),
+        tokens: (record.flags & AUDIT_RECORD_HAS_USAGE != 0)
+            .then_some((record.prompt_tokens, record.completion_tokens)),
+        latency_ms: record.latency_ms,
+        status: required("status", text("status", record.status)?)?,
+        error_type: text("error_type", record.error_type)?,
+    })
+}
+
+/// Begins a call that the host makes itself, with a client of its own: writes down that it's about
+/// to be made. From then on it has exactly one entry: the one that audit_logger_finish writes, or,
+/// if the process ends before, one with the error_type "OutcomeUnknown". Make the call only if this
+/// returns AUDIT_OK.
+///
+/// logger: from audit_logger_new.
+///
+/// record: what is asked: event_type, user_id, model, prompt and metadata are read, as
+/// audit_logger_log reads them; the others aren't. Not NULL, and started from AUDIT_RECORD_INIT. The
+/// prompt is hashed and not kept.
+///
+/// pending: where the handle goes; not NULL. audit_logger_finish takes it back. As long as it isn't
+/// finished, audit_logger_close waits for it.
+///
+/// reply: where the reply goes, or NULL. AUDIT_REPLY_ENTRY_ID: the id that the entry will have.
+///
+/// Returns AUDIT_OK; AUDIT_E_ARGUMENT, AUDIT_E_HANDLE, AUDIT_E_LOG (the call must not be made;
+/// trying again is safe); AUDIT_E_INTERNAL. On an error *pending is NULL. Any thread.
+///
+/// # Safety
+///
+/// Pointers are NULL or valid as described, and texts as long as they say.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn audit_logger_begin(
+    logger: *mut AuditLogger,
+    record: *const AuditRecord,
+    pending: *mut *mut AuditPending,
+    reply: *mut *mut AuditReply,
+) -> AuditStatus {
+    let begin = |_: &HostThread| {
+        // SAFETY: as the caller promises.
+        unsafe { put(pending, std::ptr::null_mut()) };
+        let service = service(logger)?;
+        if pending.is_null() {
+            return Err(Error::argument(
+                "pending is NULL; pass the address of a pointer",
+            ));
+        }
+        // SAFETY: as the caller promises.
+        let record = unsafe { a_record(record) }?;
+        // SAFETY: as the caller promises.
+        let (begun, metadata) = unsafe { begun(&service.logger, &record) }?;
+        let subject = Subject {
+            metadata: metadata.as_deref(),
+            ..begun
+        };
+        let call = service.logger.begin(&subject, Details::default())?;
+        let id = call.id().to_string();
+        let handle = PENDINGS.insert(Mutex::new(Some(call))).ok_or_else(|| {
+            Error::new(
+                Status::Internal,
+                "a million calls are begun; finish some",
+            )
+        })?;
+        // SAFETY: as the caller promises.
+        unsafe { put(pending, handle) };
+        Ok(Reply::ok().with_text(AUDIT_REPLY_ENTRY_ID, id))
+    };
+    // SAFETY: as the caller promises.
+    unsafe { reply_to(reply, begin) }
+}
+
+/// Finishes a call that audit_logger_begin began: writes its entry. Consumes pending, whatever it
+/// returns but AUDIT_E_ARGUMENT: then nothing is written, and it can be called again.
+///
+/// pending: from audit_logger_begin. Its logger may be freed or closed meanwhile.
+///
+/// record: what came of it: response, prompt_tokens and completion_tokens, latency_ms (0: the time
+/// since the call was begun), status and error_type are read, as audit_logger_log reads them; and
+/// metadata, which replace those of the beginning if they are present. Not NULL, and started from
+/// AUDIT_RECORD_INIT. The response is hashed and not kept.
+///
+/// reply: where the reply goes, or NULL. AUDIT_REPLY_ENTRY and AUDIT_REPLY_ENTRY_ID: the entry.
+///
+/// Returns AUDIT_OK; AUDIT_E_LOG_PENDING (the entry waits in the journal); AUDIT_E_ARGUMENT;
+/// AUDIT_E_HANDLE (also when it was finished before); AUDIT_E_FORKED (in a child that was forked
+/// after the beginning: the call is the parent's); AUDIT_E_INTERNAL. Any thread.
+///
+/// # Safety
+///
+/// Pointers are NULL or valid as described, and texts as long as they say.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn audit_logger_finish(
+    pending: *mut AuditPending,
+    record: *const AuditRecord,
+    reply: *mut *mut AuditReply,
+) -> AuditStatus {
+    let finish = |_: &HostThread| {
+        let gone = || {
+            Error::new(
+                Status::Handle,
+                "pending was finished before, or isn't one; pass what audit_logger_begin gave",
+            )
+        };
+        let held = PENDINGS.get(pending).ok_or_else(gone)?;
+        // Of another process's the lock may be held for ever.
+        if held.is_poisoned() {
+            return Err(gone());
+        }
+        let mut call = held.try_lock().map_err(|_| gone())?;
+        let begun = call.as_ref().ok_or_else(gone)?;
+        if begun.is_the_parents() {
+            PENDINGS.remove(pending);
+            return Err(Error::new(
+                Status::Forked,
+                "the process was forked since the call was begun, and this is the child: the parent \
+                 finishes it",
+            ));
+        }
+        // SAFETY: as the caller promises.
+        let record = unsafe { a_record(record) }?;
+        // SAFETY: as the caller promises.
+        let metadata = unsafe { text("metadata", record.metadata) }?;
+        let metadata = metadata.map(logger::metadata).transpose()?;
+        // SAFETY: as the caller promises.
+        let line = begun.line_of(&unsafe { came(&record) }?, metadata.as_deref())?;
+        let call = call.take().ok_or_else(gone)?;
+        PENDINGS.remove(pending);
+        let finished = call.write(line);
+        Ok(Reply::of_finished(finished))
+    };
+    // SAFETY: as the caller promises.
+    unsafe { reply_to(reply, finish) }
 }
 
 /// Writes entries that wait, and has the disk confirm every entry of this process that was
@@ -403,7 +560,7 @@ pub unsafe extern "C" fn audit_logger_close(
 /// finish, and the last one of them releases what the logger holds. NULL and a handle that was
 /// freed before do nothing. Use audit_logger_close first to wait for running calls and to have
 /// the disk confirm the log. Entries that still wait because the log can't take them are tried
-/// once more, and then lost.
+/// once more; then they stay in the journal, for whoever opens the log next.
 ///
 /// logger: from audit_logger_new, or NULL. Any thread.
 #[unsafe(no_mangle)]
@@ -419,10 +576,13 @@ pub extern "C" fn audit_log_free(logger: *mut AuditLogger) {
 ///
 /// logger: from audit_logger_new.
 ///
-/// reply: where the reply goes; not NULL. AUDIT_REPLY_JSON is an object: "path"; "written",
-/// "bytes", "failed" (entries, bytes, failures, since the first use); "waiting" (entries that the
-/// log couldn't take yet: alarm when it isn't 0); "running" (calls); "last_error" (null, or
-/// {"time", "message"}).
+/// reply: where the reply goes; not NULL. AUDIT_REPLY_JSON is an object: "path"; "written", "bytes"
+/// (entries, and bytes of them); "failed" (times that the log couldn't take one); "gaps" (calls that
+/// went on without one); "recovered" (entries of calls that a process was killed in); "torn" (torn
+/// lines mended); "unconfirmed" (times that the disk refused to confirm); "pending" (entries that
+/// wait); "last_error" (null, or {"time", "message"}); "running" (calls); "warnings" (texts). Alarm on
+/// pending, gaps, unconfirmed, and failed when it grows. Numbers are of this process since its first
+/// use; .state/health.json has the same for the directory.
 ///
 /// Returns AUDIT_OK; AUDIT_E_ARGUMENT; AUDIT_E_HANDLE; AUDIT_E_LOG (out of descriptors);
 /// AUDIT_E_INTERNAL. Any thread.
@@ -566,12 +726,7 @@ pub unsafe extern "C" fn audit_cancel_new(cancel: *mut *mut AuditCancel) -> Audi
         }
         // The child of a fork is told from its parent only if forks are counted.
         let event = sys::watch_forks().and_then(|()| Event::new()).ok();
-        let made = event.and_then(|event| {
-            CANCELS.insert(Cancel {
-                event,
-                made_in: sys::process_number(),
-            })
-        });
+        let made = event.and_then(|event| CANCELS.insert(event));
         // SAFETY: as the caller promises.
         unsafe { put(cancel, made.unwrap_or(std::ptr::null_mut())) };
         if made.is_some() {
@@ -591,11 +746,7 @@ pub unsafe extern "C" fn audit_cancel_new(cancel: *mut *mut AuditCancel) -> Audi
 pub extern "C" fn audit_cancel_trigger(cancel: *mut AuditCancel) {
     // No guard: this may be a signal handler, and nothing in it can panic.
     let errno = sys::Errno::save();
-    if let Some(event) = CANCELS
-        .get(cancel)
-        .as_deref()
-        .and_then(Cancel::of_this_process)
-    {
+    if let Some(event) = cancel_of_this_process(cancel) {
         event.set();
     }
     drop(errno);

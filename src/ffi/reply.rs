@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::handle::Table;
 use super::types::*;
 use crate::client::Chat;
-use crate::entry::Outcome;
+use crate::entry::{Line, Outcome};
 use crate::error::{Error, Status};
+use crate::logger::Finished;
 
 /// Every reply that a host holds.
 pub static REPLIES: Table<Reply> = Table::new(0xa2);
@@ -52,6 +53,26 @@ impl Reply {
         self
     }
 
+    /// Sets the entry and its id.
+    pub fn with_entry(self, line: Line) -> Reply {
+        self.with_text(AUDIT_REPLY_ENTRY_ID, line.id().to_string())
+            .with_text(AUDIT_REPLY_ENTRY, line.into_text())
+    }
+
+    /// The reply for a call that the host made.
+    pub fn of_finished(finished: Finished) -> Reply {
+        let reply = Reply::ok().with_entry(finished.line);
+        match finished.written {
+            Ok(()) => reply,
+            Err(why) => Reply {
+                status: Status::LogPending,
+                ..reply
+            }
+            .with_text(AUDIT_REPLY_ERROR_TYPE, Status::LogPending.name().to_bytes())
+            .with_text(AUDIT_REPLY_ERROR_MESSAGE, waits(&why)),
+        }
+    }
+
     fn with_text_if(self, field: i32, text: Option<impl Into<Vec<u8>>>) -> Reply {
         match text {
             Some(text) => self.with_text(field, text),
@@ -83,6 +104,11 @@ impl Reply {
             .copied()
             .unwrap_or(UNKNOWN)
     }
+}
+
+/// What to say of an entry that the log couldn't take after the call.
+fn waits(why: &Error) -> String {
+    format!("the entry waits: {why}")
 }
 
 impl From<Error> for Reply {
@@ -117,8 +143,7 @@ impl From<Chat> for Reply {
             status: chat.status,
             ..Reply::ok()
         }
-        .with_text(AUDIT_REPLY_ENTRY_ID, chat.line.id().to_string())
-        .with_text(AUDIT_REPLY_ENTRY, chat.line.into_text())
+        .with_entry(chat.line)
         .with_text_if(AUDIT_REPLY_JSON, last.body)
         .with_text_if(AUDIT_REPLY_FINISH_REASON, answer.finish_reason)
         .with_text_if(AUDIT_REPLY_MODEL, answer.model)
@@ -134,7 +159,7 @@ impl From<Chat> for Reply {
         let came = last.fault.is_none() || !answer.text.is_empty();
         let reply = reply.with_text_if(AUDIT_REPLY_CONTENT, came.then_some(answer.text));
 
-        let waits = chat.log_error.map(|why| format!("the entry waits: {why}"));
+        let waits = chat.log_error.as_ref().map(waits);
         let (class, message) = match (last.fault, waits) {
             (None, None) => return reply,
             (None, Some(waits)) => (chat.status.name().to_bytes(), waits),

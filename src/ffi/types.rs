@@ -18,8 +18,9 @@ pub const AUDIT_E_HANDLE: AuditStatus = -2;
 pub const AUDIT_E_CONFIG: AuditStatus = -3;
 /// The log can't take an entry. Nothing was sent; trying again is safe.
 pub const AUDIT_E_LOG: AuditStatus = -4;
-/// The chat call was made, and the reply holds its answer or its error, but the log could not take
-/// its entry: it waits, and is written as soon as the log can take it.
+/// The call was made, and the reply holds its answer or its error, but the log could not take its
+/// entry: it waits in the journal, and is written as soon as the log can take it, also if the process
+/// is killed meanwhile. (With on_log_failure "count" it may be counted instead: the message says so.)
 pub const AUDIT_E_LOG_PENDING: AuditStatus = -5;
 /// The chat call failed, and its entry is written.
 pub const AUDIT_E_CALL: AuditStatus = -6;
@@ -97,6 +98,10 @@ pub const AUDIT_RECORD_HAS_USAGE: u64 = 1;
 /// once. Made by audit_logger_new, freed by audit_log_free.
 pub struct AuditLogger(());
 
+/// A call that the host is making itself, begun by audit_logger_begin. Any thread may finish it, by
+/// audit_logger_finish, once. It belongs to the process that began it.
+pub struct AuditPending(());
+
 /// What a function answers. It has one owner, who frees it with audit_reply_free; reading it from
 /// several threads at once is fine until then.
 pub struct AuditReply(());
@@ -163,7 +168,8 @@ pub struct AuditChatRequest {
     pub cancel: *mut AuditCancel,
 }
 
-/// A call that the host made itself. Start from AUDIT_RECORD_INIT.
+/// A call that the host makes or made itself. Start from AUDIT_RECORD_INIT. "Required" is what
+/// audit_logger_log requires; audit_logger_begin and audit_logger_finish each read a part.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct AuditRecord {
@@ -185,7 +191,8 @@ pub struct AuditRecord {
     pub prompt_tokens: i64,
     /// Tokens of the answer, 0 or more.
     pub completion_tokens: i64,
-    /// How long the call took, in milliseconds; finite, 0 or more.
+    /// How long the call took, in milliseconds; finite, 0 or more. For audit_logger_finish 0 is the
+    /// time since audit_logger_begin.
     pub latency_ms: f64,
     /// Required: "success" or "error".
     pub status: AuditText,

@@ -5,137 +5,324 @@
 //!
 //! - A process killed inside its `write` leaves a torn line without a line feed, and the next
 //!   line, whoever writes it, is swallowed by it. So after each append the file position tells
-//!   where it landed. If that isn't where our last append ended, others wrote in between, and the
-//!   byte before ours must be a line feed; if it isn't, our line was swallowed and is written
-//!   again. (Its own line feed has closed the torn line by then.)
-//! - Our own append can be cut short (a full disk, a size limit). Then the torn line is ours, and
-//!   the next append starts with a line feed to close it.
+//!   where it landed. If that isn't where our last append ended, others wrote in between, and what
+//!   stands between the last line feed and ours is looked at; if it's more than spaces, our line
+//!   was swallowed: it's written over with spaces, and then written again.
+//! - Our own append can be cut short (a full disk, a size limit). The piece that came is written
+//!   over with spaces and a line feed at once, which takes no room.
+//!
+//! Nobody ever writes over a line that may be another living process's: its own copies are known to
+//! the byte, and what the dead left is mended under a lock (`recovery`).
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Seek, Write};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::disk::Directory;
+use super::synced::{Synced, Ticket};
 use crate::clock::Timestamp;
 use crate::sys;
 
-/// The name of the file for the entries of a date.
-pub(super) fn file_name(date: &[u8]) -> String {
-    format!("audit_{}.jsonl", String::from_utf8_lossy(date))
+/// Which of the log's files: the day, and 0 for its first file. Further ones are begun when the
+/// disk didn't confirm the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DayName {
+    /// `2026-11-23`.
+    pub date: [u8; 10],
+    /// Of the file within the day.
+    pub number: u32,
+    /// Whether it's compressed, and so finished.
+    pub compressed: bool,
 }
 
+impl DayName {
+    /// The first file of a date.
+    pub fn first(date: [u8; 10]) -> DayName {
+        DayName {
+            date,
+            number: 0,
+            compressed: false,
+        }
+    }
+
+    /// The name of the file.
+    pub fn file_name(&self) -> String {
+        let date = String::from_utf8_lossy(&self.date);
+        let end = if self.compressed { ".gz" } else { "" };
+        match self.number {
+            0 => format!("audit_{date}.jsonl{end}"),
+            number => format!("audit_{date}.{number}.jsonl{end}"),
+        }
+    }
+
+    /// The file that has a name, if it's one of a day's.
+    pub fn parse(name: &str) -> Option<DayName> {
+        let rest = name.strip_prefix("audit_")?;
+        let (rest, compressed) = match rest.strip_suffix(".gz") {
+            Some(rest) => (rest, true),
+            None => (rest, false),
+        };
+        let rest = rest.strip_suffix(".jsonl")?;
+        let (date, number) = match rest.split_once('.') {
+            None => (rest, 0),
+            Some((date, number)) => (date, number.parse().ok().filter(|number| *number > 0)?),
+        };
+        let date: [u8; 10] = date.as_bytes().try_into().ok()?;
+        let digits = |range: Range<usize>| date[range].iter().all(u8::is_ascii_digit);
+        let is_date = digits(0..4) && date[4] == b'-' && digits(5..7) && date[7] == b'-' && digits(8..10);
+        let day = DayName {
+            date,
+            number,
+            compressed,
+        };
+        // One name for each: "audit_2026-11-23.01.jsonl" is nobody's.
+        (is_date && day.file_name() == name).then_some(day)
+    }
+}
+
+/// A day's file, open to append to it.
 #[derive(Debug)]
-pub(super) struct DayFile {
-    date: Vec<u8>,
-    name: String,
-    file: Arc<File>,
+pub struct DayFile {
+    name: DayName,
+    file: Arc<Synced>,
     /// Where our last append ended; `None` before the first.
     end: Option<u64>,
-    /// Our last append was cut short.
+    /// A piece of ours without a line feed is at the end, and couldn't be written over.
     torn: bool,
     /// The second in which the name was last seen to be this file's.
-    seen: Cell<[u8; 19]>,
+    seen: [u8; 19],
+}
+
+/// What an append found beside its own line.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The torn line of another writer that ours followed.
+    pub torn: bool,
+    /// The file is shorter than what was written to it.
+    pub cut: bool,
 }
 
 impl DayFile {
-    pub(super) fn open(directory: &Directory, date: &[u8], now: &Timestamp) -> io::Result<DayFile> {
-        let name = file_name(date);
-        let file = Arc::new(directory.open_to_append(&name)?);
-        Ok(DayFile {
-            date: date.to_vec(),
-            name,
-            file,
-            end: None,
-            torn: false,
-            seen: Cell::new(second(now)),
-        })
+    /// Opens the file of that name, or creates it.
+    pub fn open(directory: &Directory, name: DayName, now: &Timestamp) -> io::Result<DayFile> {
+        let file = directory.open_to_append(&name.file_name())?;
+        Ok(DayFile::new(name, Synced::new(file), now))
     }
 
-    pub(super) fn is_of(&self, date: &[u8]) -> bool {
-        self.date == date
+    /// Creates the next further file of a day.
+    pub fn create_after(
+        directory: &Directory,
+        earlier: DayName,
+        now: &Timestamp,
+    ) -> io::Result<DayFile> {
+        const MOST: u32 = 10_000;
+        let mut name = earlier;
+        loop {
+            name.number += 1;
+            match directory.create_to_append(&name.file_name()) {
+                Err(error)
+                    if error.kind() == io::ErrorKind::AlreadyExists && name.number < MOST => {}
+                result => return Ok(DayFile::new(name, Synced::new(result?), now)),
+            }
+        }
+    }
+
+    fn new(name: DayName, file: Synced, now: &Timestamp) -> DayFile {
+        DayFile {
+            name,
+            file: Arc::new(file),
+            end: None,
+            torn: false,
+            seen: second(now),
+        }
+    }
+
+    /// Which file it is.
+    pub fn name(&self) -> DayName {
+        self.name
     }
 
     /// Whether the file still has its name; looked up once a second. Somebody may have moved or
     /// deleted it, and lines written to it would be lost.
-    pub(super) fn is_in_place(&self, directory: &Directory, now: &Timestamp) -> bool {
-        if self.seen.get() == second(now) {
+    pub fn is_in_place(&mut self, directory: &Directory, now: &Timestamp) -> bool {
+        if self.seen == second(now) {
             return true;
         }
-        self.seen.set(second(now));
-        directory.still_names(&self.name, &self.file)
+        self.seen = second(now);
+        directory.still_names(&self.name.file_name(), &self.file)
     }
 
-    /// For a sync without the lock that guards this value.
-    pub(super) fn handle(&self) -> Arc<File> {
+    /// For a sync, or a last look, without the lock that guards this value.
+    pub fn handle(&self) -> Arc<Synced> {
         Arc::clone(&self.file)
     }
 
-    /// Appends a whole line, line feed included.
-    pub(super) fn append(&mut self, line: &[u8]) -> io::Result<()> {
-        loop {
-            if self.torn {
-                self.write(&[b"\n", line].concat())?;
-            } else {
-                self.write(line)?;
-            }
-            if self.landed_on_a_line_of_its_own(line.len()) {
-                return Ok(());
-            }
+    /// A place that nothing appended from now on stands before.
+    pub fn place(&self) -> io::Result<u64> {
+        match self.end {
+            Some(end) => Ok(end),
+            None => Ok(self.file.metadata()?.len()),
         }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Appends a whole line, line feed included.
+    pub fn append(&mut self, directory: &Directory, line: &[u8]) -> io::Result<(Ticket, Found)> {
+        let mut found = Found::default();
         loop {
-            let error = match (&*self.file).write(bytes) {
-                Ok(written) => {
-                    if let Some(last) = bytes[..written].last() {
-                        self.torn = *last != b'\n';
-                    }
-                    if written == bytes.len() {
-                        return Ok(());
-                    }
-                    // The rest can't follow: another process may have appended by now.
-                    io::Error::other(
-                        "the line was cut short: the disk is full, or the file at its limit",
-                    )
+            let start = if self.torn {
+                self.write(directory, &[b"\n", line].concat())?.map(|at| at + 1)
+            } else {
+                self.write(directory, line)?
+            };
+            // If its place can't be told, the line is in the file all the same, and there's no
+            // reason to write it twice.
+            let Some(start) = start else {
+                self.end = None;
+                return Ok((self.file.wrote(), found));
+            };
+            let before = self.end.replace(start + line.len() as u64);
+            found.cut |= before.is_some_and(|before| start < before);
+            if before == Some(start) || self.is_at_the_head_of_a_line(start) {
+                return Ok((self.file.wrote(), found));
+            }
+            found.torn = true;
+            // First, so that it never stands twice: whoever mends the torn line must not find a
+            // whole one behind it. If we are killed before it's written again, the journal has it.
+            let copy = start..start + line.len() as u64 - 1;
+            self.write_over(directory, copy, b"")?;
+        }
+    }
+
+    /// Writes at the end, and says where, if that can be told.
+    fn write(&mut self, directory: &Directory, bytes: &[u8]) -> io::Result<Option<u64>> {
+        let error = loop {
+            match (&**self.file).write(bytes) {
+                Ok(written) if written == bytes.len() => {
+                    self.torn = false;
+                    let end = (&**self.file).stream_position().ok();
+                    return Ok(end.and_then(|end| end.checked_sub(written as u64)));
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Ok(written) => {
+                    // The rest can't follow: another process may have appended by now.
+                    self.take_back(directory, written as u64);
+                    break io::Error::new(
+                        io::ErrorKind::StorageFull,
+                        "the line was cut short: the disk is full, or the file at its limit",
+                    );
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     sys::note_write_error(&error);
-                    error
+                    break error;
                 }
-            };
-            return Err(io::Error::new(
-                error.kind(),
-                format!("{}: {error}", self.name),
-            ));
-        }
+            }
+        };
+        Err(io::Error::new(
+            error.kind(),
+            format!("{}: {error}", self.name.file_name()),
+        ))
     }
 
-    /// To be asked after a line of `length` bytes was written in full.
-    fn landed_on_a_line_of_its_own(&mut self, length: usize) -> bool {
-        // The line is in the file. If its place can't be told, there's no reason to write it
-        // twice.
-        let Ok(end) = (&*self.file).stream_position() else {
-            self.end = None;
-            return true;
-        };
-        let start = end.saturating_sub(length as u64);
-        let follows_ours = self.end == Some(start);
-        self.end = Some(end);
-        if follows_ours || start == 0 {
-            return true;
+    /// Writes over the piece of our own that a short write left at the end of the file.
+    fn take_back(&mut self, directory: &Directory, written: u64) {
+        if written == 0 {
+            return;
         }
-        let mut before = [0];
-        match self.file.read_exact_at(&mut before, start - 1) {
-            Ok(()) => before[0] == b'\n',
-            Err(_) => true,
-        }
+        let taken = (&**self.file).stream_position().and_then(|end| {
+            let start = end.saturating_sub(written);
+            self.write_over(directory, start..end - 1, b"\n")?;
+            self.end = Some(end);
+            Ok(())
+        });
+        self.torn = taken.is_err();
     }
+
+    /// Writes spaces over a range of the file, and something more behind it.
+    fn write_over(&self, directory: &Directory, range: Range<u64>, more: &[u8]) -> io::Result<()> {
+        // A write to this file's own descriptor would append, wherever it's told to go.
+        let name = self.name.file_name();
+        let file = directory.open_to_mend(&name)?;
+        if !directory.still_names(&name, &self.file) {
+            return Err(io::Error::other(format!("{name} was moved away")));
+        }
+        blank(&file, range.clone())?;
+        file.write_all_at(more, range.end)
+    }
+
+    /// Whether nothing but spaces stands between the last line feed and a place in the file.
+    fn is_at_the_head_of_a_line(&self, place: u64) -> bool {
+        let mut at = place;
+        let mut piece = [0; 512];
+        while at > 0 {
+            let from = at.saturating_sub(piece.len() as u64);
+            let Some(part) = piece.get_mut(..(at - from) as usize) else {
+                return true;
+            };
+            if self.file.read_exact_at(part, from).is_err() {
+                // What can't be read can't be told to be torn.
+                return true;
+            }
+            match part.iter().rposition(|byte| *byte != b' ') {
+                Some(last) => return part[last] == b'\n',
+                None => at = from,
+            }
+        }
+        true
+    }
+}
+
+/// Writes spaces over a range of a file.
+pub fn blank(file: &File, range: Range<u64>) -> io::Result<()> {
+    const SPACES: [u8; 4096] = [b' '; 4096];
+    let mut at = range.start;
+    while at < range.end {
+        let length = (range.end - at).min(SPACES.len() as u64);
+        file.write_all_at(&SPACES[..length as usize], at)?;
+        at += length;
+    }
+    Ok(())
 }
 
 fn second(stamp: &Timestamp) -> [u8; 19] {
     *stamp.as_bytes().first_chunk().unwrap_or(&[0; 19])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back_and_others_are_nobody_s() {
+        for name in [
+            "audit_2026-11-23.jsonl",
+            "audit_2026-11-23.1.jsonl",
+            "audit_1970-01-01.120.jsonl.gz",
+        ] {
+            assert_eq!(DayName::parse(name).map(|day| day.file_name()).as_deref(), Some(name));
+        }
+        for name in [
+            "audit_2026-11-23.0.jsonl",
+            "audit_2026-11-23.01.jsonl",
+            "audit_2026-11-23.-1.jsonl",
+            "audit_2026-11-2.jsonl",
+            "audit_2026/11/23.jsonl",
+            "audit_2026-11-23.jsonl.bak",
+            "audit_2026-11-23.1.2.jsonl",
+            "audit_.jsonl",
+        ] {
+            assert_eq!(DayName::parse(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_files_of_a_day_follow_each_other() {
+        let number = |number| DayName {
+            number,
+            ..DayName::first(*b"2026-11-23")
+        };
+        assert!(number(0) < number(1) && number(2) < number(10));
+        assert!(number(10) < DayName::first(*b"2026-11-24"));
+    }
 }

@@ -1,52 +1,151 @@
-//! Every operation on the log's files. Nobody else opens, creates, writes or renames.
+//! Every operation on the log's files. Nobody else opens, creates, renames or removes.
 
-use std::ffi::{CStr, CString};
-use std::fs::{DirBuilder, File, Permissions};
+use std::ffi::CString;
+use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::day::DayName;
 use crate::error::Error;
-use crate::sys;
+use crate::sys::{self, Private};
 
-/// Rights of what we make, whatever the umask: the log names users and models.
-const DIRECTORY_MODE: u32 = 0o700;
-const FILE_MODE: u32 = 0o600;
+/// A file of the log. It is this process's alone: a fork closes the child's copy.
+pub type OpenFile = Private<File>;
+
+/// Who may read the log beside its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Nobody.
+    Owner,
+    /// The members of a group, by its id. What is in `.state` stays the owner's.
+    Group(u32),
+}
+
+impl Access {
+    // Whatever the umask: the log names users and models.
+    fn directory_mode(self) -> u32 {
+        match self {
+            Access::Owner => 0o700,
+            // New files belong to the group, whoever makes them.
+            Access::Group(_) => 0o2750,
+        }
+    }
+
+    fn file_mode(self) -> u32 {
+        match self {
+            Access::Owner => 0o600,
+            Access::Group(_) => 0o640,
+        }
+    }
+
+    fn group(self) -> Option<u32> {
+        match self {
+            Access::Owner => None,
+            Access::Group(group) => Some(group),
+        }
+    }
+}
 
 /// The version of what this library keeps in a directory. A directory of another version is
 /// refused: an older library could do damage in a newer one's files.
 const FORMAT: &str = "audit_logger 1\n";
 
+/// What can't be told from a warning that was given before is not given again, and no more than
+/// these are kept.
+const MAX_WARNINGS: usize = 16;
+
+/// How a directory is to be opened.
+#[derive(Debug, Clone)]
+pub struct Opening<'a> {
+    /// Where it is.
+    pub path: &'a Path,
+    /// Who may read it.
+    pub access: Access,
+    /// Whether it may be on a network file system.
+    pub allow_network: bool,
+    /// Whether it is made if it is missing.
+    pub create: bool,
+    /// Whether the disk is to confirm what is made.
+    pub to_disk: bool,
+    /// The device and inode it must have, if it was opened before.
+    pub identity: Option<(u64, u64)>,
+}
+
 /// The log's directory, held open: a rename or a link put in its place later changes nothing.
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
-    handle: File,
+    handle: OpenFile,
+    state: OpenFile,
+    access: Access,
+    warnings: Mutex<Vec<String>>,
 }
 
 impl Directory {
-    /// Opens the directory, which is created if it is missing, and proves that it can be
-    /// written to.
-    pub fn open(path: &Path) -> Result<Directory, Error> {
-        Self::try_open(path)
-            .map_err(|error| Error::log(format!("the log's directory {}: {error}", path.display())))
+    /// Opens the directory, and proves that it can be written to.
+    pub fn open(opening: &Opening<'_>) -> Result<Directory, Error> {
+        let directory = Self::try_open(opening).map_err(|error| {
+            Error::log(format!(
+                "the log's directory {}: {error}",
+                opening.path.display()
+            ))
+        })?;
+        Ok(directory)
     }
 
-    fn try_open(path: &Path) -> io::Result<Directory> {
+    fn try_open(opening: &Opening<'_>) -> io::Result<Directory> {
+        let &Opening { path, access, .. } = opening;
         if path.exists() && !path.is_dir() {
             return Err(io::Error::other(
                 "is not a directory; name one, or a path that is free",
             ));
         }
-        create_directory(path)?;
+        let created = opening.create && create_directory(path, access, opening.to_disk)?;
         // Links in the path that the host configured are its own business; below it none is
         // followed.
         let path = path.canonicalize()?;
-        let handle = File::open(&path)?;
-        let directory = Directory { path, handle };
+        let handle = Private::new(|| File::open(&path))?;
+        let metadata = handle.metadata()?;
+        let identity = (metadata.dev(), metadata.ino());
+        if opening.identity.is_some_and(|before| before != identity) {
+            return Err(io::Error::other(
+                "is another directory than it was; make a new logger",
+            ));
+        }
+        let mut warnings = Vec::new();
+        check_file_system(&handle, opening.allow_network, &mut warnings)?;
+        check_owner(&metadata)?;
+        let ours = metadata.uid() == sys::user();
+        let writable = metadata.mode() & 0o022;
+        if created || access != Access::Owner {
+            let mode = access.directory_mode();
+            own(&handle, access, mode)?;
+        } else if writable != 0 && ours {
+            let mode = metadata.mode() & 0o7755;
+            handle.set_permissions(Permissions::from_mode(mode))?;
+            warnings.push("others could write to the log's directory: that was taken away".into());
+        } else if writable != 0 {
+            warnings.push(format!(
+                "others can write to the log's directory (mode {:o}, owner {}), and so forge or \
+                 remove entries: let it belong to the user that the service runs as",
+                metadata.mode() & 0o7777,
+                metadata.uid()
+            ));
+        }
+        let state = open_state(&handle, opening.create)?;
+        let directory = Directory {
+            path,
+            handle,
+            state,
+            access,
+            warnings: Mutex::new(warnings),
+        };
         directory.prepare_state()?;
         Ok(directory)
     }
@@ -56,80 +155,289 @@ impl Directory {
         &self.path
     }
 
+    /// Its device and inode.
+    pub fn identity(&self) -> io::Result<(u64, u64)> {
+        let metadata = self.handle.metadata()?;
+        Ok((metadata.dev(), metadata.ino()))
+    }
+
+    /// What an operator should know of the directory and its files.
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Notes what an operator should know.
+    pub fn warn(&self, warning: String) {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        if warnings.len() < MAX_WARNINGS && !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+
     /// Makes `.state/format`, or checks the one that is there; and writes a file, because only
     /// that tells whether one can be written (root passes every check of rights, and a
     /// read-only mount shows in none).
     fn prepare_state(&self) -> io::Result<()> {
-        match sys::make_directory_at(self.handle.as_fd(), c".state", DIRECTORY_MODE) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-        let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
-        let state = sys::open_at(self.handle.as_fd(), c".state", flags, 0)
-            .map_err(|error| io::Error::new(error.kind(), format!(".state: {error}")))?;
-
         // Its own name: threads and processes may open the directory at once.
-        let probe = CString::new(format!("probe-{}", Uuid::new_v4()))?;
-        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL;
-        let written = open(&state, &probe, flags)
-            .and_then(|mut file| file.write_all(FORMAT.as_bytes()))
-            .inspect_err(sys::note_write_error);
+        let probe = format!("probe-{}", Uuid::new_v4());
+        let written = self.write_state(&probe, FORMAT.as_bytes());
         // The probe becomes the format, where there is none. Of several that come here at once
         // each puts the same in its place.
-        let result = written.and_then(|()| match open(&state, c"format", libc::O_RDONLY) {
-            Ok(file) => check_format(file),
+        let result = written.and_then(|()| match self.read_state("format") {
+            Ok(text) => check_format(&text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                sys::rename_at(state.as_fd(), &probe, c"format")
+                sys::rename_at(self.state.as_fd(), &c_name(&probe)?, c"format")
             }
             Err(error) => Err(error),
         });
         // It's gone if it was renamed, or never was.
-        let _ = sys::remove_at(state.as_fd(), &probe);
+        let _ = self.remove_state(&probe);
         result
     }
 
-    /// Opens a file to append to, created if it is missing. Only a plain file with one name will
-    /// do: a link, a FIFO or a device could send the log elsewhere or stop the host.
-    pub fn open_to_append(&self, name: &str) -> io::Result<File> {
-        // Not blocking, for a FIFO without a reader would hold the caller for ever.
-        let flags = libc::O_RDWR | libc::O_APPEND | libc::O_CREAT | libc::O_NONBLOCK;
-        open(&self.handle, &CString::new(name)?, flags)
+    /// Opens a day's file to append to, created if it is missing. Only a plain file with one name
+    /// will do: a link, a FIFO or a device could send the log elsewhere or stop the host.
+    pub fn open_to_append(&self, name: &str) -> io::Result<OpenFile> {
+        self.open_log(name, libc::O_RDWR | libc::O_APPEND | libc::O_CREAT)
+    }
+
+    /// Creates a day's file that isn't there yet, to append to it.
+    pub fn create_to_append(&self, name: &str) -> io::Result<OpenFile> {
+        let flags = libc::O_RDWR | libc::O_APPEND | libc::O_CREAT | libc::O_EXCL;
+        self.open_log(name, flags)
+    }
+
+    /// Opens a day's file to read it, and to write over what stands in it.
+    pub fn open_to_mend(&self, name: &str) -> io::Result<OpenFile> {
+        self.open_log(name, libc::O_RDWR)
+    }
+
+    fn open_log(&self, name: &str, flags: i32) -> io::Result<OpenFile> {
+        let (file, tightened) = open(&self.handle, name, flags, self.access)?;
+        if tightened {
+            self.warn(format!(
+                "{name} was open to others: that was taken away (\"access\" lets a group read)"
+            ));
+        }
+        Ok(file)
     }
 
     /// Whether `name` is still the file that `file` was opened as.
     pub fn still_names(&self, name: &str, file: &File) -> bool {
-        let identity = file
-            .metadata()
-            .map(|metadata| (metadata.dev(), metadata.ino()));
-        match (CString::new(name), identity) {
-            (Ok(name), Ok(identity)) => {
-                sys::identity_at(self.handle.as_fd(), &name).is_ok_and(|found| found == identity)
-            }
-            _ => false,
-        }
+        still_names(&self.handle, name, file)
     }
 
     /// Has the disk confirm the names in the directory.
     pub fn sync(&self) -> io::Result<()> {
         self.handle.sync_all()
     }
+
+    /// The day files that are there, in order.
+    pub fn days(&self) -> io::Result<Vec<DayName>> {
+        let mut days: Vec<DayName> = names(&self.path)?
+            .iter()
+            .filter_map(|name| DayName::parse(name))
+            .collect();
+        days.sort();
+        Ok(days)
+    }
+
+    /// Removes a file of the log.
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        sys::remove_at(self.handle.as_fd(), &c_name(name)?)
+    }
+
+    /// Moves a file that was written in `.state` to its name in the log, which must be free.
+    pub fn publish(&self, temporary: &str, name: &str) -> io::Result<()> {
+        let (from, to) = (c_name(temporary)?, c_name(name)?);
+        sys::link_at(self.state.as_fd(), &from, self.handle.as_fd(), &to)?;
+        self.remove_state(temporary)
+    }
+
+    /// Creates a file in `.state` that isn't there yet, with the rights of the log's own.
+    pub fn create_log_in_state(&self, name: &str) -> io::Result<OpenFile> {
+        let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
+        open(&self.state, name, flags, self.access).map(|(file, _)| file)
+    }
+
+    // ------------------------------------------------------------ .state
+
+    /// The names in `.state` that begin with a prefix.
+    pub fn state_names(&self, prefix: &str) -> io::Result<Vec<String>> {
+        let mut found = names(&self.path.join(".state"))?;
+        found.retain(|name| name.starts_with(prefix));
+        found.sort();
+        Ok(found)
+    }
+
+    /// Opens a file in `.state` to read and write it.
+    pub fn open_state(&self, name: &str) -> io::Result<OpenFile> {
+        open(&self.state, name, libc::O_RDWR, Access::Owner).map(|(file, _)| file)
+    }
+
+    /// Creates a file in `.state` that isn't there yet.
+    pub fn create_state(&self, name: &str) -> io::Result<OpenFile> {
+        let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
+        open(&self.state, name, flags, Access::Owner).map(|(file, _)| file)
+    }
+
+    /// Whether `name` in `.state` is still the file that `file` was opened as.
+    pub fn state_still_names(&self, name: &str, file: &File) -> bool {
+        still_names(&self.state, name, file)
+    }
+
+    /// A small file of `.state`, whole.
+    pub fn read_state(&self, name: &str) -> io::Result<String> {
+        const LARGEST: u64 = 1 << 20;
+        let (file, _) = open(&self.state, name, libc::O_RDONLY, Access::Owner)?;
+        let mut text = String::new();
+        (&*file).take(LARGEST).read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    /// Writes a file in `.state` that isn't there yet.
+    pub fn write_state(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let file = self.create_state(name)?;
+        (&*file)
+            .write_all(bytes)
+            .inspect_err(sys::note_write_error)
+    }
+
+    /// Replaces a file in `.state` as a whole: readers see the old one or the new one.
+    pub fn replace_state(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let temporary = format!("new-{}", Uuid::new_v4());
+        let replaced = self
+            .write_state(&temporary, bytes)
+            .and_then(|()| sys::rename_at(self.state.as_fd(), &c_name(&temporary)?, &c_name(name)?));
+        if replaced.is_err() {
+            let _ = self.remove_state(&temporary);
+        }
+        replaced
+    }
+
+    /// Appends to a file in `.state`, created if it is missing.
+    pub fn append_state(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let flags = libc::O_RDWR | libc::O_APPEND | libc::O_CREAT;
+        let (file, _) = open(&self.state, name, flags, Access::Owner)?;
+        (&*file)
+            .write_all(bytes)
+            .inspect_err(sys::note_write_error)
+    }
+
+    /// Removes a file of `.state`.
+    pub fn remove_state(&self, name: &str) -> io::Result<()> {
+        sys::remove_at(self.state.as_fd(), &c_name(name)?)
+    }
+
+    /// Removes what killed processes left half done in `.state`: files that are renamed at once, or
+    /// removed.
+    pub fn remove_leftovers(&self) -> io::Result<()> {
+        const OLD: Duration = Duration::from_secs(3600);
+        for name in self.state_names("")? {
+            let temporary = ["new-", "probe-"].iter().any(|with| name.starts_with(with));
+            if temporary
+                && let Ok(file) = self.open_state(&name)
+                && let Ok(age) = file.metadata()?.modified()?.elapsed()
+                && age > OLD
+            {
+                self.remove_state(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the disk confirm the names in `.state`.
+    pub fn sync_state(&self) -> io::Result<()> {
+        self.state.sync_all()
+    }
+
+    /// The lock under which lines of the dead are mended and files removed, or `None` while another
+    /// process holds it. It ends with the value, or with the process.
+    pub fn try_lock(&self) -> io::Result<Option<Lock>> {
+        let flags = libc::O_RDWR | libc::O_CREAT;
+        let (file, _) = open(&self.state, "lock", flags, Access::Owner)?;
+        Ok(try_lock(&file)?.then_some(Lock { _file: file }))
+    }
 }
 
-/// Creates a directory and its parents where they are missing.
-fn create_directory(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
+/// A lock, held while it lives.
+#[derive(Debug)]
+pub struct Lock {
+    _file: OpenFile,
+}
+
+/// Locks a file, unless another process or another opening of it holds its lock.
+pub fn try_lock(file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
     }
+}
+
+fn c_name(name: &str) -> io::Result<CString> {
+    Ok(CString::new(name)?)
+}
+
+fn names(path: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for item in std::fs::read_dir(path)? {
+        if let Ok(name) = item?.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// Creates a directory and its parents where they are missing. Whether it made the directory.
+fn create_directory(path: &Path, access: Access, to_disk: bool) -> io::Result<bool> {
+    if path.is_dir() {
+        return Ok(false);
+    }
+    let missing: Vec<&Path> = path
+        .ancestors()
+        .take_while(|above| !above.as_os_str().is_empty() && !above.is_dir())
+        .collect();
     DirBuilder::new()
         .recursive(true)
-        .mode(DIRECTORY_MODE)
+        .mode(access.directory_mode())
         .create(path)?;
-    std::fs::set_permissions(path, Permissions::from_mode(DIRECTORY_MODE))
+    for made in missing.into_iter().filter(|_| to_disk) {
+        let above = made
+            .parent()
+            .filter(|above| !above.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        Private::new(|| File::open(above))?.sync_all()?;
+    }
+    Ok(true)
 }
 
-fn check_format(file: File) -> io::Result<()> {
-    let mut text = String::new();
-    file.take(64).read_to_string(&mut text)?;
+/// `.state`, which nobody but the owner may enter.
+fn open_state(directory: &File, create: bool) -> io::Result<OpenFile> {
+    let mode = Access::Owner.directory_mode();
+    if create {
+        match sys::make_directory_at(directory.as_fd(), c".state", mode) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    let place = |error: io::Error| io::Error::new(error.kind(), format!(".state: {error}"));
+    let state = Private::new(|| sys::open_at(directory.as_fd(), c".state", flags, 0));
+    let state = state.map_err(place)?;
+    let metadata = state.metadata().map_err(place)?;
+    check_owner(&metadata).map_err(place)?;
+    // The set-group-id bit comes with a directory above that has it.
+    if metadata.mode() & 0o7777 != mode && metadata.uid() == sys::user() {
+        state.set_permissions(Permissions::from_mode(mode))?;
+    }
+    Ok(state)
+}
+
+fn check_format(text: &str) -> io::Result<()> {
     if text == FORMAT {
         return Ok(());
     }
@@ -141,22 +449,124 @@ fn check_format(file: File) -> io::Result<()> {
     )))
 }
 
-fn open(directory: &File, name: &CStr, flags: i32) -> io::Result<File> {
-    let place = |error: io::Error| {
-        io::Error::new(error.kind(), format!("{}: {error}", name.to_string_lossy()))
-    };
-    let file = sys::open_at(directory.as_fd(), name, flags | libc::O_NOFOLLOW, FILE_MODE)
-        .map_err(place)?;
+/// Appending relies on writes with O_APPEND that the kernel does in one piece, and on locks; neither
+/// can be had over a network.
+fn check_file_system(
+    handle: &File,
+    allow_network: bool,
+    warnings: &mut Vec<String>,
+) -> io::Result<()> {
+    /// From linux/magic.h and the file systems' own sources.
+    const NETWORK: [(u64, &str); 19] = [
+        (0x6969, "NFS"),
+        (0x517b, "SMB"),
+        (0xff53_4d42, "CIFS"),
+        (0xfe53_4d42, "SMB2"),
+        (0x0102_1997, "9p"),
+        (0x5346_414f, "AFS"),
+        (0x6b41_4653, "AFS"),
+        (0x00c3_6400, "Ceph"),
+        (0x7375_7245, "Coda"),
+        (0x564c, "NCP"),
+        (0x0bd0_0bd0, "Lustre"),
+        (0x4750_4653, "GPFS"),
+        (0x7461_636f, "OCFS2"),
+        (0x0116_1970, "GFS2"),
+        (0x1983_0326, "BeeGFS"),
+        (0x2003_0528, "OrangeFS"),
+        (0xaad7_aaea, "PanFS"),
+        (0x786f_4256, "VirtualBox's shared folders"),
+        (0xbacb_acbc, "VMware's shared folders"),
+    ];
+    /// Anything from a local disk to a bucket.
+    const FUSE: u64 = 0x6573_5546;
+    let kind = sys::file_system_type(handle.as_fd())?;
+    match NETWORK.iter().find(|(magic, _)| *magic == kind) {
+        Some((_, name)) if !allow_network => Err(io::Error::other(format!(
+            "is on a network file system ({name}), where appending isn't safe with several \
+             writers; use a local disk, or set \"allow_network_filesystem\" if this process is \
+             the only one that ever writes there"
+        ))),
+        None if kind == FUSE => {
+            warnings.push(
+                "the log's directory is on a FUSE file system: use a local disk if that stands for \
+                 a network"
+                    .into(),
+            );
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whoever owns a file can change it, whatever its mode.
+fn check_owner(metadata: &std::fs::Metadata) -> io::Result<()> {
+    if metadata.uid() == sys::user() || metadata.uid() == 0 {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "belongs to user {}, who could change the log; it must be this process's own (user {}) or \
+         root's",
+        metadata.uid(),
+        sys::user()
+    )))
+}
+
+/// Sets the mode, and the group if there is one.
+fn own(file: &File, access: Access, mode: u32) -> io::Result<()> {
+    if let Some(group) = access.group() {
+        fchown(file, None, Some(group)).map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!(
+                    "can't be given to group {group} (\"access\"): {error}; the process must be \
+                     root or a member of it"
+                ),
+            )
+        })?;
+    }
+    file.set_permissions(Permissions::from_mode(mode))
+}
+
+/// Opens a file below a directory, and says whether it was too open and isn't any more.
+fn open(
+    directory: &File,
+    name: &str,
+    flags: i32,
+    access: Access,
+) -> io::Result<(OpenFile, bool)> {
+    let place = |error: io::Error| io::Error::new(error.kind(), format!("{name}: {error}"));
+    let c_name = c_name(name)?;
+    let mode = access.file_mode();
+    // Not blocking, for a FIFO without a reader would hold the caller for ever.
+    let flags = flags | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = Private::new(|| sys::open_at(directory.as_fd(), &c_name, flags, mode));
+    let file = file.map_err(place)?;
     let metadata = file.metadata().map_err(place)?;
     if !metadata.is_file() || metadata.nlink() > 1 {
         return Err(place(io::Error::other(
             "is not a plain file with one name; move it away",
         )));
     }
-    let too_open = metadata.mode() & 0o077 != 0 && metadata.uid() == sys::user();
-    if flags & libc::O_CREAT != 0 && (metadata.len() == 0 || too_open) {
-        file.set_permissions(Permissions::from_mode(FILE_MODE))
-            .map_err(place)?;
+    check_owner(&metadata).map_err(place)?;
+    let ours = metadata.uid() == sys::user();
+    let other_group = access.group().is_some_and(|group| group != metadata.gid());
+    let too_open = metadata.mode() & 0o777 & !mode != 0 && metadata.len() > 0;
+    let unreadable = access != Access::Owner && metadata.mode() & 0o040 == 0;
+    if ours && (too_open || other_group || unreadable || metadata.len() == 0) {
+        own(&file, access, mode).map_err(place)?;
     }
-    Ok(file)
+    Ok((file, ours && too_open))
+}
+
+fn still_names(directory: &File, name: &str, file: &File) -> bool {
+    let identity = file
+        .metadata()
+        .map(|metadata| (metadata.dev(), metadata.ino()));
+    match (c_name(name), identity) {
+        (Ok(name), Ok(identity)) => {
+            sys::identity_at(directory.as_fd(), &name).is_ok_and(|found| found == identity)
+        }
+        _ => false,
+    }
 }

@@ -1,44 +1,108 @@
-//! The log on disk: one directory, one file a day, whole lines.
+//! The log on disk: one directory, one file a day, whole lines, and what outlives a killed process.
 
 mod day;
 mod disk;
+mod health;
+mod journal;
+mod keeper;
+mod lines;
+mod recovery;
+mod synced;
 
-use std::collections::VecDeque;
-use std::fs::File;
+use std::collections::{HashSet, VecDeque};
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
 
 use crate::clock::{Now, Timestamp};
 use crate::entry::Line;
 use crate::error::Error;
+use crate::json::Object;
 
-use day::DayFile;
-pub use disk::Directory;
+use day::{DayFile, DayName};
+pub use disk::Access;
+use disk::{Directory, Opening};
+use health::{Counters, Health};
+use journal::{Journal, Place, Slot};
+use synced::{Synced, Ticket};
+
+/// What a log is asked to be.
+pub struct Settings {
+    /// Its directory.
+    pub path: PathBuf,
+    /// Who may read it.
+    pub access: Access,
+    /// Whether it may be on a network file system.
+    pub allow_network: bool,
+    /// Whether an acknowledged entry, and an intent, is on disk; otherwise it survives the process.
+    pub to_disk: bool,
+    /// Whether calls go on that the log can't take, and are counted.
+    pub count_gaps: bool,
+    /// The clock.
+    pub now: Now,
+    /// Makes the entry that stands for calls without one.
+    pub gap_entry: GapEntry,
+}
+
+/// Of how many calls, the first and the last.
+type GapEntry = Box<dyn Fn(u64, &Timestamp, &Timestamp) -> Line + Send + Sync>;
 
 /// Appends lines to the file of their date. Shared by any number of threads; other processes may
 /// append to the same files.
-#[derive(Debug)]
 pub struct Store {
     directory: Arc<Directory>,
-    now: Now,
+    settings: Arc<Settings>,
     state: Mutex<State>,
-    /// Held by the one that flushes; says why an earlier sync failed.
-    flushing: Mutex<Option<String>>,
-    written: AtomicU64,
-    bytes: AtomicU64,
-    failed: AtomicU64,
+    counters: Counters,
+    /// Held by the one that flushes.
+    flushing: Mutex<()>,
+    swept: Mutex<Option<Instant>>,
 }
 
-#[derive(Debug, Default)]
+/// The intent of a call, kept until its entry is in the log.
+#[derive(Debug)]
+pub struct Intent(Option<Slot>);
+
+#[derive(Default)]
 struct State {
     day: Option<DayFile>,
+    /// The file of the day that the disk refused: the next one is to follow it.
+    refused: Option<DayName>,
     /// Earlier files that were appended to since the last flush, by their handles: their names may
     /// have gone.
-    unsynced: Vec<Arc<File>>,
-    /// Stamped lines of calls that were made, which the log couldn't take when they ended.
-    waiting: VecDeque<Line>,
+    unsynced: VecDeque<(DayName, Arc<Synced>)>,
+    /// Files that lost their names while they were appended to.
+    lost: Vec<(DayName, Arc<Synced>)>,
+    /// Files in which a torn line was met, and a place that isn't behind it.
+    torn: Vec<(DayName, u64)>,
+    /// Entries of calls that were made, which the log couldn't take when they ended.
+    waiting: VecDeque<(Line, Option<Slot>)>,
+    journal: Option<Arc<Journal>>,
+    gap: Option<Gap>,
+    /// Kept for the gap's entry, so that the count outlives the process when the disk is full.
+    gap_slot: Option<Slot>,
     last_error: Option<(Timestamp, String)>,
+}
+
+/// Calls that went on without an entry.
+struct Gap {
+    calls: u64,
+    first: Timestamp,
+    line: Line,
+}
+
+/// What opening a log, or looking after it, found and did.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Swept {
+    /// Entries written for calls that a process was killed in.
+    pub recovered: u64,
+    /// Torn lines written over.
+    pub torn: u64,
 }
 
 /// Looks at a held lock before its thread is parked: some tens of microseconds.
@@ -47,37 +111,85 @@ const SPINS: usize = 800;
 /// Files kept open for the next flush.
 const MAX_UNSYNCED: usize = 8;
 
-/// The store's health in numbers.
-#[derive(Debug, Clone, Default)]
-pub struct Health {
-    /// Entries appended.
-    pub written: u64,
-    /// Bytes of them.
-    pub bytes: u64,
-    /// Times that an entry couldn't be appended.
-    pub failed: u64,
-    /// Entries that wait for the log to take them.
-    pub waiting: usize,
-    /// What went wrong last, and when.
-    pub last_error: Option<(Timestamp, String)>,
-}
+/// How often the dead are looked for.
+const SWEEP: Duration = Duration::from_secs(9);
+
+/// How long opening a log waits for another process that is just sweeping it.
+const SWEEP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// More entries don't wait where calls go on without: their room in the journal grows.
+const MAX_WAITING: usize = 1000;
+
+/// How often a further file is begun for an entry before it's given up.
+const MAX_REFUSALS: usize = 3;
 
 impl Store {
-    /// A store in `directory`.
-    pub fn new(directory: Arc<Directory>, now: Now) -> Store {
-        Store {
-            directory,
-            now,
+    /// Opens a log, and makes whole what dead processes left. `identity` is the directory's, if it
+    /// was opened before.
+    pub fn open(
+        settings: &Arc<Settings>,
+        identity: Option<(u64, u64)>,
+    ) -> Result<(Arc<Store>, Swept), Error> {
+        let directory = Directory::open(&Opening {
+            path: &settings.path,
+            access: settings.access,
+            allow_network: settings.allow_network,
+            create: true,
+            to_disk: settings.to_disk,
+            identity,
+        })?;
+        let store = Arc::new(Store {
+            directory: Arc::new(directory),
+            settings: Arc::clone(settings),
             state: Mutex::default(),
+            counters: Counters::default(),
             flushing: Mutex::default(),
-            written: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
+            swept: Mutex::default(),
+        });
+        let swept = store.sweep_at_first()?;
+        keeper::enlist(&store);
+        Ok((store, swept))
+    }
+
+    fn sweep_at_first(&self) -> Result<Swept, Error> {
+        let since = Instant::now();
+        loop {
+            match self.sweep(true) {
+                Ok(Some(swept)) => return Ok(swept),
+                Ok(None) if since.elapsed() < SWEEP_PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                // The other process makes it whole.
+                Ok(None) => return Ok(Swept::default()),
+                Err(error) => {
+                    let now = self.now();
+                    self.report(&mut self.lock(), now, Err(error))?;
+                }
+            }
         }
     }
 
+    /// Its absolute path.
+    pub fn path(&self) -> &std::path::Path {
+        self.directory.path()
+    }
+
+    /// The directory's device and inode.
+    pub fn identity(&self) -> Option<(u64, u64)> {
+        self.directory.identity().ok()
+    }
+
+    /// What an operator should know of the directory.
+    pub fn warnings(&self) -> Vec<String> {
+        self.directory.warnings()
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::of((self.settings.now)())
+    }
+
     /// A thread that panicked while it held the lock left the state as it was between two steps
-    /// of `append`, from where the next append goes on.
+    /// of an append, from where the next append goes on.
     fn lock(&self) -> MutexGuard<'_, State> {
         // An append takes two microseconds; to park a thread and wake it takes many more.
         for _ in 0..SPINS {
@@ -90,135 +202,657 @@ impl Store {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the log can take entries: what waits is written, today's file is open.
-    pub fn ready(&self) -> Result<(), Error> {
-        let mut state = self.lock();
-        let stamp = Timestamp::of((self.now)());
-        let result = self
-            .write_waiting(&mut state)
-            .and_then(|()| self.day_file(&mut state, stamp.date(), &stamp).map(drop));
-        self.report(&mut state, stamp, result)
-    }
+    // ------------------------------------------------------------ the life of an entry
 
-    /// Stamps a line and appends it. On an error it isn't in the log, and it never will be.
-    pub fn append(&self, line: &mut Line) -> Result<(), Error> {
-        self.append_in_order(&mut self.lock(), line)
-    }
-
-    /// The same for a call that has been made: on an error the line waits, and is written before
-    /// any other as soon as the log takes it.
-    pub fn append_or_keep(&self, line: &mut Line) -> Result<(), Error> {
+    /// Writes down that a call is about to be made. `unknown` is the entry that it gets if nothing
+    /// more is heard of it, `longest` the length that its entry can have. On an error the call must
+    /// not be made; where gaps are counted there is none.
+    pub fn begin(&self, unknown: &Line, longest: usize) -> Result<Intent, Error> {
         let mut state = self.lock();
-        let result = self.append_in_order(&mut state, line);
-        if result.is_err() {
-            state.waiting.push_back(line.clone());
+        let now = self.now();
+        let result = self.keep(&mut state, &now, unknown, longest);
+        let result = result.and_then(|slot| {
+            if self.settings.to_disk {
+                drop(state);
+                // Cleared, for it may have reached the disk all the same, and nothing is sent.
+                if let Err(error) = slot.confirm() {
+                    slot.clear()?;
+                    return Err(error);
+                }
+            }
+            Ok(slot)
+        });
+        match result {
+            Ok(slot) => Ok(Intent(Some(slot))),
+            Err(error) => {
+                let error = self.report(&mut self.lock(), now, Err(error));
+                match error {
+                    Err(error) if !self.settings.count_gaps => Err(error),
+                    _ => Ok(Intent(None)),
+                }
+            }
         }
-        result
     }
 
-    fn append_in_order(&self, state: &mut State, line: &mut Line) -> Result<(), Error> {
-        let now = Timestamp::of((self.now)());
-        line.stamp(&now);
-        let result = self
+    fn keep(
+        &self,
+        state: &mut State,
+        now: &Timestamp,
+        unknown: &Line,
+        longest: usize,
+    ) -> io::Result<Slot> {
+        let place = self
             .write_waiting(state)
-            .and_then(|()| self.write(state, line, &now));
-        self.report(state, now, result)
+            .and_then(|()| self.place(state, now));
+        let place = match place {
+            // The journal may have room when the log hasn't.
+            Err(_) if self.settings.count_gaps && state.waiting.len() < MAX_WAITING => Place {
+                day: DayName::first(*now.date()),
+                offset: 0,
+            },
+            place => place?,
+        };
+        self.journal(state)?.keep(place, unknown, longest)
     }
 
-    /// Writes what waits, and has the disk confirm every file that was appended to. Once the disk has
-    /// refused, it never says otherwise: the kernel drops what it couldn't write, and calls the next
-    /// attempt a success.
-    pub fn flush(&self) -> Result<(), Error> {
-        let mut refused = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+    /// What is appended from now on isn't before it.
+    fn place(&self, state: &mut State, now: &Timestamp) -> io::Result<Place> {
+        let day = self.day_file(state, now.date(), now)?;
+        Ok(Place {
+            day: day.name(),
+            offset: day.place()?,
+        })
+    }
+
+    /// Stamps a line and appends it. On an error it isn't in the log (or, if the disk refused to
+    /// confirm it, it may be), and it won't be written later.
+    pub fn append(&self, line: &mut Line) -> Result<(), Error> {
         let mut state = self.lock();
-        let stamp = Timestamp::of((self.now)());
-        let result = self.write_waiting(&mut state);
-        self.report(&mut state, stamp, result)?;
-        let mut files = std::mem::take(&mut state.unsynced);
-        files.extend(state.day.as_ref().map(DayFile::handle));
-        // Other threads go on writing while the disk works.
-        drop(state);
-
-        let confirm = || {
-            files.iter().try_for_each(|file| file.sync_data())?;
-            self.directory.sync()
-        };
-        let result = match &*refused {
-            Some(earlier) => Err(io::Error::other(earlier.clone())),
-            None => confirm().inspect_err(|error| {
-                *refused = Some(format!(
-                    "entries may not be on disk, an earlier sync failed: {error}"
-                ));
-            }),
-        };
-        self.report(&mut self.lock(), stamp, result)
+        let now = self.now();
+        line.stamp(&now);
+        let result = self.put(&mut state, line, &now, None);
+        let result = self.confirmed(state, result, line, None);
+        result.map_err(|error| self.report(&mut self.lock(), now, Err::<(), _>(error)))
+            .or_else(|error| error)
     }
 
-    /// The store's counters and its last error.
-    pub fn health(&self) -> Health {
-        let state = self.lock();
-        Health {
-            written: self.written.load(Ordering::Relaxed),
-            bytes: self.bytes.load(Ordering::Relaxed),
-            failed: self.failed.load(Ordering::Relaxed),
-            waiting: state.waiting.len(),
-            last_error: state.last_error.clone(),
+    /// Stamps and appends the entry of a call that was begun. On an error it waits, and is written
+    /// before any other as soon as the log takes it; where there was no room for an intent, it is
+    /// counted instead.
+    pub fn finish(&self, Intent(slot): Intent, line: &mut Line) -> Result<(), Error> {
+        let mut state = self.lock();
+        let now = self.now();
+        line.stamp(&now);
+        let result = self.put(&mut state, line, &now, slot.as_ref());
+        match self.confirmed(state, result, line, slot.as_ref()) {
+            Ok(()) => {
+                if let Some(slot) = slot {
+                    // If it stays, the entry is found in the log.
+                    let _ = slot.clear();
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let mut state = self.lock();
+                if slot.is_none() && self.settings.count_gaps {
+                    self.count_gap(&mut state, now);
+                } else {
+                    self.keep_waiting(&mut state, line.clone(), slot);
+                }
+                keeper::wake();
+                self.report(&mut state, now, Err(error))
+            }
         }
+    }
+
+    /// Appends a line behind all that waits.
+    fn put(
+        &self,
+        state: &mut State,
+        line: &Line,
+        now: &Timestamp,
+        slot: Option<&Slot>,
+    ) -> io::Result<Written> {
+        self.write_waiting(state)
+            .and_then(|()| self.write(state, line, now, slot))
+    }
+
+    /// Has the disk confirm what was written, where it must; what it refuses is written again, to
+    /// a further file of the day.
+    fn confirmed(
+        &self,
+        state: MutexGuard<'_, State>,
+        written: io::Result<Written>,
+        line: &Line,
+        slot: Option<&Slot>,
+    ) -> io::Result<()> {
+        let mut written = written?;
+        if !self.settings.to_disk {
+            return Ok(());
+        }
+        drop(state);
+        for _ in 0..MAX_REFUSALS {
+            let Err(error) = written.file.confirm(written.ticket) else {
+                return Ok(());
+            };
+            let mut state = self.lock();
+            let now = self.now();
+            self.refuse(&mut state, &written.file);
+            let _ = self.report(&mut state, now, Err(error));
+            written = self.write(&mut state, line, &now, slot)?;
+        }
+        written.file.confirm(written.ticket)
+    }
+
+    /// Turns away from a file whose sync failed.
+    fn refuse(&self, state: &mut State, file: &Arc<Synced>) {
+        let current = state
+            .day
+            .take_if(|day| Arc::ptr_eq(&day.handle(), file));
+        if let Some(day) = current {
+            self.counters.unconfirmed.fetch_add(1, Ordering::Relaxed);
+            state.refused = Some(day.name());
+        }
+    }
+
+    fn keep_waiting(&self, state: &mut State, line: Line, slot: Option<Slot>) {
+        if let Some(slot) = &slot {
+            let (day, offset) = match &state.day {
+                Some(day) => (day.name(), day.place().unwrap_or_default()),
+                None => (DayName::first(line.date()), 0),
+            };
+            // It may have been written before the append failed. If it can't be, the intent stands.
+            let _ = slot.end(Place { day, offset }, &line);
+            if self.settings.to_disk {
+                let _ = slot.confirm();
+            }
+        }
+        state.waiting.push_back((line, slot));
+    }
+
+    fn count_gap(&self, state: &mut State, now: Timestamp) {
+        self.counters.gaps.fetch_add(1, Ordering::Relaxed);
+        let before = state.gap.take();
+        let (calls, first) = before
+            .as_ref()
+            .map_or((1, now), |gap| (gap.calls + 1, gap.first));
+        let mut line = (self.settings.gap_entry)(calls, &first, &now);
+        if let Some(gap) = before {
+            // Else a kill between two counts could leave two entries for the first ones.
+            line.set_id(gap.line.id());
+        }
+        if let Some(slot) = &state.gap_slot {
+            let place = Place {
+                day: DayName::first(*now.date()),
+                offset: 0,
+            };
+            // If it can't be written, the count lives as long as the process.
+            let _ = slot.replace(place, &line);
+        }
+        state.gap = Some(Gap { calls, first, line });
     }
 
     fn write_waiting(&self, state: &mut State) -> io::Result<()> {
-        while let Some(line) = state.waiting.front().cloned() {
-            let now = Timestamp::of((self.now)());
-            self.write(state, &line, &now).or_else(|error| {
-                if line.date() == now.date() {
+        while let Some((line, slot)) = state.waiting.pop_front() {
+            let now = self.now();
+            match self.write_late(state, &line, &now, slot.as_ref()) {
+                Err(error) => {
+                    state.waiting.push_front((line, slot));
                     return Err(error);
                 }
-                // Its day is over, and the day's file may be gone for good. Better in the next
-                // one, with its own timestamp, than to keep all others waiting.
-                self.day_file(state, now.date(), &now)?
-                    .append(line.as_bytes())?;
-                self.count(&line);
-                Ok(())
-            })?;
-            state.waiting.pop_front();
+                Ok(()) => drop(slot.map(Slot::clear)),
+            }
+        }
+        if let Some(mut gap) = state.gap.take() {
+            let now = self.now();
+            gap.line.stamp(&now);
+            let slot = state.gap_slot.take();
+            let written = self.write_late(state, &gap.line, &now, slot.as_ref());
+            if written.is_err() {
+                state.gap = Some(gap);
+            } else if let Some(slot) = &slot {
+                // If it stays, the entry is found in the log.
+                let _ = slot.empty();
+            }
+            state.gap_slot = slot;
+            return written;
+        }
+        Ok(())
+    }
+
+    /// Appends a line that was stamped some time ago.
+    fn write_late(
+        &self,
+        state: &mut State,
+        line: &Line,
+        now: &Timestamp,
+        slot: Option<&Slot>,
+    ) -> io::Result<()> {
+        let written = self.write(state, line, now, slot).or_else(|error| {
+            if line.date() == *now.date() {
+                return Err(error);
+            }
+            // Its day is over, and the day's file may be gone for good. Better in the next one,
+            // with its own timestamp, than to keep all others waiting.
+            self.write_to(state, *now.date(), line, now, slot)
+        })?;
+        if self.settings.to_disk {
+            written
+                .file
+                .confirm(written.ticket)
+                .inspect_err(|_| self.refuse(state, &written.file))?;
         }
         Ok(())
     }
 
     /// Appends a stamped line to the file of its date.
-    fn write(&self, state: &mut State, line: &Line, now: &Timestamp) -> io::Result<()> {
-        self.day_file(state, line.date(), now)?
-            .append(line.as_bytes())?;
-        self.count(line);
-        Ok(())
+    fn write(
+        &self,
+        state: &mut State,
+        line: &Line,
+        now: &Timestamp,
+        slot: Option<&Slot>,
+    ) -> io::Result<Written> {
+        self.write_to(state, line.date(), line, now, slot)
     }
 
-    fn count(&self, line: &Line) {
-        self.written.fetch_add(1, Ordering::Relaxed);
-        self.bytes
-            .fetch_add(line.as_bytes().len() as u64, Ordering::Relaxed);
+    fn write_to(
+        &self,
+        state: &mut State,
+        date: [u8; 10],
+        line: &Line,
+        now: &Timestamp,
+        slot: Option<&Slot>,
+    ) -> io::Result<Written> {
+        let day = self.day_file(state, &date, now)?;
+        let (name, offset) = (day.name(), day.place()?);
+        if let Some(slot) = slot {
+            // From here on the entry may be in the log. Were this left out, an entry would be
+            // doubled if we are killed before the slot is cleared.
+            slot.end(Place { day: name, offset }, line)?;
+        }
+        let (ticket, found) = day.append(&self.directory, line.as_bytes())?;
+        let file = day.handle();
+        if found.torn {
+            state.torn.push((name, offset));
+            keeper::wake();
+        }
+        if found.cut {
+            let message = format!("{} was cut short by somebody: entries are missing", name.file_name());
+            self.directory.warn(message.clone());
+            state.last_error = Some((*now, message));
+        }
+        let bytes = line.as_bytes().len() as u64;
+        self.counters.written.fetch_add(1, Ordering::Relaxed);
+        self.counters.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(Written { file, ticket })
     }
 
+    /// The file of a date, open.
     fn day_file<'s>(
         &self,
         state: &'s mut State,
-        date: &[u8],
+        date: &[u8; 10],
         now: &Timestamp,
     ) -> io::Result<&'s mut DayFile> {
-        let day = match state.day.take() {
-            Some(day) if day.is_of(date) && day.is_in_place(&self.directory, now) => day,
-            other => {
-                if let Some(earlier) = other {
-                    if state.unsynced.len() == MAX_UNSYNCED {
-                        // Days old: the kernel has written it long ago.
-                        state.unsynced.remove(0);
-                    }
-                    state.unsynced.push(earlier.handle());
+        let directory = &self.directory;
+        let current = state
+            .day
+            .take_if(|day| day.name().date == *date && day.is_in_place(directory, now));
+        let day = match current {
+            Some(day) => day,
+            None => {
+                if let Some(earlier) = state.day.take() {
+                    self.retire(state, &earlier);
                 }
-                DayFile::open(&self.directory, date, now)?
+                self.journal(state)?;
+                let refused = state.refused.take_if(|refused| refused.date == *date);
+                let day = match refused {
+                    None => DayFile::open(directory, DayName::first(*date), now)?,
+                    Some(refused) => DayFile::create_after(directory, refused, now)?,
+                };
+                if self.settings.to_disk {
+                    // Its name, if it was just created.
+                    directory.sync()?;
+                }
+                self.note(state, Some(&day));
+                day
             }
         };
+        keeper::start();
         Ok(state.day.insert(day))
+    }
+
+    /// Leaves a file that isn't the current one any more.
+    fn retire(&self, state: &mut State, day: &DayFile) {
+        let file = day.handle();
+        let gone = file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
+        if gone {
+            state.lost.push((day.name(), file));
+            keeper::wake();
+            return;
+        }
+        if state.unsynced.len() == MAX_UNSYNCED {
+            // Days old: the kernel has written it long ago.
+            state.unsynced.pop_front();
+        }
+        state.unsynced.push_back((day.name(), file));
+    }
+
+    /// This process's journal, made if there is none.
+    fn journal<'s>(&self, state: &'s mut State) -> io::Result<&'s Arc<Journal>> {
+        // What a refused one still holds stays in it.
+        let usable = state.journal.take_if(|journal| !journal.has_failed());
+        let journal = match usable {
+            Some(journal) => journal,
+            None => {
+                let journal = Journal::create(&self.directory)?;
+                if self.settings.to_disk {
+                    self.directory.sync_state()?;
+                }
+                if self.settings.count_gaps {
+                    state.gap_slot = Some(journal.reserve()?);
+                }
+                journal
+            }
+        };
+        Ok(state.journal.insert(journal))
+    }
+
+    /// Writes into the journal where this process appends, so that its torn lines are found, and
+    /// what it counted.
+    fn note(&self, state: &State, day: Option<&DayFile>) {
+        let Some(journal) = &state.journal else {
+            return;
+        };
+        let mut text = Vec::new();
+        let mut to = Object::begin(&mut text);
+        to.json("pid", std::process::id());
+        if let Some((day, offset)) = day.and_then(|day| Some((day.name(), day.place().ok()?))) {
+            to.text("file", &day.file_name());
+            to.json("offset", offset);
+        }
+        self.health_of(state).write(&mut to);
+        to.end();
+        // It costs a longer search for torn lines if it can't be written.
+        let _ = journal.note(&String::from_utf8_lossy(&text));
+    }
+
+    // ------------------------------------------------------------ on request
+
+    /// Writes what waits, and has the disk confirm every file that was appended to.
+    pub fn flush(&self) -> Result<(), Error> {
+        let _flushing = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        let now = self.now();
+        let result = self.write_waiting(&mut state);
+        self.report(&mut state, now, result)?;
+        let mut files = std::mem::take(&mut state.unsynced);
+        files.extend(state.day.as_ref().map(|day| (day.name(), day.handle())));
+        // Other threads go on writing while the disk works.
+        drop(state);
+
+        let mut result = Ok(());
+        for (day, file) in files {
+            let from = file.confirmed_length();
+            if let Err(error) = file.confirm(file.all()) {
+                result = result.and(self.write_anew(day, &file, from, error));
+            }
+        }
+        let result = result.and_then(|()| self.directory.sync());
+        self.report(&mut self.lock(), now, result)
+    }
+
+    /// Appends to a further file of the day what the disk refused to confirm of one.
+    fn write_anew(
+        &self,
+        day: DayName,
+        file: &Arc<Synced>,
+        from: u64,
+        why: io::Error,
+    ) -> io::Result<()> {
+        self.refuse(&mut self.lock(), file);
+        let mut further = DayFile::create_after(&self.directory, day, &self.now())?;
+        let whole = recovery::sound_lines(file, from, |line| {
+            let line = [line, b"\n"].concat();
+            further.append(&self.directory, &line).map(drop)
+        })?;
+        let handle = further.handle();
+        handle.confirm(handle.all())?;
+        if whole {
+            return Ok(());
+        }
+        Err(io::Error::other(format!(
+            "entries of {} from byte {from} on may be lost ({why}); what could be read of them is \
+             in {}",
+            day.file_name(),
+            further.name().file_name()
+        )))
+    }
+
+    /// Writes the log's health in this process into a report.
+    pub fn health(&self, to: &mut Object<'_>) {
+        self.health_of(&self.lock()).write(to);
+    }
+
+    fn health_of(&self, state: &State) -> Health<'_> {
+        Health {
+            counters: &self.counters,
+            pending: state.waiting.len() + usize::from(state.gap.is_some()),
+            last_error: state.last_error.clone(),
+        }
+    }
+
+    /// The last of a log in this process: writes what waits, and leaves the rest to others.
+    pub fn close(self: &Arc<Self>) {
+        keeper::dismiss(self);
+        let now = self.now();
+        let mut state = self.lock();
+        let result = self.write_waiting(&mut state);
+        // Nobody is left to report an error to.
+        let _ = self.report(&mut state, now, result);
+        self.note(&state, state.day.as_ref());
+        // From here on it's a dead process's, and found as such.
+        *state = State {
+            torn: std::mem::take(&mut state.torn),
+            ..State::default()
+        };
+        drop(state);
+        self.mend_what_was_met();
+        let _ = self.sweep(false);
+    }
+
+    // ------------------------------------------------------------ looking after
+
+    /// What the keeper does from time to time. Returns whether all is well.
+    fn look_after(&self) -> bool {
+        let now = self.now();
+        let mut state = self.lock();
+        let result = self.write_waiting(&mut state);
+        if let Err(error) = result {
+            state.last_error = Some((now, self.message(&error)));
+        }
+        if let Some(mut day) = state.day.take() {
+            if day.is_in_place(&self.directory, &now) {
+                state.day = Some(day);
+            } else {
+                self.retire(&mut state, &day);
+            }
+        }
+        self.note(&state, state.day.as_ref());
+        drop(state);
+
+        let rescued = self.rescue_the_lost();
+        let mended = self.mend_what_was_met();
+        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        if swept.is_none_or(|at| at.elapsed() >= SWEEP) {
+            *swept = Some(Instant::now());
+            drop(swept);
+            if let Err(error) = self.sweep(false) {
+                self.lock().last_error = Some((now, self.message(&error)));
+            }
+        }
+        let state = self.lock();
+        rescued && mended && state.waiting.is_empty() && state.gap.is_none()
+    }
+
+    /// Writes the lines of unlinked files to their days' files, unless another process has.
+    fn rescue_the_lost(&self) -> bool {
+        let lost = std::mem::take(&mut self.lock().lost);
+        if lost.is_empty() {
+            return true;
+        }
+        let rescue = |day: DayName, file: &Synced| -> io::Result<()> {
+            let Some(_lock) = self.directory.try_lock()? else {
+                return Err(io::ErrorKind::WouldBlock.into());
+            };
+            let mut known = HashSet::new();
+            for other in self.directory.days()? {
+                if other.date == day.date && !other.compressed {
+                    let other = self.directory.open_to_mend(&other.file_name())?;
+                    recovery::sound_lines(&other, 0, |line| {
+                        known.extend(id_of(line));
+                        Ok(())
+                    })?;
+                }
+            }
+            let mut into = DayFile::open(&self.directory, day, &self.now())?;
+            recovery::sound_lines(file, 0, |line| {
+                if id_of(line).is_some_and(|id| known.contains(&id)) {
+                    return Ok(());
+                }
+                let line = [line, b"\n"].concat();
+                into.append(&self.directory, &line).map(drop)
+            })?;
+            Ok(())
+        };
+        let left: Vec<_> = lost
+            .into_iter()
+            .filter(|(day, file)| rescue(*day, file).is_err())
+            .collect();
+        let all = left.is_empty();
+        self.lock().lost.extend(left);
+        all
+    }
+
+    /// Writes over the torn lines that appends have met.
+    fn mend_what_was_met(&self) -> bool {
+        let torn = std::mem::take(&mut self.lock().torn);
+        if torn.is_empty() {
+            return true;
+        }
+        let mended = match self.directory.try_lock() {
+            Ok(Some(_lock)) => torn
+                .iter()
+                .try_for_each(|(day, from)| self.mend(*day, *from).map(drop)),
+            Ok(None) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(error) => Err(error),
+        };
+        if mended.is_err() {
+            self.lock().torn.extend(torn);
+        }
+        mended.is_ok()
+    }
+
+    fn mend(&self, day: DayName, from: u64) -> io::Result<u64> {
+        let torn = recovery::mend(&self.directory, day, from, &self.now())?;
+        self.counters.torn.fetch_add(torn, Ordering::Relaxed);
+        Ok(torn)
+    }
+
+    /// Makes whole what dead processes left, and reports the directory's health. `None` if another
+    /// process is at it. `all`: every day's tail is looked at, not only the last ones.
+    fn sweep(&self, all: bool) -> io::Result<Option<Swept>> {
+        /// The file of today, that of yesterday, and further ones of theirs.
+        const LAST: usize = 4;
+        let Some(_lock) = self.directory.try_lock()? else {
+            return Ok(None);
+        };
+        let mut swept = Swept::default();
+        let (mut alive, mut dead) = (Vec::new(), Vec::new());
+        for name in self.directory.state_names(journal::PREFIX)? {
+            let journal = match Journal::adopt(&self.directory, &name) {
+                Ok(Some(journal)) => journal,
+                Ok(None) => {
+                    if let Ok(file) = self.directory.open_state(&name) {
+                        alive.extend(journal::read_note(&file));
+                    }
+                    continue;
+                }
+                Err(error) => {
+                    self.directory.warn(error.to_string());
+                    continue;
+                }
+            };
+            let note = journal.read_note();
+            match self.bury(&journal, note.as_deref(), &mut swept) {
+                Ok(()) => dead.extend(note),
+                Err(error) => self.lock().last_error = Some((self.now(), self.message(&error))),
+            }
+        }
+        let mut days = self.directory.days()?;
+        days.retain(|day| !day.compressed);
+        let skip = if all { 0 } else { days.len().saturating_sub(LAST) };
+        for day in days.into_iter().skip(skip) {
+            match self.close_tail(day) {
+                Ok(torn) => swept.torn += torn,
+                Err(error) => self.directory.warn(error.to_string()),
+            }
+        }
+        self.directory.remove_leftovers()?;
+        let before = self.directory.read_state("health.json").unwrap_or_default();
+        let report = health::report(&before, &self.now(), &alive, &dead);
+        self.directory.replace_state("health.json", &report)?;
+        Ok(Some(swept))
+    }
+
+    fn close_tail(&self, day: DayName) -> io::Result<u64> {
+        match recovery::close_tail(&self.directory, day)? {
+            Some(start) => self.mend(day, start),
+            None => Ok(0),
+        }
+    }
+
+    /// Makes whole what one dead process left.
+    fn bury(
+        &self,
+        journal: &Arc<Journal>,
+        note: Option<&str>,
+        swept: &mut Swept,
+    ) -> io::Result<()> {
+        let note: serde_json::Value =
+            serde_json::from_str(note.unwrap_or_default()).unwrap_or_default();
+        let day = note["file"].as_str().and_then(DayName::parse);
+        if let (Some(day), Some(offset)) = (day, note["offset"].as_u64()) {
+            let mended = self
+                .close_tail(day)
+                .and_then(|torn| Ok(torn + self.mend(day, offset)?));
+            match mended {
+                Ok(torn) => swept.torn += torn,
+                // The calls get their entries all the same.
+                Err(error) => self.directory.warn(error.to_string()),
+            }
+        }
+        for (slot, kept) in journal.kept()? {
+            if !recovery::holds(&self.directory, kept.place, kept.line.id())? {
+                let mut line = kept.line;
+                let mut state = self.lock();
+                let now = self.now();
+                if !kept.ended {
+                    line.stamp(&now);
+                }
+                self.write_late(&mut state, &line, &now, Some(&slot))?;
+                drop(state);
+                self.counters.recovered.fetch_add(1, Ordering::Relaxed);
+                swept.recovered += 1;
+            }
+            slot.clear()?;
+        }
+        journal.remove()
+    }
+
+    fn message(&self, error: &io::Error) -> String {
+        format!("the log in {}: {error}", self.directory.path().display())
     }
 
     fn report(
@@ -228,10 +862,21 @@ impl Store {
         result: io::Result<()>,
     ) -> Result<(), Error> {
         result.map_err(|error| {
-            self.failed.fetch_add(1, Ordering::Relaxed);
-            let message = format!("the log in {}: {error}", self.directory.path().display());
+            self.counters.failed.fetch_add(1, Ordering::Relaxed);
+            let message = self.message(&error);
             state.last_error = Some((now, message.clone()));
             Error::log(message)
         })
     }
+}
+
+/// Where a line was written.
+struct Written {
+    file: Arc<Synced>,
+    ticket: Ticket,
+}
+
+fn id_of(line: &[u8]) -> Option<Uuid> {
+    let rest = line.trim_ascii_start().strip_prefix(br#"{"id":""#)?;
+    Uuid::try_parse_ascii(rest.get(..36)?).ok()
 }

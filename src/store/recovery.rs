@@ -1,0 +1,191 @@
+//! Making the log whole after processes that were killed: what they left is mended, and their
+//! calls get their entries.
+//!
+//! All of it is done under the directory's lock, by whoever finds it, in this order: torn tails are
+//! closed, torn lines written over, and then each call's entry is looked for and written if it
+//! isn't there. A process killed in the midst of this leaves the journal for the next one.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use uuid::Uuid;
+
+use super::day::{DayName, blank};
+use super::disk::{Directory, OpenFile};
+use super::journal::Place;
+use super::lines::Lines;
+use crate::clock::Timestamp;
+use crate::hash::Digest;
+use crate::json::Object;
+use crate::sys;
+
+/// Where the bytes of torn lines are kept.
+const TORN: &str = "torn";
+
+/// How long a tail without a line feed is looked at, for it may be a living process's that is just
+/// writing. (Closed all the same, an empty line would be all that comes of it.)
+const STILL: Duration = Duration::from_millis(2);
+
+/// Closes a torn tail with a line feed, and says where the line begins.
+pub fn close_tail(directory: &Directory, day: DayName) -> io::Result<Option<u64>> {
+    let name = day.file_name();
+    let Some(file) = found(directory.open_to_mend(&name))? else {
+        return Ok(None);
+    };
+    let open_end = || -> io::Result<Option<u64>> {
+        let length = file.metadata()?.len();
+        let mut last = [b'\n'];
+        if length > 0 {
+            file.read_exact_at(&mut last, length - 1)?;
+        }
+        Ok((last != *b"\n").then_some(length))
+    };
+    let Some(length) = open_end()? else {
+        return Ok(None);
+    };
+    std::thread::sleep(STILL);
+    if open_end()? != Some(length) {
+        return Ok(None);
+    }
+    let start = line_start(&file, length)?;
+    (&*directory.open_to_append(&name)?)
+        .write_all(b"\n")
+        .inspect_err(sys::note_write_error)?;
+    Ok(Some(start))
+}
+
+/// Writes over every torn line from a place on, and keeps its bytes in `.state/torn`. Returns how
+/// many there were.
+pub fn mend(directory: &Directory, day: DayName, from: u64, now: &Timestamp) -> io::Result<u64> {
+    let Some(file) = found(directory.open_to_mend(&day.file_name()))? else {
+        return Ok(0);
+    };
+    let from = from.min(file.metadata()?.len());
+    let mut mended = 0;
+    let mut lines = lines_from(&file, line_start(&file, from)?)?;
+    while let Some(line) = lines.next()? {
+        // What has no end yet may still be written.
+        if !line.closed || line.is_sound() {
+            continue;
+        }
+        let range = line.start..line.end;
+        keep_torn(directory, day, &file, range.clone(), now)?;
+        blank(&file, range)?;
+        mended += 1;
+    }
+    Ok(mended)
+}
+
+fn keep_torn(
+    directory: &Directory,
+    day: DayName,
+    file: &File,
+    range: std::ops::Range<u64>,
+    now: &Timestamp,
+) -> io::Result<()> {
+    /// A long one is kept in pieces.
+    const PIECE: u64 = 1 << 20;
+    let mut at = range.start;
+    while at < range.end {
+        let mut bytes = vec![0; (range.end - at).min(PIECE) as usize];
+        file.read_exact_at(&mut bytes, at)?;
+        let mut record = Vec::new();
+        let mut to = Object::begin(&mut record);
+        to.text("time", &now.to_string());
+        to.text("file", &day.file_name());
+        to.json("offset", at);
+        to.json("length", bytes.len());
+        to.text("sha256", &Digest::of(&bytes).to_string());
+        to.text("bytes", &STANDARD.encode(&bytes));
+        to.end();
+        record.push(b'\n');
+        directory.append_state(TORN, &record)?;
+        at += bytes.len() as u64;
+    }
+    Ok(())
+}
+
+/// Whether the log has the entry with an id, at a place or behind it.
+pub fn holds(directory: &Directory, place: Place, id: Uuid) -> io::Result<bool> {
+    for day in directory.days()? {
+        if day.compressed || day < place.day {
+            continue;
+        }
+        let Some(file) = found(directory.open_to_mend(&day.file_name()))? else {
+            continue;
+        };
+        let from = if day == place.day { place.offset } else { 0 };
+        // It's the head of a line, or the end of a torn one that isn't the entry's.
+        let mut lines = lines_from(&file, from)?;
+        while let Some(line) = lines.next()? {
+            if line.closed && line.is_entry(id) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Hands over every sound line of a file from a place on. Returns whether all of it could be read
+/// and was sound.
+pub fn sound_lines(
+    file: &File,
+    from: u64,
+    mut take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<bool> {
+    let mut whole = true;
+    let mut lines = lines_from(file, from)?;
+    loop {
+        match lines.next() {
+            Ok(None) => return Ok(whole),
+            Ok(Some(line)) if line.is_blank() => {}
+            Ok(Some(line)) if line.closed && line.is_sound() => take(line.text)?,
+            Ok(Some(_)) => whole = false,
+            // The disk lost it.
+            Err(_) => return Ok(false),
+        }
+    }
+}
+
+/// Reads on from a place, whatever the file's own position is.
+struct At<'a>(&'a File, u64);
+
+impl Read for At<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.0.read_at(into, self.1)?;
+        self.1 += read as u64;
+        Ok(read)
+    }
+}
+
+fn lines_from(file: &File, at: u64) -> io::Result<Lines<At<'_>>> {
+    Ok(Lines::new(At(file, at), at))
+}
+
+/// Where the line begins that a place is in.
+fn line_start(file: &File, place: u64) -> io::Result<u64> {
+    let mut at = place;
+    let mut piece = [0; 4096];
+    while at > 0 {
+        let from = at.saturating_sub(piece.len() as u64);
+        let part = &mut piece[..(at - from) as usize];
+        file.read_exact_at(part, from)?;
+        if let Some(last) = part.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(from + last as u64 + 1);
+        }
+        at = from;
+    }
+    Ok(0)
+}
+
+/// A file that may be missing: it was moved away or deleted.
+fn found(file: io::Result<OpenFile>) -> io::Result<Option<OpenFile>> {
+    match file {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        file => file.map(Some),
+    }
+}
