@@ -50,7 +50,7 @@ enum Kind {
 }
 
 /// A place in the log that an entry isn't before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// The file.
     pub day: DayName,

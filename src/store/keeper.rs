@@ -15,7 +15,7 @@ use crate::sys::{self, PerProcess};
 static KEEPER: PerProcess<Keeper> = PerProcess::new();
 
 /// How often it looks after a log that is well, and after one that isn't.
-const PERIOD: Duration = Duration::from_secs(10);
+const PERIOD: Duration = Duration::from_secs(5);
 const SHORT_PERIOD: Duration = Duration::from_secs(1);
 
 /// It reads and parses lines, in buffers on the heap.

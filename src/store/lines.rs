@@ -84,15 +84,6 @@ impl Seen<'_> {
                     .is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
     }
 
-    /// Whether it's the entry with an id.
-    pub fn is_entry(&self, id: uuid::Uuid) -> bool {
-        let Some(rest) = self.text.trim_ascii_start().strip_prefix(br#"{"id":""#) else {
-            return false;
-        };
-        let mut buffer = uuid::Uuid::encode_buffer();
-        rest.starts_with(id.hyphenated().encode_lower(&mut buffer).as_bytes()) && self.is_sound()
-    }
-
     fn is_whole(&self) -> bool {
         (self.end - self.start) as usize == self.text.len()
     }

@@ -17,8 +17,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use uuid::Uuid;
-
 use crate::clock::{Now, Timestamp};
 use crate::entry::Line;
 use crate::error::Error;
@@ -112,7 +110,7 @@ const SPINS: usize = 800;
 const MAX_UNSYNCED: usize = 8;
 
 /// How often the dead are looked for.
-const SWEEP: Duration = Duration::from_secs(9);
+const SWEEP: Duration = Duration::from_secs(4);
 
 /// How long opening a log waits for another process that is just sweeping it.
 const SWEEP_PATIENCE: Duration = Duration::from_secs(1);
@@ -711,14 +709,14 @@ impl Store {
                 if other.date == day.date && !other.compressed {
                     let other = self.directory.open_to_mend(&other.file_name())?;
                     recovery::sound_lines(&other, 0, |line| {
-                        known.extend(id_of(line));
+                        known.extend(recovery::id_of(line));
                         Ok(())
                     })?;
                 }
             }
             let mut into = DayFile::open(&self.directory, day, &self.now())?;
             recovery::sound_lines(file, 0, |line| {
-                if id_of(line).is_some_and(|id| known.contains(&id)) {
+                if recovery::id_of(line).is_some_and(|id| known.contains(&id)) {
                     return Ok(());
                 }
                 let line = [line, b"\n"].concat();
@@ -833,8 +831,15 @@ impl Store {
                 Err(error) => self.directory.warn(error.to_string()),
             }
         }
-        for (slot, kept) in journal.kept()? {
-            if !recovery::holds(&self.directory, kept.place, kept.line.id())? {
+        let calls = journal.kept()?;
+        let ids = calls.iter().map(|(_, kept)| kept.line.id()).collect();
+        let first = calls.iter().map(|(_, kept)| kept.place).min();
+        let there = match first {
+            Some(place) => recovery::find(&self.directory, place, &ids)?,
+            None => HashSet::new(),
+        };
+        for (slot, kept) in calls {
+            if !there.contains(&kept.line.id()) {
                 let mut line = kept.line;
                 let mut state = self.lock();
                 let now = self.now();
@@ -874,9 +879,4 @@ impl Store {
 struct Written {
     file: Arc<Synced>,
     ticket: Ticket,
-}
-
-fn id_of(line: &[u8]) -> Option<Uuid> {
-    let rest = line.trim_ascii_start().strip_prefix(br#"{"id":""#)?;
-    Uuid::try_parse_ascii(rest.get(..36)?).ok()
 }

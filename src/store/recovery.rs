@@ -5,6 +5,7 @@
 //! closed, torn lines written over, and then each call's entry is looked for and written if it
 //! isn't there. A process killed in the midst of this leaves the journal for the next one.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -109,25 +110,40 @@ fn keep_torn(
     Ok(())
 }
 
-/// Whether the log has the entry with an id, at a place or behind it.
-pub fn holds(directory: &Directory, place: Place, id: Uuid) -> io::Result<bool> {
+/// Which of some entries the log has, at a place or behind it.
+pub fn find(
+    directory: &Directory,
+    place: Place,
+    wanted: &HashSet<Uuid>,
+) -> io::Result<HashSet<Uuid>> {
+    let mut there = HashSet::new();
     for day in directory.days()? {
-        if day.compressed || day < place.day {
+        if day.compressed || day < place.day || there.len() == wanted.len() {
             continue;
         }
         let Some(file) = found(directory.open_to_mend(&day.file_name()))? else {
             continue;
         };
+        // It's the head of a line, or the end of a torn one that isn't an entry.
         let from = if day == place.day { place.offset } else { 0 };
-        // It's the head of a line, or the end of a torn one that isn't the entry's.
         let mut lines = lines_from(&file, from)?;
         while let Some(line) = lines.next()? {
-            if line.closed && line.is_entry(id) {
-                return Ok(true);
+            if let Some(id) = id_of(line.text)
+                && wanted.contains(&id)
+                && line.closed
+                && line.is_sound()
+            {
+                there.insert(id);
             }
         }
     }
-    Ok(false)
+    Ok(there)
+}
+
+/// The id of the entry that a line begins with.
+pub fn id_of(line: &[u8]) -> Option<Uuid> {
+    let rest = line.trim_ascii_start().strip_prefix(br#"{"id":""#)?;
+    Uuid::try_parse_ascii(rest.get(..36)?).ok()
 }
 
 /// Hands over every sound line of a file from a place on. Returns whether all of it could be read
@@ -151,19 +167,27 @@ pub fn sound_lines(
     }
 }
 
-/// Reads on from a place, whatever the file's own position is.
-struct At<'a>(&'a File, u64);
+/// A part of a file, read without its own position.
+struct Part<'a> {
+    file: &'a File,
+    at: u64,
+    end: u64,
+}
 
-impl Read for At<'_> {
+impl Read for Part<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.0.read_at(into, self.1)?;
-        self.1 += read as u64;
+        let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
+        let length = into.len().min(left);
+        let read = self.file.read_at(&mut into[..length], self.at)?;
+        self.at += read as u64;
         Ok(read)
     }
 }
 
-fn lines_from(file: &File, at: u64) -> io::Result<Lines<At<'_>>> {
-    Ok(Lines::new(At(file, at), at))
+/// The lines of a file as it is now: others may append to it as fast as they are read.
+fn lines_from(file: &File, at: u64) -> io::Result<Lines<Part<'_>>> {
+    let end = file.metadata()?.len().max(at);
+    Ok(Lines::new(Part { file, at, end }, at))
 }
 
 /// Where the line begins that a place is in.

@@ -1,11 +1,13 @@
 /*
  * Makes calls until it's done or killed, and says on stdout which ones were acknowledged: a line
  * "<what> <prompt> <id>" for each. Arguments: the configuration; what to do, letter by letter, over
- * and over (c: audit_chat, l: audit_logger_log, b: audit_logger_begin and _finish, f: flush); how
- * often on each thread (0: until killed); how many threads; a name that is its own; the longest
+ * and over (c: audit_chat, l: audit_logger_log, b: audit_logger_begin and _finish, f: flush, w: a pause);
+ * how often on each thread (0: until killed); how many threads; a name that is its own; the longest
  * metadata; the status that calls are to end with.
  */
 #include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "host.h"
@@ -66,6 +68,8 @@ static void *work(void *number)
         } else if (doing == 'l') {
             AuditStatus status = audit_logger_log(logger, &record, &reply);
             check("log", prompt, status, reply);
+        } else if (doing == 'w') {
+            usleep(2000);
         } else if (doing == 'f') {
             AuditStatus status = audit_logger_flush(logger, -1, &reply);
             check("flush", prompt, status, reply);
@@ -96,6 +100,9 @@ int main(int argc, char **argv)
     long i;
 
     CHECK(argc == 8);
+    /* It mustn't outlive its test, nor fill the disk. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    alarm(60);
     doings = argv[2];
     times = atoi(argv[3]);
     count = atoi(argv[4]);

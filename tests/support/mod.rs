@@ -4,6 +4,7 @@
 
 pub mod calls;
 pub mod server;
+pub mod worker;
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -97,6 +98,20 @@ pub fn available(program: &str) -> bool {
     found
 }
 
+/// A Python that has a module: AUDIT_TEST_PYTHON, or python3. If there's none, the test is reported as
+/// skipped.
+pub fn python_with(module: &str) -> Option<std::ffi::OsString> {
+    let python = std::env::var_os("AUDIT_TEST_PYTHON").unwrap_or_else(|| "python3".into());
+    let found = Command::new(&python)
+        .args(["-c", &format!("import {module}")])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !found {
+        skip(&format!("no Python with {module} is installed"));
+    }
+    found.then_some(python)
+}
+
 /// Reports the running test as skipped.
 pub fn skip(why: &str) {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
@@ -186,7 +201,8 @@ pub fn entries(directory: &Path) -> Vec<serde_json::Value> {
             text.is_empty() || text.ends_with('\n'),
             "{file:?} ends within a line"
         );
-        for line in text.lines() {
+        // A torn line that was written over is left as spaces.
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
             entries.push(
                 serde_json::from_str(line).unwrap_or_else(|e| panic!("{file:?}: {e}: {line}")),
             );

@@ -1,0 +1,143 @@
+//! Killed at any instant, by kill -9: no call without its entry, none doubled, no neighbour harmed.
+//!
+//! AUDIT_TEST_KILLS says how many random kills each test makes; README names the command for
+//! thousands.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use support::worker::{Bench, FOREVER, Work};
+use support::available;
+
+/// How many random kills each test makes.
+fn kills(default: usize) -> usize {
+    std::env::var("AUDIT_TEST_KILLS")
+        .ok()
+        .map_or(default, |text| text.parse().expect("AUDIT_TEST_KILLS is a number"))
+}
+
+/// Numbers that differ from run to run, and are printed so that a run can be told.
+struct Random(u64);
+
+impl Random {
+    fn new() -> Random {
+        let seed = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(1, |time| time.as_nanos() as u64);
+        println!("seed {seed}");
+        Random(seed | 1)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+fn killed_at_random(processes: usize, kills: usize, work: Work) {
+    let bench = Bench::new(json!({}));
+    let mut random = Random::new();
+    let mut running = Vec::new();
+    for number in 0..kills {
+        while running.len() < processes {
+            running.push(bench.start(&format!("p{number}.{}", running.len()), work));
+        }
+        std::thread::sleep(Duration::from_micros(12_000 + random.below(40_000)));
+        drop(running.swap_remove(random.below(processes as u64) as usize));
+    }
+    drop(running);
+    let counts = bench.check();
+    println!("{kills} kills, {processes} processes: {counts:?}");
+    assert!(counts.said > kills, "the workers hardly worked: {counts:?}");
+    bench.check_by_others(counts.entries);
+}
+
+#[test]
+fn a_process_killed_at_random_leaves_exactly_one_entry_for_each_call() {
+    killed_at_random(1, kills(60), FOREVER);
+}
+
+#[test]
+fn one_of_four_processes_killed_at_random_harms_no_other() {
+    killed_at_random(4, kills(120), FOREVER);
+}
+
+#[test]
+fn long_lines_are_torn_by_kills_and_none_is_lost() {
+    let work = Work {
+        doings: "l",
+        longest: 150_000,
+        threads: 1,
+        ..FOREVER
+    };
+    killed_at_random(4, kills(60), work);
+}
+
+#[test]
+fn a_living_process_makes_the_log_whole_within_ten_seconds() {
+    let bench = Bench::new(json!({}));
+    let living = bench.start("living", Work { doings: "lw", threads: 1, ..FOREVER });
+    std::thread::sleep(Duration::from_millis(200));
+    for number in 0..5 {
+        let victim = bench.start(&format!("victim{number}"), FOREVER);
+        std::thread::sleep(Duration::from_millis(60));
+        drop(victim);
+    }
+    let until = Instant::now() + Duration::from_secs(11);
+    let journals = || {
+        std::fs::read_dir(bench.log.join(".state"))
+            .expect("it's there")
+            .filter(|file| {
+                let name = file.as_ref().expect("readable").file_name();
+                name.to_string_lossy().starts_with("journal-")
+            })
+            .count()
+    };
+    while journals() > 1 {
+        assert!(Instant::now() < until, "the dead's journals are still there");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    drop(living);
+    bench.check();
+}
+
+/// Kills a worker before its nth system call of a kind, for every n.
+#[test]
+fn a_kill_at_every_system_call_of_a_call_s_life_leaves_one_entry() {
+    if !available("strace") {
+        return;
+    }
+    let work = Work {
+        doings: "clbf",
+        times: 8,
+        threads: 1,
+        longest: 200,
+        expected: "AUDIT_OK",
+    };
+    let mut kills = 0;
+    for calls in ["write", "pwrite64", "openat", "fdatasync,fsync", "rename,renameat,unlinkat", "sendto"] {
+        for nth in 1.. {
+            let bench = Bench::new(json!({"durability": "disk"}));
+            let inject = format!("inject={calls}:signal=SIGKILL:when={nth}");
+            let trace = format!("trace={calls}");
+            let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+            let ended = bench
+                .command(&strace, "p", work)
+                .status()
+                .expect("strace starts");
+            bench.check();
+            if ended.success() {
+                break;
+            }
+            kills += 1;
+            assert!(nth < 400, "{calls}: a worker makes fewer of them");
+        }
+    }
+    println!("{kills} kills, each at another system call");
+    assert!(kills > 50, "{kills}");
+}

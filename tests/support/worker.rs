@@ -1,0 +1,254 @@
+//! Programs that use the log and are killed, and what must be true of the log afterwards.
+
+use std::collections::HashMap;
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::calls::Logger;
+use super::server::{Server, Then, completion, response};
+use super::{Scratch, available, compile, entries, release, root, run};
+
+/// A log, the program that writes to it, and what that program said.
+pub struct Bench {
+    pub scratch: Scratch,
+    pub server: Server,
+    pub program: PathBuf,
+    pub log: PathBuf,
+    config: Value,
+}
+
+/// What a worker does: see tests/c/worker.c.
+#[derive(Clone, Copy)]
+pub struct Work<'a> {
+    pub doings: &'a str,
+    pub times: usize,
+    pub threads: usize,
+    pub longest: usize,
+    pub expected: &'a str,
+}
+
+pub const FOREVER: Work = Work {
+    doings: "clb",
+    times: 0,
+    threads: 2,
+    longest: 6000,
+    expected: "AUDIT_OK",
+};
+
+/// What a worker said of a call: what it did, on which prompt, and the entry's id.
+#[derive(Debug, Clone)]
+pub struct Said {
+    pub what: String,
+    pub prompt: String,
+    pub id: String,
+}
+
+/// A server that answers at once, and remembers every request.
+pub fn answering() -> Server {
+    let answer = response(200, &[], completion("hi").as_bytes());
+    Server::start(move |_, stream| {
+        std::io::Write::write_all(stream, &answer).map(|()| Then::Keep)
+    })
+}
+
+impl Bench {
+    pub fn new(more: Value) -> Bench {
+        let scratch = Scratch::new();
+        let log = scratch.join("log");
+        Bench::at(scratch, log, more)
+    }
+
+    /// With the log in a directory of the test's choice.
+    pub fn at(scratch: Scratch, log: PathBuf, more: Value) -> Bench {
+        let program = scratch.join("worker");
+        compile(
+            &root().join("tests/c/worker.c"),
+            release(),
+            &program,
+            &[],
+        );
+        let server = answering();
+        let mut config = json!({
+            "output_path": log, "api_key": "sk-test", "base_url": server.base_url(),
+            "max_retries": 0, "max_entry_bytes": 262_144,
+        });
+        for (key, value) in more.as_object().into_iter().flatten() {
+            config[key] = value.clone();
+        }
+        Bench {
+            scratch,
+            server,
+            program,
+            log,
+            config,
+        }
+    }
+
+    pub fn config(&self) -> &Value {
+        &self.config
+    }
+
+    /// A worker to be started, behind a wrapper such as strace if there's one.
+    pub fn command(&self, wrapper: &[&str], name: &str, work: Work) -> Command {
+        let mut command = match wrapper {
+            [] => Command::new(&self.program),
+            [first, rest @ ..] => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(&self.program);
+                command
+            }
+        };
+        let said = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.scratch.join("said"))
+            .expect("it can be made");
+        command
+            .arg(self.config.to_string())
+            .args([
+                work.doings,
+                &work.times.to_string(),
+                &work.threads.to_string(),
+                name,
+                &work.longest.to_string(),
+                work.expected,
+            ])
+            .stdout(Stdio::from(said))
+            .env_remove("LD_LIBRARY_PATH");
+        command
+    }
+
+    pub fn start(&self, name: &str, work: Work) -> Running {
+        let started = self.command(&[], name, work).spawn();
+        Running(started.expect("the worker starts"))
+    }
+
+    /// Everything that the workers acknowledged. A last line that a kill cut off isn't.
+    pub fn said(&self) -> Vec<Said> {
+        let text = std::fs::read_to_string(self.scratch.join("said")).unwrap_or_default();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let parse = |line: &str| {
+            let mut parts = line.split(' ').map(str::to_owned);
+            Some(Said {
+                what: parts.next()?,
+                prompt: parts.next()?,
+                id: parts.next()?,
+            })
+        };
+        whole.lines().filter_map(parse).collect()
+    }
+
+    /// Opens the log as the next process would, and closes it.
+    pub fn open(&self) {
+        drop(Logger::new(&self.config));
+    }
+
+    /// Opens the log as the next process would, and holds it to the promises: every line is JSON,
+    /// every acknowledged entry is there, every request that the server saw has one, and nothing is
+    /// there twice.
+    #[track_caller]
+    pub fn check(&self) -> Counts {
+        self.open();
+        self.check_as_it_is()
+    }
+
+    /// The same, when all that's to be done is done.
+    #[track_caller]
+    pub fn check_as_it_is(&self) -> Counts {
+        let entries = entries(&self.log);
+        let said = self.said();
+        let mut by_id: HashMap<&str, usize> = HashMap::new();
+        let mut by_prompt: HashMap<&str, usize> = HashMap::new();
+        for entry in &entries {
+            *by_id.entry(text(entry, "id")).or_default() += 1;
+            *by_prompt.entry(text(entry, "prompt_hash")).or_default() += 1;
+        }
+        let doubled: Vec<_> = by_id.iter().filter(|(_, count)| **count > 1).collect();
+        assert!(doubled.is_empty(), "entries that are there twice: {doubled:?}");
+        for said in said.iter().filter(|said| said.id.len() == 36) {
+            assert!(
+                by_id.contains_key(said.id.as_str()),
+                "an acknowledged entry is lost: {said:?} in {:?}",
+                self.log
+            );
+        }
+        let mut sent = 0;
+        for request in self.server.requests() {
+            let request = request.json();
+            let prompt = request["messages"][0]["content"].as_str();
+            let hash = hex(prompt.expect("workers send a prompt"));
+            let count = by_prompt.get(hash.as_str()).copied().unwrap_or_default();
+            assert_eq!(count, 1, "entries of a request that was sent: {request}");
+            sent += 1;
+        }
+        let unknown = entries
+            .iter()
+            .filter(|entry| entry["error_type"] == "OutcomeUnknown")
+            .count();
+        Counts {
+            entries: entries.len(),
+            said: said.len(),
+            sent,
+            unknown,
+        }
+    }
+
+    /// Has others read the log: jq and DuckDB, as far as they are there.
+    pub fn check_by_others(&self, count: usize) {
+        let files: Vec<_> = day_files(&self.log);
+        if available("jq") {
+            let counted = run(Command::new("jq").args(["-n", "[inputs] | length"]).args(&files));
+            assert_eq!(counted.trim(), count.to_string(), "as jq counts");
+        }
+        if let Some(python) = super::python_with("duckdb") {
+            let program = "import duckdb, sys; print(duckdb.sql(\"select count(*) from \
+                read_json('\" + sys.argv[1] + \"/audit_*.jsonl', format='newline_delimited', \
+                maximum_object_size=4000000)\").fetchall()[0][0])";
+            let counted = run(Command::new(python).args(["-c", program]).arg(&self.log));
+            assert_eq!(counted.trim(), count.to_string(), "as DuckDB counts");
+        }
+    }
+}
+
+/// What was found.
+#[derive(Debug, Clone, Copy)]
+pub struct Counts {
+    pub entries: usize,
+    pub said: usize,
+    pub sent: usize,
+    pub unknown: usize,
+}
+
+/// The files of the log's days, in order.
+pub fn day_files(log: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = std::fs::read_dir(log)
+        .expect("the log is there")
+        .map(|file| file.expect("readable").path())
+        .filter(|path| path.extension().is_some_and(|end| end == "jsonl"))
+        .collect();
+    files.sort();
+    files
+}
+
+/// A worker that runs. It's killed when this is dropped.
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn text<'a>(entry: &'a Value, field: &str) -> &'a str {
+    entry[field].as_str().expect("it's a text")
+}
+
+pub fn hex(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
