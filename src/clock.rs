@@ -41,13 +41,6 @@ impl Timestamp {
         Timestamp(text)
     }
 
-    /// A moment that was written down before.
-    pub fn parse(text: &str) -> Option<Timestamp> {
-        let stamp = Timestamp(text.as_bytes().try_into().ok()?);
-        let time: DateTime<Utc> = text.parse().ok()?;
-        (Timestamp::of(time.into()) == stamp).then_some(stamp)
-    }
-
     /// The whole text.
     pub fn as_bytes(&self) -> &[u8; Timestamp::LEN] {
         &self.0

@@ -217,7 +217,11 @@ impl Logger {
             .then(|| self.with_origin(&running.process, Details::default()));
         let mut line = Entry {
             details,
-            ..came.entry(subject, self.hash(came.response.as_bytes()), came.latency_ms)
+            ..came.entry(
+                subject,
+                self.hash(came.response.as_bytes()),
+                came.latency_ms,
+            )
         }
         .line(running.process.new_id()?);
         self.check_length(line.as_bytes().len())?;
@@ -344,13 +348,7 @@ impl Logger {
 }
 
 /// The entry that stands for calls that went on when the log couldn't take theirs.
-fn gap_entry(
-    host: &str,
-    details: bool,
-    calls: u64,
-    first: &Timestamp,
-    last: &Timestamp,
-) -> Line {
+fn gap_entry(host: &str, details: bool, calls: u64, first: &Timestamp, last: &Timestamp) -> Line {
     let metadata = format!(r#"{{"calls":{calls},"first":"{first}","last":"{last}"}}"#);
     let details = details.then(|| Details {
         host,

@@ -656,13 +656,6 @@ pub fn rename_at(dir: BorrowedFd<'_>, from: &CStr, to: &CStr) -> io::Result<()> 
     check(unsafe { libc::renameat(fd, from.as_ptr(), fd, to.as_ptr()) }).map(drop)
 }
 
-/// Gives the file `from` a second name `to`, both below `dir`. Fails if `to` is taken.
-pub fn link_at(dir: BorrowedFd<'_>, from: &CStr, to_dir: BorrowedFd<'_>, to: &CStr) -> io::Result<()> {
-    let (fd, to_fd) = (dir.as_raw_fd(), to_dir.as_raw_fd());
-    // SAFETY: the names are NUL-terminated and outlive the call.
-    check(unsafe { libc::linkat(fd, from.as_ptr(), to_fd, to.as_ptr(), 0) }).map(drop)
-}
-
 /// The identity of what `name` below `dir` is now, links not followed: device and inode.
 pub fn identity_at(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<(u64, u64)> {
     let mut stat = MaybeUninit::<libc::stat>::uninit();

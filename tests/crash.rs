@@ -9,14 +9,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use support::worker::{Bench, FOREVER, Work};
 use support::available;
+use support::worker::{Bench, FOREVER, Work};
 
 /// How many random kills each test makes.
 fn kills(default: usize) -> usize {
     std::env::var("AUDIT_TEST_KILLS")
         .ok()
-        .map_or(default, |text| text.parse().expect("AUDIT_TEST_KILLS is a number"))
+        .map_or(default, |text| {
+            text.parse().expect("AUDIT_TEST_KILLS is a number")
+        })
 }
 
 /// Numbers that differ from run to run, and are printed so that a run can be told.
@@ -81,7 +83,14 @@ fn long_lines_are_torn_by_kills_and_none_is_lost() {
 #[test]
 fn a_living_process_makes_the_log_whole_within_ten_seconds() {
     let bench = Bench::new(json!({}));
-    let living = bench.start("living", Work { doings: "lw", threads: 1, ..FOREVER });
+    let living = bench.start(
+        "living",
+        Work {
+            doings: "lw",
+            threads: 1,
+            ..FOREVER
+        },
+    );
     std::thread::sleep(Duration::from_millis(200));
     for number in 0..5 {
         let victim = bench.start(&format!("victim{number}"), FOREVER);
@@ -99,7 +108,10 @@ fn a_living_process_makes_the_log_whole_within_ten_seconds() {
             .count()
     };
     while journals() > 1 {
-        assert!(Instant::now() < until, "the dead's journals are still there");
+        assert!(
+            Instant::now() < until,
+            "the dead's journals are still there"
+        );
         std::thread::sleep(Duration::from_millis(100));
     }
     drop(living);
@@ -120,12 +132,29 @@ fn a_kill_at_every_system_call_of_a_call_s_life_leaves_one_entry() {
         expected: "AUDIT_OK",
     };
     let mut kills = 0;
-    for calls in ["write", "pwrite64", "openat", "fdatasync,fsync", "rename,renameat,unlinkat", "sendto"] {
+    for calls in [
+        "write",
+        "pwrite64",
+        "openat",
+        "fdatasync,fsync",
+        "rename,renameat,unlinkat",
+        "sendto",
+    ] {
         for nth in 1.. {
             let bench = Bench::new(json!({"durability": "disk"}));
             let inject = format!("inject={calls}:signal=SIGKILL:when={nth}");
             let trace = format!("trace={calls}");
-            let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+            let strace = [
+                "strace",
+                "-f",
+                "-qq",
+                "-o",
+                "/dev/null",
+                "-e",
+                &trace,
+                "-e",
+                &inject,
+            ];
             let ended = bench
                 .command(&strace, "p", work)
                 .status()

@@ -25,10 +25,7 @@ const LAYERS: [(&str, &[&str]); 10] = [
             "store", "entry", "config", "json", "hash", "clock", "error", "sys",
         ],
     ),
-    (
-        "store",
-        &["entry", "json", "hash", "clock", "error", "sys"],
-    ),
+    ("store", &["entry", "json", "hash", "clock", "error", "sys"]),
     ("config", &["entry", "json", "error", "sys"]),
     ("entry", &["json", "hash", "clock"]),
     ("json", &[]),

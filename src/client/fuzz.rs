@@ -158,7 +158,7 @@ fn any_response_is_an_answer_or_a_fault_and_its_entry_is_one_line() {
             response_hash: Digest::of(answer.text.as_bytes()),
             prompt_tokens: answer.prompt_tokens,
             completion_tokens: answer.completion_tokens,
-            latency_ms: 0.0,
+            latency_ms: Some(0.0),
             error_type: fault.as_ref().map(|fault| fault.class),
             metadata: None,
             details: Some(Details {

@@ -408,10 +408,7 @@ pub unsafe extern "C" fn audit_logger_begin(
         let call = service.logger.begin(&subject, Details::default())?;
         let id = call.id().to_string();
         let handle = PENDINGS.insert(Mutex::new(Some(call))).ok_or_else(|| {
-            Error::new(
-                Status::Internal,
-                "a million calls are begun; finish some",
-            )
+            Error::new(Status::Internal, "a million calls are begun; finish some")
         })?;
         // SAFETY: as the caller promises.
         unsafe { put(pending, handle) };

@@ -71,7 +71,8 @@ impl DayName {
         };
         let date: [u8; 10] = date.as_bytes().try_into().ok()?;
         let digits = |range: Range<usize>| date[range].iter().all(u8::is_ascii_digit);
-        let is_date = digits(0..4) && date[4] == b'-' && digits(5..7) && date[7] == b'-' && digits(8..10);
+        let is_date =
+            digits(0..4) && date[4] == b'-' && digits(5..7) && date[7] == b'-' && digits(8..10);
         let day = DayName {
             date,
             number,
@@ -172,7 +173,8 @@ impl DayFile {
         let mut found = Found::default();
         loop {
             let start = if self.torn {
-                self.write(directory, &[b"\n", line].concat())?.map(|at| at + 1)
+                self.write(directory, &[b"\n", line].concat())?
+                    .map(|at| at + 1)
             } else {
                 self.write(directory, line)?
             };
@@ -300,7 +302,10 @@ mod tests {
             "audit_2026-11-23.1.jsonl",
             "audit_1970-01-01.120.jsonl.gz",
         ] {
-            assert_eq!(DayName::parse(name).map(|day| day.file_name()).as_deref(), Some(name));
+            assert_eq!(
+                DayName::parse(name).map(|day| day.file_name()).as_deref(),
+                Some(name)
+            );
         }
         for name in [
             "audit_2026-11-23.0.jsonl",

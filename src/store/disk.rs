@@ -245,24 +245,6 @@ impl Directory {
         Ok(days)
     }
 
-    /// Removes a file of the log.
-    pub fn remove(&self, name: &str) -> io::Result<()> {
-        sys::remove_at(self.handle.as_fd(), &c_name(name)?)
-    }
-
-    /// Moves a file that was written in `.state` to its name in the log, which must be free.
-    pub fn publish(&self, temporary: &str, name: &str) -> io::Result<()> {
-        let (from, to) = (c_name(temporary)?, c_name(name)?);
-        sys::link_at(self.state.as_fd(), &from, self.handle.as_fd(), &to)?;
-        self.remove_state(temporary)
-    }
-
-    /// Creates a file in `.state` that isn't there yet, with the rights of the log's own.
-    pub fn create_log_in_state(&self, name: &str) -> io::Result<OpenFile> {
-        let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
-        open(&self.state, name, flags, self.access).map(|(file, _)| file)
-    }
-
     // ------------------------------------------------------------ .state
 
     /// The names in `.state` that begin with a prefix.
@@ -301,17 +283,15 @@ impl Directory {
     /// Writes a file in `.state` that isn't there yet.
     pub fn write_state(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let file = self.create_state(name)?;
-        (&*file)
-            .write_all(bytes)
-            .inspect_err(sys::note_write_error)
+        (&*file).write_all(bytes).inspect_err(sys::note_write_error)
     }
 
     /// Replaces a file in `.state` as a whole: readers see the old one or the new one.
     pub fn replace_state(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let temporary = format!("new-{}", Uuid::new_v4());
-        let replaced = self
-            .write_state(&temporary, bytes)
-            .and_then(|()| sys::rename_at(self.state.as_fd(), &c_name(&temporary)?, &c_name(name)?));
+        let replaced = self.write_state(&temporary, bytes).and_then(|()| {
+            sys::rename_at(self.state.as_fd(), &c_name(&temporary)?, &c_name(name)?)
+        });
         if replaced.is_err() {
             let _ = self.remove_state(&temporary);
         }
@@ -322,9 +302,7 @@ impl Directory {
     pub fn append_state(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let flags = libc::O_RDWR | libc::O_APPEND | libc::O_CREAT;
         let (file, _) = open(&self.state, name, flags, Access::Owner)?;
-        (&*file)
-            .write_all(bytes)
-            .inspect_err(sys::note_write_error)
+        (&*file).write_all(bytes).inspect_err(sys::note_write_error)
     }
 
     /// Removes a file of `.state`.
@@ -529,12 +507,7 @@ fn own(file: &File, access: Access, mode: u32) -> io::Result<()> {
 }
 
 /// Opens a file below a directory, and says whether it was too open and isn't any more.
-fn open(
-    directory: &File,
-    name: &str,
-    flags: i32,
-    access: Access,
-) -> io::Result<(OpenFile, bool)> {
+fn open(directory: &File, name: &str, flags: i32, access: Access) -> io::Result<(OpenFile, bool)> {
     let place = |error: io::Error| io::Error::new(error.kind(), format!("{name}: {error}"));
     let c_name = c_name(name)?;
     let mode = access.file_mode();

@@ -110,7 +110,10 @@ fn write_error(to: &mut Object<'_>, error: Option<(String, &str)>) {
     let end = message.char_indices().nth(LONGEST);
     let mut error = to.nested("last_error");
     error.text("time", &time);
-    error.text("message", &message[..end.map_or(message.len(), |(end, _)| end)]);
+    error.text(
+        "message",
+        &message[..end.map_or(message.len(), |(end, _)| end)],
+    );
     error.end();
 }
 
@@ -186,9 +189,18 @@ mod tests {
         );
         let read = |text: &[u8]| serde_json::from_slice::<Value>(text).unwrap();
         let (first, second) = (read(&first), read(&second));
-        assert_eq!((&first["written"], &second["written"]), (&12.into(), &13.into()));
-        assert_eq!((&first["pending"], &second["pending"]), (&2.into(), &1.into()));
-        assert_eq!((&first["processes"], &second["processes"]), (&2.into(), &1.into()));
+        assert_eq!(
+            (&first["written"], &second["written"]),
+            (&12.into(), &13.into())
+        );
+        assert_eq!(
+            (&first["pending"], &second["pending"]),
+            (&2.into(), &1.into())
+        );
+        assert_eq!(
+            (&first["processes"], &second["processes"]),
+            (&2.into(), &1.into())
+        );
         assert_eq!(second["past"]["written"], 5);
         assert_eq!(second["last_error"]["message"], "m5");
     }

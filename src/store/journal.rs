@@ -110,7 +110,12 @@ impl Journal {
                 let _ = directory.remove_state(&name);
                 return Err(error);
             }
-            return Ok(Arc::new(Journal::new(directory, name, Synced::new(file), SLOTS_AT)));
+            return Ok(Arc::new(Journal::new(
+                directory,
+                name,
+                Synced::new(file),
+                SLOTS_AT,
+            )));
         }
     }
 
@@ -255,13 +260,11 @@ impl Slot {
     pub fn end(&self, place: Place, line: &Line) -> io::Result<()> {
         let outcome = kept(Kind::Outcome, place, line);
         if outcome.len() > self.size / 2 {
-            return Err(io::Error::other("the entry is longer than its journal's slot"));
+            return Err(io::Error::other(
+                "the entry is longer than its journal's slot",
+            ));
         }
-        write_at(
-            &self.journal.file,
-            &outcome,
-            self.at + self.size as u64 / 2,
-        )
+        write_at(&self.journal.file, &outcome, self.at + self.size as u64 / 2)
     }
 
     /// Writes another intent over this one, no longer than a page.

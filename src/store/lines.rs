@@ -98,7 +98,12 @@ mod tests {
         let mut lines = Lines::new(&b"ab\n\n  \nlast"[..], 10);
         let mut seen = |start, end, text: &str, closed| {
             let text = text.as_bytes();
-            let line = Seen { start, end, text, closed };
+            let line = Seen {
+                start,
+                end,
+                text,
+                closed,
+            };
             assert_eq!(lines.next().unwrap(), Some(line));
         };
         seen(10, 12, "ab", true);
@@ -122,7 +127,13 @@ mod tests {
         for text in [&b"{}\n"[..], b"   {\"a\":1}  \r\n", b" \n", b"\r\n", b"[1]"] {
             assert!(sound(text), "{text:?}");
         }
-        for text in [&b"{\"a\":1\n"[..], b"{}{}\n", b"\0\0\n", b"{\"a\":\"\xff\"}\n", b"x"] {
+        for text in [
+            &b"{\"a\":1\n"[..],
+            b"{}{}\n",
+            b"\0\0\n",
+            b"{\"a\":\"\xff\"}\n",
+            b"x",
+        ] {
             assert!(!sound(text), "{text:?}");
         }
     }

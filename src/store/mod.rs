@@ -270,7 +270,8 @@ impl Store {
         line.stamp(&now);
         let result = self.put(&mut state, line, &now, None);
         let result = self.confirmed(state, result, line, None);
-        result.map_err(|error| self.report(&mut self.lock(), now, Err::<(), _>(error)))
+        result
+            .map_err(|error| self.report(&mut self.lock(), now, Err::<(), _>(error)))
             .or_else(|error| error)
     }
 
@@ -344,9 +345,7 @@ impl Store {
 
     /// Turns away from a file whose sync failed.
     fn refuse(&self, state: &mut State, file: &Arc<Synced>) {
-        let current = state
-            .day
-            .take_if(|day| Arc::ptr_eq(&day.handle(), file));
+        let current = state.day.take_if(|day| Arc::ptr_eq(&day.handle(), file));
         if let Some(day) = current {
             self.counters.unconfirmed.fetch_add(1, Ordering::Relaxed);
             state.refused = Some(day.name());
@@ -476,7 +475,10 @@ impl Store {
             keeper::wake();
         }
         if found.cut {
-            let message = format!("{} was cut short by somebody: entries are missing", name.file_name());
+            let message = format!(
+                "{} was cut short by somebody: entries are missing",
+                name.file_name()
+            );
             self.directory.warn(message.clone());
             state.last_error = Some((*now, message));
         }
@@ -790,7 +792,11 @@ impl Store {
         }
         let mut days = self.directory.days()?;
         days.retain(|day| !day.compressed);
-        let skip = if all { 0 } else { days.len().saturating_sub(LAST) };
+        let skip = if all {
+            0
+        } else {
+            days.len().saturating_sub(LAST)
+        };
         for day in days.into_iter().skip(skip) {
             match self.close_tail(day) {
                 Ok(torn) => swept.torn += torn,

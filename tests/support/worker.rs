@@ -50,9 +50,7 @@ pub struct Said {
 /// A server that answers at once, and remembers every request.
 pub fn answering() -> Server {
     let answer = response(200, &[], completion("hi").as_bytes());
-    Server::start(move |_, stream| {
-        std::io::Write::write_all(stream, &answer).map(|()| Then::Keep)
-    })
+    Server::start(move |_, stream| std::io::Write::write_all(stream, &answer).map(|()| Then::Keep))
 }
 
 impl Bench {
@@ -65,12 +63,7 @@ impl Bench {
     /// With the log in a directory of the test's choice.
     pub fn at(scratch: Scratch, log: PathBuf, more: Value) -> Bench {
         let program = scratch.join("worker");
-        compile(
-            &root().join("tests/c/worker.c"),
-            release(),
-            &program,
-            &[],
-        );
+        compile(&root().join("tests/c/worker.c"), release(), &program, &[]);
         let server = answering();
         let mut config = json!({
             "output_path": log, "api_key": "sk-test", "base_url": server.base_url(),
@@ -168,7 +161,10 @@ impl Bench {
             *by_prompt.entry(text(entry, "prompt_hash")).or_default() += 1;
         }
         let doubled: Vec<_> = by_id.iter().filter(|(_, count)| **count > 1).collect();
-        assert!(doubled.is_empty(), "entries that are there twice: {doubled:?}");
+        assert!(
+            doubled.is_empty(),
+            "entries that are there twice: {doubled:?}"
+        );
         for said in said.iter().filter(|said| said.id.len() == 36) {
             assert!(
                 by_id.contains_key(said.id.as_str()),
@@ -201,7 +197,9 @@ impl Bench {
     pub fn check_by_others(&self, count: usize) {
         let files: Vec<_> = day_files(&self.log);
         if available("jq") {
-            let counted = run(Command::new("jq").args(["-n", "[inputs] | length"]).args(&files));
+            let counted = run(Command::new("jq")
+                .args(["-n", "[inputs] | length"])
+                .args(&files));
             assert_eq!(counted.trim(), count.to_string(), "as jq counts");
         }
         if let Some(python) = super::python_with("duckdb") {
