@@ -1,0 +1,13 @@
+//! The log that proves itself: a Merkle log in the public C2SP formats, over the digests of the
+//! lines. FORMAT.md describes its files.
+//!
+//! `merkle`, `note`, `tiles` and `record` are pure: bytes in, bytes out. `verify` and `prove` read
+//! a directory, through `files`, and write nothing.
+
+// Until the sealer and the C interface call it.
+#![allow(dead_code)]
+
+pub mod merkle;
+pub mod note;
+pub mod record;
+pub mod tiles;
