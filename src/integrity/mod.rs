@@ -7,7 +7,16 @@
 // Until the sealer and the C interface call it.
 #![allow(dead_code)]
 
+mod align;
+mod files;
 pub mod merkle;
 pub mod note;
+pub mod prove;
 pub mod record;
 pub mod tiles;
+pub mod verify;
+
+#[cfg(test)]
+mod attacks;
+#[cfg(test)]
+mod testlog;
