@@ -32,10 +32,9 @@ impl TestLog {
     pub fn new() -> TestLog {
         let root =
             std::env::temp_dir().join(format!("audit_logger-integrity-{}", uuid::Uuid::new_v4()));
-        TestLog {
-            keep: false,
-            ..TestLog::at(&root)
-        }
+        let mut log = TestLog::at(&root);
+        log.keep = false;
+        log
     }
 
     /// A log below `root`, which stays.

@@ -277,7 +277,7 @@ impl fmt::Display for TileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TileError::Missing(path) => write!(f, "{path} is missing"),
-            TileError::Short(path) => write!(f, "{path} ends before the checkpoint does"),
+            TileError::Short(path) => write!(f, "{path} holds less than the checkpoint covers"),
             TileError::Io(path, error) => write!(f, "{path}: {error}"),
         }
     }
@@ -301,24 +301,20 @@ pub fn read(files: &impl Fetch, tile: &Tile) -> Result<Vec<u8>, TileError> {
     if tile.width < WIDTH {
         paths.push(tile.path());
     }
-    let mut short = None;
     for path in paths {
-        match files.fetch(&path) {
-            Err(error) => return Err(TileError::Io(path, error)),
-            Ok(None) => {}
+        return match files.fetch(&path) {
+            Err(error) => Err(TileError::Io(path, error)),
+            Ok(None) => continue,
             Ok(Some(mut bytes)) => match tile_len(tile, &bytes) {
+                None => Err(TileError::Short(path)),
                 Some(length) => {
                     bytes.truncate(length);
-                    return Ok(bytes);
+                    Ok(bytes)
                 }
-                None => short = Some(path),
             },
-        }
+        };
     }
-    Err(match short {
-        Some(path) => TileError::Short(path),
-        None => TileError::Missing(tile.full_path()),
-    })
+    Err(TileError::Missing(tile.full_path()))
 }
 
 /// A tree in files, at some size: what edges and proofs are read from. Each tile is read once.
