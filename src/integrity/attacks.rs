@@ -375,7 +375,8 @@ fn every_flipped_bit_of_the_tree_is_seen() {
         fs::write(path, bytes).unwrap();
     }
     assert_eq!(alone(&log).finding_count, 2);
-    for name in ["checkpoint", "tile/0/000", "tile/1/000", "tile/entries/000"] {
+    // Of a partial one, the copy would do: a mirror has no other.
+    for name in ["checkpoint", "tile/0/000", "tile/entries/000"] {
         let log = two_days();
         fs::remove_file(log.file(&format!(".integrity/{name}"))).unwrap();
         assert!(!alone(&log).intact(), "{name}");

@@ -189,7 +189,7 @@ impl Growth {
     pub fn push(&mut self, entry: &[u8]) -> Result<(), TooLong> {
         let length = u16::try_from(entry.len()).map_err(|_| TooLong)?;
         let index = self.edge.size();
-        if index % WIDTH == 0 {
+        if index.is_multiple_of(WIDTH) {
             self.entries_len = 0;
         }
         let appends = &mut self.appends;
