@@ -98,7 +98,7 @@ fn split(size: u64) -> u64 {
     1 << (size - 1).ilog2()
 }
 
-/// MTH(D[start:end]): the root over the leaves from `start`, a multiple of the power of two that
+/// `MTH(D[start:end])`: the root over the leaves from `start`, a multiple of the power of two that
 /// holds them all, to `end`.
 fn subtree<N: Nodes>(start: u64, end: u64, nodes: &N) -> Result<Hash, N::Error> {
     let size = end - start;

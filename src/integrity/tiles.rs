@@ -1,6 +1,6 @@
 //! Where the tree lies in files, after C2SP tlog-tiles v0.1.0, and what an appended entry adds
 //! to them. No file is touched here: what is read comes through [`Fetch`], what is to be written
-//! comes out as [`Append`]s and [`Copy`]s.
+//! comes out as [`Append`]s and [`struct@Copy`]s.
 //!
 //! - `tile/<level>/<number>` holds up to 256 hashes of 32 bytes: the nodes of height 8 * level
 //!   from number * 256 on.

@@ -214,6 +214,8 @@ fn list<T>(out: &mut Vec<u8>, items: &[T], write: impl Fn(&T, &mut Vec<u8>)) {
 /// A size and a root that somebody knows, and who.
 struct Known {
     who: String,
+    /// Not the directory itself.
+    outside: bool,
     checkpoint: Checkpoint,
 }
 
@@ -288,7 +290,11 @@ fn remembered(options: &Options, verifier: &Verifier) -> Result<Vec<Known>, Fail
             .ok_or_else(|| {
                 Failure::Argument(format!("{who} knows nothing of {}", verifier.name()))
             })?;
-        known.push(Known { who, checkpoint });
+        known.push(Known {
+            who,
+            outside: true,
+            checkpoint,
+        });
     }
     for path in &options.checkpoints {
         let text = load(path)?;
@@ -303,7 +309,11 @@ fn remembered(options: &Options, verifier: &Verifier) -> Result<Vec<Known>, Fail
             let checkpoint =
                 Checkpoint::open(note, verifier).map_err(|error| wrong(&error.to_string()))?;
             let who = format!("the kept checkpoint {}", path.display());
-            known.push(Known { who, checkpoint });
+            known.push(Known {
+                who,
+                outside: true,
+                checkpoint,
+            });
         }
     }
     Ok(known)
@@ -331,7 +341,8 @@ pub fn verify(
         ..Report::default()
     };
     known.extend(own.into_iter().map(|checkpoint| Known {
-        who: format!("a checkpoint of the log at size {}", checkpoint.size),
+        who: format!("the log's own checkpoint of size {}", checkpoint.size),
+        outside: false,
         checkpoint,
     }));
 
@@ -424,9 +435,10 @@ impl Run<'_> {
                 );
                 // The directory's own says that the entries were changed, another one that the
                 // whole tree was.
-                let class = match known.who.starts_with("a checkpoint of the log") {
-                    true => Class::Tree,
-                    false => Class::RolledBack,
+                let class = if known.outside {
+                    Class::RolledBack
+                } else {
+                    Class::Tree
                 };
                 self.findings.add(class, TREE, 0, message);
             }
