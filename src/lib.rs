@@ -37,6 +37,7 @@ mod entry;
 mod error;
 pub mod ffi;
 mod hash;
+mod integrity;
 mod json;
 mod logger;
 mod store;

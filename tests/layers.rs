@@ -8,7 +8,7 @@ use std::path::Path;
 use support::root;
 
 /// From top to bottom. A module may use those below it, and its own parts.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     (
         "ffi",
         &[
@@ -26,6 +26,7 @@ const LAYERS: [(&str, &[&str]); 10] = [
         ],
     ),
     ("store", &["entry", "json", "hash", "clock", "error", "sys"]),
+    ("integrity", &["json"]),
     ("config", &["entry", "json", "error", "sys"]),
     ("entry", &["json", "hash", "clock"]),
     ("json", &[]),

@@ -1,0 +1,430 @@
+//! The entries of the tree: digests of lines, and records of everything else.
+//!
+//! An entry of exactly 32 bytes is the SHA-256 of a line of the log, without its line feed. Any
+//! other is a record, a compact JSON object whose `t` tells what it is; should one be 32 bytes
+//! long, a space is added. Records of a kind that isn't known are for a later version, and are
+//! passed over.
+//!
+//! | `t` | further members | |
+//! |---|---|---|
+//! | `settings` | `v`, `ts`, `origin`, `hash_key_id` | entry 0, and only that: format 1, the log's name, the key of its hashes or null |
+//! | `seg` | `ts`, `file`, `off`, `len`, `n` | these bytes of the file hold exactly `n` lines that aren't blank, and the next `n` digests are theirs, in order |
+//! | `torn` | `ts`, `file`, `off`, `len`, `sha256` | a torn line that was overwritten with spaces before it was sealed, and what it had been |
+//! | `heartbeat` | `ts` | nothing to seal, at that time |
+//! | `expired` | `ts`, `day` | the day is marked for removal |
+//! | `prune` | `ts`, `file` | the file was removed, as its time was over; what was sealed of it is no longer there |
+//! | `gap` | `ts`, `file`, `off`, `len` | bytes that were sealed, or known, aren't there; the file's next `seg` begins at `off` |
+//! | `recovered` | `ts`, `file`, `off`, `len` | bytes that weren't sealed in their time; their `seg` follows |
+//! | `rollback` | `ts`, `size`, `root` | the directory was older than the guard, which knew this size and root |
+//!
+//! A `seg` begins where the file's last one ended, at first at 0; after a `gap` where that says,
+//! and after a `prune`, should the name come back, at 0 again. Lines that are empty or only spaces are
+//! blank. The bytes are those of the file before it was compressed, if it was.
+
+use crate::json::Object;
+
+use super::merkle::Hash;
+use super::note::{format_hash, parse_hash};
+
+/// The version of the records, which `settings` states.
+pub const VERSION: u64 = 1;
+
+/// The length of a digest, which no record has.
+const DIGEST: usize = 32;
+
+/// Some bytes of one of the log's files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Range {
+    /// The file's name, as [`is_file`] wants it.
+    pub file: String,
+    /// Where they begin.
+    pub off: u64,
+    /// How many.
+    pub len: u64,
+}
+
+/// What a record says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// What the tree is.
+    Settings {
+        /// The version of the records.
+        version: u64,
+        /// The log's name.
+        origin: String,
+        /// The id of the key of its hashes, if they are keyed.
+        hash_key_id: Option<String>,
+    },
+    /// The next `lines` digests are those of the lines in these bytes.
+    Seg {
+        /// The bytes.
+        range: Range,
+        /// How many lines that aren't blank.
+        lines: u64,
+    },
+    /// A torn line that was blanked.
+    Torn {
+        /// Where it was.
+        range: Range,
+        /// What it was: the digest of its bytes, in hexadecimal.
+        sha256: String,
+    },
+    /// A sign of life.
+    Heartbeat,
+    /// A day is marked for removal.
+    Expired {
+        /// Which.
+        day: String,
+    },
+    /// A file was removed as its time was over.
+    Prune {
+        /// Which.
+        file: String,
+    },
+    /// Bytes aren't there.
+    Gap(Range),
+    /// Bytes are sealed late.
+    Recovered(Range),
+    /// The directory was put back to an older state.
+    Rollback {
+        /// The size that was known.
+        size: u64,
+        /// The root that was known.
+        root: Hash,
+    },
+    /// Of a later version.
+    Unknown,
+}
+
+/// A record: when, and what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The time at which it was made, as entries write it.
+    pub ts: String,
+    /// What it says.
+    pub said: Said,
+}
+
+/// An entry of the tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// The digest of a line.
+    Digest(Hash),
+    /// A record.
+    Record(Record),
+}
+
+impl Entry {
+    /// Reads an entry of the tree.
+    pub fn parse(bytes: &[u8]) -> Result<Entry, String> {
+        match bytes.try_into() {
+            Ok(digest) => Ok(Entry::Digest(digest)),
+            Err(_) => Record::parse(bytes).map(Entry::Record),
+        }
+    }
+}
+
+impl Record {
+    /// Reads a record.
+    pub fn parse(bytes: &[u8]) -> Result<Record, String> {
+        let value: serde_json::Value =
+            serde_json::from_slice(bytes).map_err(|error| format!("isn't JSON: {error}"))?;
+        let text = |key: &str| match value.get(key).and_then(|value| value.as_str()) {
+            Some(text) => Ok(text.to_owned()),
+            None => Err(format!("has no text \"{key}\"")),
+        };
+        let number = |key: &str| match value.get(key).and_then(|value| value.as_u64()) {
+            Some(number) => Ok(number),
+            None => Err(format!("has no whole number \"{key}\"")),
+        };
+        let file = || match text("file")? {
+            file if is_file(&file) => Ok(file),
+            _ => Err("has a \"file\" that isn't one of a log".to_owned()),
+        };
+        let range = || {
+            let (file, off, len) = (file()?, number("off")?, number("len")?);
+            match off.checked_add(len) {
+                Some(_) => Ok(Range { file, off, len }),
+                None => Err("has an \"off\" and a \"len\" beyond any file".to_owned()),
+            }
+        };
+        let said = match &text("t")?[..] {
+            "settings" => Said::Settings {
+                version: number("v")?,
+                origin: text("origin")?,
+                hash_key_id: match value.get("hash_key_id") {
+                    None | Some(serde_json::Value::Null) => None,
+                    Some(_) => Some(text("hash_key_id")?),
+                },
+            },
+            "seg" => Said::Seg {
+                range: range()?,
+                lines: number("n")?,
+            },
+            "torn" => Said::Torn {
+                range: range()?,
+                sha256: text("sha256")?,
+            },
+            "heartbeat" => Said::Heartbeat,
+            "expired" => Said::Expired { day: text("day")? },
+            "prune" => Said::Prune { file: file()? },
+            "gap" => Said::Gap(range()?),
+            "recovered" => Said::Recovered(range()?),
+            "rollback" => Said::Rollback {
+                size: number("size")?,
+                root: parse_hash(&text("root")?).ok_or("has a \"root\" that isn't a hash")?,
+            },
+            _ => {
+                return Ok(Record {
+                    ts: text("ts").unwrap_or_default(),
+                    said: Said::Unknown,
+                });
+            }
+        };
+        Ok(Record {
+            ts: text("ts")?,
+            said,
+        })
+    }
+
+    /// The record as an entry. One of an unknown kind can't be written, and gives `heartbeat`'s.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut object = Object::begin(&mut out);
+        let put = |object: &mut Object, range: &Range| {
+            object.text("file", &range.file);
+            object.json("off", range.off);
+            object.json("len", range.len);
+        };
+        let mut kind = |name, version: Option<u64>| {
+            object.text("t", name);
+            object.json_if("v", version);
+            object.text("ts", &self.ts);
+        };
+        match &self.said {
+            Said::Settings {
+                version,
+                origin,
+                hash_key_id,
+            } => {
+                kind("settings", Some(*version));
+                object.text("origin", origin);
+                match hash_key_id {
+                    Some(id) => object.text("hash_key_id", id),
+                    None => object.json("hash_key_id", "null"),
+                }
+            }
+            Said::Seg { range, lines } => {
+                kind("seg", None);
+                put(&mut object, range);
+                object.json("n", lines);
+            }
+            Said::Torn { range, sha256 } => {
+                kind("torn", None);
+                put(&mut object, range);
+                object.text("sha256", sha256);
+            }
+            Said::Heartbeat | Said::Unknown => kind("heartbeat", None),
+            Said::Expired { day } => {
+                kind("expired", None);
+                object.text("day", day);
+            }
+            Said::Prune { file } => {
+                kind("prune", None);
+                object.text("file", file);
+            }
+            Said::Gap(range) => {
+                kind("gap", None);
+                put(&mut object, range);
+            }
+            Said::Recovered(range) => {
+                kind("recovered", None);
+                put(&mut object, range);
+            }
+            Said::Rollback { size, root } => {
+                kind("rollback", None);
+                object.json("size", size);
+                object.text("root", &format_hash(root));
+            }
+        }
+        object.end();
+        if out.len() == DIGEST {
+            out.push(b' ');
+        }
+        out
+    }
+}
+
+/// Whether a file of the log may be called that: `audit_YYYY-MM-DD.jsonl`, or
+/// `audit_YYYY-MM-DD.N.jsonl` for a further one of the day, N from 1. Nothing that a record names
+/// can lead out of the directory.
+pub fn is_file(name: &str) -> bool {
+    let Some(rest) = name
+        .strip_prefix("audit_")
+        .and_then(|rest| rest.strip_suffix(".jsonl"))
+    else {
+        return false;
+    };
+    let Some((date, further)) = rest.split_at_checked(10) else {
+        return false;
+    };
+    let digit_or_dash = |(at, byte): (usize, u8)| match at {
+        4 | 7 => byte == b'-',
+        _ => byte.is_ascii_digit(),
+    };
+    let further = match further.strip_prefix('.') {
+        None => further.is_empty(),
+        Some(number) => {
+            number.bytes().all(|byte| byte.is_ascii_digit())
+                && !number.starts_with('0')
+                && (1..=9).contains(&number.len())
+        }
+    };
+    further && date.bytes().enumerate().all(digit_or_dash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TS: &str = "2026-11-23T15:51:00.123456Z";
+
+    fn range() -> Range {
+        let file = "audit_2026-11-23.1.jsonl".to_owned();
+        Range {
+            file,
+            off: 10,
+            len: 20,
+        }
+    }
+
+    #[test]
+    fn every_kind_reads_back_and_is_written_as_documented() {
+        let file = "audit_2026-11-23.jsonl".to_owned();
+        let at = r#""ts":"2026-11-23T15:51:00.123456Z""#;
+        let bytes = r#""file":"audit_2026-11-23.1.jsonl","off":10,"len":20"#;
+        for (said, text) in [
+            (
+                Said::Settings {
+                    version: 1,
+                    origin: "a/b".into(),
+                    hash_key_id: None,
+                },
+                format!(r#"{{"t":"settings","v":1,{at},"origin":"a/b","hash_key_id":null}}"#),
+            ),
+            (
+                Said::Settings {
+                    version: 1,
+                    origin: "a/b".into(),
+                    hash_key_id: Some("k".into()),
+                },
+                format!(r#"{{"t":"settings","v":1,{at},"origin":"a/b","hash_key_id":"k"}}"#),
+            ),
+            (
+                Said::Seg {
+                    range: range(),
+                    lines: 3,
+                },
+                format!(r#"{{"t":"seg",{at},{bytes},"n":3}}"#),
+            ),
+            (
+                Said::Torn {
+                    range: range(),
+                    sha256: "00".into(),
+                },
+                format!(r#"{{"t":"torn",{at},{bytes},"sha256":"00"}}"#),
+            ),
+            (Said::Heartbeat, format!(r#"{{"t":"heartbeat",{at}}}"#)),
+            (
+                Said::Expired {
+                    day: "2026-11-23".into(),
+                },
+                format!(r#"{{"t":"expired",{at},"day":"2026-11-23"}}"#),
+            ),
+            (
+                Said::Prune { file },
+                format!(r#"{{"t":"prune",{at},"file":"audit_2026-11-23.jsonl"}}"#),
+            ),
+            (Said::Gap(range()), format!(r#"{{"t":"gap",{at},{bytes}}}"#)),
+            (
+                Said::Recovered(range()),
+                format!(r#"{{"t":"recovered",{at},{bytes}}}"#),
+            ),
+            (
+                Said::Rollback {
+                    size: 7,
+                    root: [0; 32],
+                },
+                format!(
+                    r#"{{"t":"rollback",{at},"size":7,"root":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}}"#
+                ),
+            ),
+        ] {
+            let record = Record {
+                ts: TS.into(),
+                said,
+            };
+            let encoded = record.encode();
+            assert_eq!(String::from_utf8_lossy(&encoded), text);
+            assert_eq!(Entry::parse(&encoded), Ok(Entry::Record(record)));
+        }
+    }
+
+    #[test]
+    fn no_record_is_as_long_as_a_digest() {
+        for length in 0..40 {
+            let record = Record {
+                ts: "x".repeat(length),
+                said: Said::Heartbeat,
+            };
+            let encoded = record.encode();
+            assert_ne!(encoded.len(), DIGEST);
+            assert_eq!(Entry::parse(&encoded), Ok(Entry::Record(record)));
+        }
+        assert_eq!(Entry::parse(&[b'{'; 32]), Ok(Entry::Digest([b'{'; 32])));
+    }
+
+    #[test]
+    fn kinds_of_a_later_version_are_passed_over_and_nonsense_is_refused() {
+        let later = Record::parse(br#"{"t":"later","x":1}"#).unwrap();
+        assert_eq!(later.said, Said::Unknown);
+        for text in [
+            "",
+            "{}",
+            "[]",
+            r#"{"t":"seg"}"#,
+            r#"{"t":"heartbeat"}"#,
+            r#"{"t":"gap","ts":"","file":"../x","off":0,"len":1}"#,
+            r#"{"t":"gap","ts":"","file":"audit_2026-11-23.jsonl","off":-1,"len":1}"#,
+            r#"{"t":"gap","ts":"","file":"audit_2026-11-23.jsonl","off":18446744073709551615,"len":1}"#,
+            r#"{"t":"rollback","ts":"","size":1,"root":"AAAA"}"#,
+        ] {
+            assert!(Record::parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_names_of_day_files_are_files() {
+        for name in [
+            "audit_2026-11-23.jsonl",
+            "audit_2026-11-23.1.jsonl",
+            "audit_2026-11-23.10.jsonl",
+        ] {
+            assert!(is_file(name), "{name}");
+        }
+        for name in [
+            "",
+            "audit_.jsonl",
+            "audit_2026-11-23.jsonl.gz",
+            "audit_2026-11-23..jsonl",
+            "audit_2026-11-23.01.jsonl",
+            "audit_2026-11-23.0.jsonl",
+            "audit_2026-11-2é.jsonl",
+            "audit_2026/11/23.jsonl",
+            "../audit_2026-11-23.jsonl",
+            "audit_2026-11-23.x.jsonl",
+        ] {
+            assert!(!is_file(name), "{name}");
+        }
+    }
+}
