@@ -246,7 +246,10 @@ fn asks_and_shows_its_entry(example: &Example) {
         [
             format!(
                 "log: {}",
-                json!({"path": log.canonicalize().expect("there")})
+                json!({
+                    "path": log.canonicalize().expect("there"),
+                    "recovered": 0, "torn": 0, "warnings": [],
+                })
             ),
             format!("answer: You said: {PROMPT}"),
             "tokens: 5 + 7".to_owned(),

@@ -1,0 +1,282 @@
+//! A disk that is full, or fails: the host lives, nothing acknowledged is lost, and the log goes on
+//! by itself.
+
+mod support;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use audit_logger::ffi::*;
+use support::calls::Logger;
+use support::server::{Server, Then, completion, response};
+use support::worker::{Bench, Work};
+use support::{Scratch, available, entries, run, skip};
+
+/// A file system of its own in memory, unmounted when it's dropped.
+struct Small(PathBuf);
+
+impl Small {
+    /// `None`, and the test is skipped, where none can be mounted.
+    fn mount(scratch: &Scratch, size: &str) -> Option<Small> {
+        let place = scratch.join("small");
+        std::fs::create_dir(&place).expect("it can be made");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(&place)
+            .output();
+        if !mounted.is_ok_and(|output| output.status.success()) {
+            skip("only root can mount a file system");
+            return None;
+        }
+        Some(Small(place))
+    }
+
+    fn fill(&self) -> PathBuf {
+        let filler = self.0.join("filler");
+        let mut file = std::fs::File::create(&filler).expect("it can be made");
+        while file.write_all(&[b'x'; 4096]).is_ok() {}
+        while file.write_all(b"x").is_ok() {}
+        filler
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+fn logger(log: &Path, server: &Server, more: &serde_json::Value) -> Logger {
+    let mut config =
+        json!({"output_path": log, "api_key": "sk-test", "base_url": server.base_url()});
+    for (key, value) in more.as_object().into_iter().flatten() {
+        config[key] = value.clone();
+    }
+    Logger::new(&config)
+}
+
+/// A server that fills a disk while it answers, when it's told to.
+fn filling(small: &Path, fill: &Arc<AtomicBool>) -> Server {
+    let (filler, fill) = (small.join("filler"), Arc::clone(fill));
+    Server::start(move |_, stream| {
+        if fill.load(Ordering::SeqCst) {
+            let mut file = std::fs::File::create(&filler)?;
+            while file.write_all(&[b'x'; 4096]).is_ok() {}
+            while file.write_all(b"x").is_ok() {}
+        }
+        stream.write_all(&response(200, &[], completion("paid").as_bytes()))?;
+        Ok(Then::Keep)
+    })
+}
+
+/// Whatever page the log's file ends in takes a few more lines.
+fn until_full(logger: &Logger) {
+    while logger.log(&support::calls::record()).status == AUDIT_OK {}
+}
+
+#[test]
+fn a_disk_that_fills_during_a_call_keeps_its_entry_and_the_log_goes_on_by_itself() {
+    let scratch = Scratch::new();
+    let Some(small) = Small::mount(&scratch, "1m") else {
+        return;
+    };
+    let log = small.0.join("log");
+    let fill = Arc::new(AtomicBool::new(false));
+    let server = filling(&small.0, &fill);
+    let logger = logger(&log, &server, &json!({}));
+    logger.ask("with room").expect(AUDIT_OK);
+    fill.store(true, Ordering::SeqCst);
+    // The last page of the file has room for some.
+    let mut waits = logger.ask("full");
+    for _ in 0..8 {
+        if waits.status != AUDIT_OK {
+            break;
+        }
+        waits = logger.ask("full");
+    }
+    let waits = waits.expect(AUDIT_E_LOG_PENDING);
+    assert_eq!(waits.text(AUDIT_REPLY_CONTENT), Some("paid"));
+    assert_eq!(logger.stats()["pending"], 1);
+    let sent = server.requests().len();
+    logger.ask("refused").expect(AUDIT_E_LOG);
+    assert_eq!(
+        server.requests().len(),
+        sent,
+        "a call was sent that the log can't take"
+    );
+
+    std::fs::remove_file(small.0.join("filler")).expect("it's there");
+    let until = Instant::now() + Duration::from_secs(10);
+    while logger.stats()["pending"] != 0 {
+        assert!(Instant::now() < until, "the entry doesn't follow");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(entries(&log).last(), Some(&waits.entry()));
+}
+
+#[test]
+fn an_entry_that_waits_outlives_its_process() {
+    let scratch = Scratch::new();
+    let Some(small) = Small::mount(&scratch, "1m") else {
+        return;
+    };
+    let log = small.0.join("log");
+    let fill = Arc::new(AtomicBool::new(false));
+    let server = filling(&small.0, &fill);
+    let waits = {
+        let logger = logger(&log, &server, &json!({}));
+        logger.ask("with room").expect(AUDIT_OK);
+        fill.store(true, Ordering::SeqCst);
+        let mut waits = logger.ask("full");
+        while waits.status == AUDIT_OK {
+            waits = logger.ask("full");
+        }
+        waits.expect(AUDIT_E_LOG_PENDING).entry()
+    };
+    std::fs::remove_file(small.0.join("filler")).expect("it's there");
+    drop(logger(&log, &server, &json!({})));
+    let logged = entries(&log);
+    assert_eq!(logged.iter().filter(|entry| **entry == waits).count(), 1);
+    assert_eq!(logged.len(), server.requests().len());
+}
+
+#[test]
+fn calls_that_go_on_without_an_entry_are_counted_in_one() {
+    let scratch = Scratch::new();
+    let Some(small) = Small::mount(&scratch, "1m") else {
+        return;
+    };
+    let log = small.0.join("log");
+    let server = support::worker::answering();
+    let logger = logger(&log, &server, &json!({"on_log_failure": "count"}));
+    logger.ask("with room").expect(AUDIT_OK);
+    let filler = small.fill();
+    until_full(&logger);
+    // The one slot that is real takes one call's entry; the others have no room at all.
+    for _ in 0..5 {
+        let answer = logger.ask("full").expect(AUDIT_E_LOG_PENDING);
+        assert_eq!(answer.text(AUDIT_REPLY_CONTENT), Some("hi"));
+    }
+    let gaps = logger.stats()["gaps"].as_u64().expect("a count");
+    assert_eq!(gaps, 4);
+    // Killed or freed, the count stays in the journal.
+    drop(logger);
+    std::fs::remove_file(filler).expect("it's there");
+    drop(self::logger(&log, &server, &json!({})));
+    let logged = entries(&log);
+    let gap: Vec<_> = logged
+        .iter()
+        .filter(|entry| entry["event_type"] == "audit_gap")
+        .collect();
+    assert_eq!(gap.len(), 1);
+    assert_eq!(gap[0]["metadata"]["calls"], 4);
+    let sent = server.requests().len();
+    let calls = logged
+        .iter()
+        .filter(|entry| entry["details"]["outcome"] == "answered");
+    assert_eq!(calls.count() + 4, sent);
+}
+
+/// Fails the nth system call of a kind, for every n: once, and from then on.
+#[test]
+fn nothing_acknowledged_is_lost_whichever_write_fails() {
+    if !available("strace") {
+        return;
+    }
+    let work = Work {
+        doings: "clb",
+        times: 6,
+        threads: 1,
+        longest: 200,
+        expected: "any",
+    };
+    let mut faults = 0;
+    for (calls, error) in [
+        ("write", "ENOSPC"),
+        ("pwrite64", "EIO"),
+        ("openat", "EMFILE"),
+    ] {
+        for forever in ["", "+"] {
+            for nth in 1..60 {
+                let bench = Bench::new(json!({}));
+                let inject = format!("inject={calls}:error={error}:when={nth}{forever}");
+                let trace = format!("trace={calls}");
+                let strace = [
+                    "strace",
+                    "-f",
+                    "-qq",
+                    "-o",
+                    "/dev/null",
+                    "-e",
+                    &trace,
+                    "-e",
+                    &inject,
+                ];
+                let ended = bench
+                    .command(&strace, "p", work)
+                    .output()
+                    .expect("strace starts");
+                if ended.status.code() == Some(127) {
+                    // The dynamic linker was hit, not the library.
+                    continue;
+                }
+                assert!(
+                    ended.status.code().is_some(),
+                    "{calls} {error} {nth}{forever}: the host was ended: {ended:?}"
+                );
+                bench.check();
+                faults += 1;
+            }
+        }
+    }
+    println!("{faults} faults injected");
+}
+
+#[test]
+fn what_the_disk_refuses_to_confirm_goes_to_a_further_file_and_is_never_called_durable() {
+    if !available("strace") {
+        return;
+    }
+    let work = Work {
+        doings: "clb",
+        times: 4,
+        threads: 1,
+        longest: 200,
+        expected: "any",
+    };
+    let mut further = 0;
+    for nth in 1..14 {
+        let bench = Bench::new(json!({"durability": "disk"}));
+        let inject = format!("inject=fdatasync:error=EIO:when={nth}");
+        let strace = [
+            "strace",
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            "trace=fdatasync",
+            "-e",
+            &inject,
+        ];
+        run(&mut bench.command(&strace, "p", work));
+        bench.open();
+        let mut ids: Vec<String> = entries(&bench.log)
+            .iter()
+            .map(|entry| entry["id"].as_str().expect("a text").to_owned())
+            .collect();
+        ids.sort();
+        ids.dedup();
+        for said in bench.said().iter().filter(|said| said.id.len() == 36) {
+            assert!(ids.contains(&said.id), "fault {nth}: {said:?} is lost");
+        }
+        further += support::worker::day_files(&bench.log).len() - 1;
+    }
+    assert!(further > 0, "no fault met a day's file");
+}

@@ -1,0 +1,99 @@
+//! Several processes on one directory, and forks: nobody's entry, lock or connection is another's.
+
+mod support;
+
+use std::process::Command;
+
+use serde_json::json;
+
+use support::worker::{Bench, Work, answering};
+use support::{Scratch, compile, entries, release, root, run};
+
+#[test]
+fn eight_processes_of_eight_threads_write_every_entry_once() {
+    let bench = Bench::new(json!({}));
+    let work = Work {
+        doings: "lclb",
+        times: 40,
+        threads: 8,
+        longest: 60_000,
+        expected: "AUDIT_OK",
+    };
+    let mut running: Vec<_> = (0..8)
+        .map(|number| bench.start(&format!("p{number}"), work))
+        .collect();
+    for worker in &mut running {
+        let ended = worker.0.wait().expect("a child can be waited for");
+        assert!(ended.success());
+    }
+    let counts = bench.check();
+    assert_eq!(counts.entries, 8 * 8 * 40);
+    assert_eq!((counts.sent, counts.unknown), (8 * 8 * 10, 0));
+    bench.check_by_others(counts.entries);
+}
+
+#[test]
+fn a_process_beside_others_takes_no_lock_of_theirs() {
+    // Stopped in the midst of its calls, it holds nobody up.
+    let bench = Bench::new(json!({}));
+    let stopped = bench.start(
+        "stopped",
+        Work {
+            times: 0,
+            ..support::worker::FOREVER
+        },
+    );
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    let stop = |signal: &str| {
+        run(Command::new("kill").args([signal, &stopped.0.id().to_string()]));
+    };
+    stop("-STOP");
+    let work = Work {
+        times: 20,
+        ..support::worker::FOREVER
+    };
+    let ended = bench.command(&[], "other", work).status();
+    assert!(ended.expect("it starts").success());
+    stop("-CONT");
+    drop(stopped);
+    bench.check();
+}
+
+fn child() -> (Scratch, std::path::PathBuf) {
+    let scratch = Scratch::new();
+    let program = scratch.join("child");
+    compile(&root().join("tests/c/child.c"), release(), &program, &[]);
+    (scratch, program)
+}
+
+#[test]
+fn a_forked_child_has_none_of_the_parent_s_descriptors_and_works() {
+    let (scratch, program) = child();
+    let (log, server) = (scratch.join("log"), answering());
+    run(Command::new(program).arg(&log).arg(server.base_url()));
+    // The parent's call, the child's record, the call that was begun.
+    assert_eq!(entries(&log).len(), 3);
+}
+
+#[test]
+fn a_killed_parent_is_swept_while_its_idle_child_lives() {
+    let (scratch, program) = child();
+    let (log, server) = (scratch.join("log"), answering());
+    let output = Command::new(program)
+        .arg(&log)
+        .arg(server.base_url())
+        .arg("idle")
+        .env_remove("LD_LIBRARY_PATH")
+        .stdin(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .stdout(std::fs::File::create(scratch.join("pid")).expect("it can be made"))
+        .status();
+    assert!(!output.expect("it starts").success(), "it kills itself");
+    let child = std::fs::read_to_string(scratch.join("pid")).expect("it's there");
+    drop(support::calls::Logger::new(&json!({"output_path": log})));
+    let logged = entries(&log);
+    run(Command::new("kill").arg(child.trim()));
+    assert_eq!(logged.len(), 2);
+    assert_eq!(logged[1]["error_type"], "OutcomeUnknown");
+    assert_eq!(logged[1]["latency_ms"], json!(null));
+}
