@@ -146,7 +146,7 @@ impl Directory {
             access,
             warnings: Mutex::new(warnings),
         };
-        directory.prepare_state()?;
+        directory.prepare_state(opening.to_disk)?;
         Ok(directory)
     }
 
@@ -180,17 +180,23 @@ impl Directory {
     /// Makes `.state/format`, or checks the one that is there; and writes a file, because only
     /// that tells whether one can be written (root passes every check of rights, and a
     /// read-only mount shows in none).
-    fn prepare_state(&self) -> io::Result<()> {
+    fn prepare_state(&self, to_disk: bool) -> io::Result<()> {
         // Its own name: threads and processes may open the directory at once.
         let probe = format!("probe-{}", Uuid::new_v4());
         let written = self.write_state(&probe, FORMAT.as_bytes());
         // The probe becomes the format, where there is none. Of several that come here at once
         // each puts the same in its place.
-        let result = written.and_then(|()| match self.read_state("format") {
-            Ok(text) => check_format(&text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                sys::rename_at(self.state.as_fd(), &c_name(&probe)?, c"format")
+        let put = || -> io::Result<()> {
+            if to_disk {
+                self.open_state(&probe)?.sync_all()?;
             }
+            sys::rename_at(self.state.as_fd(), &c_name(&probe)?, c"format")
+        };
+        let result = written.and_then(|()| match self.read_state("format") {
+            // A power cut left its name and took its text.
+            Ok(text) if text.trim_matches('\0').is_empty() => put(),
+            Ok(text) => check_format(&text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => put(),
             Err(error) => Err(error),
         });
         // It's gone if it was renamed, or never was.

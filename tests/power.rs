@@ -1,0 +1,97 @@
+//! With durability "disk", what was acknowledged survives a power cut; shown on real file systems whose
+//! device is cut off in the midst of work.
+
+mod support;
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::json;
+
+use support::worker::{Bench, FOREVER, Work};
+use support::{Scratch, available, run, skip};
+
+/// A file system on an image of its own, unmounted when it's dropped.
+struct Image {
+    image: PathBuf,
+    place: PathBuf,
+}
+
+impl Image {
+    fn make(scratch: &Scratch, kind: &str) -> Option<Image> {
+        let (mkfs, size) = (format!("mkfs.{kind}"), 320 << 20);
+        if !available(&mkfs) || !available("xfs_io") {
+            return None;
+        }
+        let image = scratch.join("image");
+        let file = std::fs::File::create(&image).expect("it can be made");
+        file.set_len(size).expect("it can grow");
+        run(Command::new(mkfs).arg("-q").arg(&image));
+        let place = scratch.join("disk");
+        std::fs::create_dir(&place).expect("it can be made");
+        let image = Image { image, place };
+        if !image.mount() {
+            skip("only root can mount a file system");
+            return None;
+        }
+        Some(image)
+    }
+
+    fn mount(&self) -> bool {
+        let mount = Command::new("mount")
+            .args(["-o", "loop"])
+            .arg(&self.image)
+            .arg(&self.place)
+            .output();
+        mount.is_ok_and(|output| output.status.success())
+    }
+
+    /// What isn't on the disk by now is gone.
+    fn cut(&self) {
+        run(Command::new("xfs_io")
+            .args(["-x", "-c", "shutdown"])
+            .arg(&self.place));
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.place).status();
+    }
+}
+
+fn survives(kind: &str) {
+    for after in [30, 150, 400] {
+        let scratch = Scratch::new();
+        let Some(image) = Image::make(&scratch, kind) else {
+            return;
+        };
+        let log = image.place.join("new/log");
+        let bench = Bench::at(scratch, log, json!({"durability": "disk"}));
+        let work = Work {
+            threads: 8,
+            expected: "any",
+            ..FOREVER
+        };
+        let worker = bench.start("p", work);
+        std::thread::sleep(Duration::from_millis(after));
+        image.cut();
+        drop(worker);
+        run(Command::new("umount").arg(&image.place));
+        assert!(image.mount(), "the file system is mounted again");
+        let counts = bench.check_kept();
+        println!("{kind}, cut after {after} ms: {counts:?}");
+        assert!(after < 100 || counts.said > 0, "nothing was acknowledged");
+    }
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_power_cut_on_ext4() {
+    survives("ext4");
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_power_cut_on_xfs() {
+    survives("xfs");
+}
