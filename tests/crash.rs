@@ -5,12 +5,14 @@
 
 mod support;
 
+use std::collections::HashSet;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use support::available;
-use support::worker::{Bench, FOREVER, Work};
+use support::worker::{Bench, FOREVER, Running, Work};
+use support::{Scratch, available, cc, root, run};
 
 /// How many random kills each test makes.
 fn kills(default: usize) -> usize {
@@ -169,4 +171,63 @@ fn a_kill_at_every_system_call_of_a_call_s_life_leaves_one_entry() {
     }
     println!("{kills} kills, each at another system call");
     assert!(kills > 50, "{kills}");
+}
+
+/// The control: were nothing lost this way, the tests above would show nothing.
+#[test]
+fn lines_appended_plainly_are_lost_by_kills_of_others() {
+    const ROUNDS: usize = 600;
+    let scratch = Scratch::new();
+    let program = scratch.join("plain");
+    run(cc()
+        .arg(root().join("tests/c/plain.c"))
+        .arg("-o")
+        .arg(&program));
+    let mut random = Random::new();
+    for round in 1..=ROUNDS {
+        let (file, said) = (scratch.join("file"), scratch.join("said"));
+        let append = || {
+            let mut options = std::fs::OpenOptions::new();
+            options
+                .create(true)
+                .append(true)
+                .open(&said)
+                .expect("it can be made")
+        };
+        let mut running: Vec<Running> = (0..4)
+            .map(|name| {
+                let mut command = Command::new(&program);
+                command.arg(&file).arg(name.to_string()).stdout(append());
+                Running(command.spawn().expect("it starts"))
+            })
+            .collect();
+        std::thread::sleep(Duration::from_micros(3000 + random.below(3000)));
+        drop(running.swap_remove(0));
+        std::thread::sleep(Duration::from_millis(1));
+        drop(running);
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let whole: HashSet<&str> = text
+            .lines()
+            .filter(|line| line.len() == 8999 && line.matches('<').count() == 1)
+            .filter_map(|line| line.split_inclusive('>').next())
+            .collect();
+        let said = std::fs::read_to_string(&said).unwrap_or_default();
+        let mut acknowledged: Vec<&str> = said.split_inclusive('\n').collect();
+        acknowledged.retain(|line| line.ends_with('\n'));
+        let lost = acknowledged
+            .iter()
+            .filter(|line| !whole.contains(line.trim_end()))
+            .count();
+        if lost > 0 {
+            println!(
+                "{round} kills: {lost} acknowledged lines of {} lost",
+                acknowledged.len()
+            );
+            return;
+        }
+        for file in ["file", "said"] {
+            let _ = std::fs::remove_file(scratch.join(file));
+        }
+    }
+    panic!("plain appending lost nothing in {ROUNDS} kills: the kills don't tear lines here");
 }
