@@ -466,3 +466,21 @@ fn stats_count_what_was_written_and_what_failed() {
             .is_some_and(|text| text.contains("audit_"))
     );
 }
+
+#[test]
+fn loggers_that_come_and_go_on_many_threads_leave_no_thread_behind() {
+    let scratch = Scratch::new();
+    std::thread::scope(|scope| {
+        for number in 0..4 {
+            let log = scratch.join(&format!("log{number}"));
+            scope.spawn(move || {
+                for _ in 0..200 {
+                    logger_in(&log).log(&record()).expect(AUDIT_OK);
+                }
+            });
+        }
+    });
+    for number in 0..4 {
+        assert_eq!(entries(&scratch.join(&format!("log{number}"))).len(), 200);
+    }
+}

@@ -35,7 +35,8 @@ struct State {
     thread: Option<JoinHandle<()>>,
     tried: Option<Instant>,
     wake: bool,
-    stop: bool,
+    /// Which thread is wanted: an earlier one ends, even if the next is started before it has.
+    generation: u64,
 }
 
 impl Keeper {
@@ -49,12 +50,12 @@ impl Keeper {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self) {
+    fn run(&self, generation: u64) {
         let mut period = Duration::ZERO;
         loop {
             let mut state = self.state();
             let until = Instant::now() + period;
-            while !state.wake && !state.stop {
+            while !state.wake && state.generation == generation {
                 let left = until.saturating_duration_since(Instant::now());
                 if left.is_zero() {
                     break;
@@ -65,10 +66,10 @@ impl Keeper {
                     .unwrap_or_else(PoisonError::into_inner)
                     .0;
             }
-            state.wake = false;
-            if state.stop {
+            if state.generation != generation {
                 return;
             }
+            state.wake = false;
             state.stores.retain(|store| store.strong_count() > 0);
             let stores = state.stores.clone();
             drop(state);
@@ -102,11 +103,11 @@ pub fn start() {
         return;
     }
     state.tried = Some(Instant::now());
-    state.stop = false;
+    let generation = state.generation;
     let builder = thread::Builder::new()
         .name("audit-keeper".into())
         .stack_size(STACK);
-    let thread = sys::without_signals(|| builder.spawn(|| keeper.run()));
+    let thread = sys::without_signals(|| builder.spawn(move || keeper.run(generation)));
     keeper.runs.store(thread.is_ok(), Ordering::Release);
     state.thread = thread.ok();
 }
@@ -133,7 +134,7 @@ pub fn dismiss(store: &Arc<Store>) {
     if !state.stores.is_empty() {
         return;
     }
-    state.stop = true;
+    state.generation += 1;
     state.tried = None;
     let thread = state.thread.take();
     keeper.runs.store(false, Ordering::Release);
