@@ -20,7 +20,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use super::disk::Directory;
+use super::disk::{Directory, OpenFile};
 use super::synced::{Synced, Ticket};
 use crate::clock::Timestamp;
 use crate::sys;
@@ -88,6 +88,10 @@ impl DayName {
 pub struct DayFile {
     name: DayName,
     file: Arc<Synced>,
+    /// The same file, to write over what stands in it: a write to the other descriptor appends,
+    /// wherever it's told to go. Opened beforehand, for there may be no descriptor left when it's
+    /// needed.
+    over: OpenFile,
     /// Where our last append ended; `None` before the first.
     end: Option<u64>,
     /// A piece of ours without a line feed is at the end, and couldn't be written over.
@@ -109,7 +113,7 @@ impl DayFile {
     /// Opens the file of that name, or creates it.
     pub fn open(directory: &Directory, name: DayName, now: &Timestamp) -> io::Result<DayFile> {
         let file = directory.open_to_append(&name.file_name())?;
-        Ok(DayFile::new(name, Synced::new(file), now))
+        DayFile::new(directory, name, file, now)
     }
 
     /// Creates the next further file of a day.
@@ -125,19 +129,34 @@ impl DayFile {
             match directory.create_to_append(&name.file_name()) {
                 Err(error)
                     if error.kind() == io::ErrorKind::AlreadyExists && name.number < MOST => {}
-                result => return Ok(DayFile::new(name, Synced::new(result?), now)),
+                result => return DayFile::new(directory, name, result?, now),
             }
         }
     }
 
-    fn new(name: DayName, file: Synced, now: &Timestamp) -> DayFile {
-        DayFile {
+    fn new(
+        directory: &Directory,
+        name: DayName,
+        file: OpenFile,
+        now: &Timestamp,
+    ) -> io::Result<DayFile> {
+        let over = directory.open_to_mend(&name.file_name())?;
+        if !directory.still_names(&name.file_name(), &file)
+            || !directory.still_names(&name.file_name(), &over)
+        {
+            return Err(io::Error::other(format!(
+                "{} was moved while it was opened",
+                name.file_name()
+            )));
+        }
+        Ok(DayFile {
             name,
-            file: Arc::new(file),
+            file: Arc::new(Synced::new(file)),
+            over,
             end: None,
             torn: false,
             seen: second(now),
-        }
+        })
     }
 
     /// Which file it is.
@@ -152,6 +171,11 @@ impl DayFile {
             return true;
         }
         self.seen = second(now);
+        self.has_its_name(directory)
+    }
+
+    /// The same, looked up at once.
+    pub fn has_its_name(&self, directory: &Directory) -> bool {
         directory.still_names(&self.name.file_name(), &self.file)
     }
 
@@ -169,14 +193,18 @@ impl DayFile {
     }
 
     /// Appends a whole line, line feed included.
-    pub fn append(&mut self, directory: &Directory, line: &[u8]) -> io::Result<(Ticket, Found)> {
+    pub fn append(&mut self, line: &[u8]) -> io::Result<(Ticket, Found)> {
+        /// Whatever the piece is, it's no JSON with this behind it: were it a whole line but for its
+        /// line feed, its entry would be there twice once it's written again.
+        const CLOSE: &[u8] = b"x\n";
         let mut found = Found::default();
         loop {
             let start = if self.torn {
-                self.write(directory, &[b"\n", line].concat())?
-                    .map(|at| at + 1)
+                let start = self.write(&[CLOSE, line].concat())?;
+                found.torn = true;
+                start.map(|at| at + CLOSE.len() as u64)
             } else {
-                self.write(directory, line)?
+                self.write(line)?
             };
             // If its place can't be told, the line is in the file all the same, and there's no
             // reason to write it twice.
@@ -193,12 +221,12 @@ impl DayFile {
             // First, so that it never stands twice: whoever mends the torn line must not find a
             // whole one behind it. If we are killed before it's written again, the journal has it.
             let copy = start..start + line.len() as u64 - 1;
-            self.write_over(directory, copy, b"")?;
+            self.write_over(copy, b"")?;
         }
     }
 
     /// Writes at the end, and says where, if that can be told.
-    fn write(&mut self, directory: &Directory, bytes: &[u8]) -> io::Result<Option<u64>> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<Option<u64>> {
         let error = loop {
             match (&**self.file).write(bytes) {
                 Ok(written) if written == bytes.len() => {
@@ -208,7 +236,7 @@ impl DayFile {
                 }
                 Ok(written) => {
                     // The rest can't follow: another process may have appended by now.
-                    self.take_back(directory, written as u64);
+                    self.take_back(written as u64);
                     break io::Error::new(
                         io::ErrorKind::StorageFull,
                         "the line was cut short: the disk is full, or the file at its limit",
@@ -228,13 +256,13 @@ impl DayFile {
     }
 
     /// Writes over the piece of our own that a short write left at the end of the file.
-    fn take_back(&mut self, directory: &Directory, written: u64) {
+    fn take_back(&mut self, written: u64) {
         if written == 0 {
             return;
         }
         let taken = (&**self.file).stream_position().and_then(|end| {
             let start = end.saturating_sub(written);
-            self.write_over(directory, start..end - 1, b"\n")?;
+            self.write_over(start..end - 1, b"\n")?;
             self.end = Some(end);
             Ok(())
         });
@@ -242,15 +270,9 @@ impl DayFile {
     }
 
     /// Writes spaces over a range of the file, and something more behind it.
-    fn write_over(&self, directory: &Directory, range: Range<u64>, more: &[u8]) -> io::Result<()> {
-        // A write to this file's own descriptor would append, wherever it's told to go.
-        let name = self.name.file_name();
-        let file = directory.open_to_mend(&name)?;
-        if !directory.still_names(&name, &self.file) {
-            return Err(io::Error::other(format!("{name} was moved away")));
-        }
-        blank(&file, range.clone())?;
-        file.write_all_at(more, range.end)
+    fn write_over(&self, range: Range<u64>, more: &[u8]) -> io::Result<()> {
+        blank(&self.over, range.clone())?;
+        self.over.write_all_at(more, range.end)
     }
 
     /// Whether nothing but spaces stands between the last line feed and a place in the file.

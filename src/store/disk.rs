@@ -1,5 +1,6 @@
 //! Every operation on the log's files. Nobody else opens, creates, renames or removes.
 
+use std::cell::Cell;
 use std::ffi::CString;
 use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::io::{self, Read, Write};
@@ -221,6 +222,11 @@ impl Directory {
         self.open_log(name, libc::O_RDWR)
     }
 
+    /// Opens a day's file to read it alone: one that was frozen or linked elsewhere will do.
+    pub fn open_to_read(&self, name: &str) -> io::Result<OpenFile> {
+        self.open_log(name, libc::O_RDONLY)
+    }
+
     fn open_log(&self, name: &str, flags: i32) -> io::Result<OpenFile> {
         let (file, tightened) = open(&self.handle, name, flags, self.access)?;
         if tightened {
@@ -343,14 +349,29 @@ impl Directory {
     pub fn try_lock(&self) -> io::Result<Option<Lock>> {
         let flags = libc::O_RDWR | libc::O_CREAT;
         let (file, _) = open(&self.state, "lock", flags, Access::Owner)?;
-        Ok(try_lock(&file)?.then_some(Lock { _file: file }))
+        Ok(try_lock(&file)?.then_some(Lock { file }))
     }
 }
 
 /// A lock, held while it lives.
 #[derive(Debug)]
 pub struct Lock {
-    _file: OpenFile,
+    file: OpenFile,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        unlock(&self.file);
+    }
+}
+
+/// Gives a lock back before its file is closed: a child that is forked just then may keep a copy of
+/// the descriptor, and the lock with it.
+pub fn unlock(file: &OpenFile) {
+    if file.is_ours() {
+        // It ends with the descriptor otherwise.
+        let _ = file.unlock();
+    }
 }
 
 /// Locks a file, unless another process or another opening of it holds its lock.
@@ -519,10 +540,17 @@ fn open(directory: &File, name: &str, flags: i32, access: Access) -> io::Result<
     let mode = access.file_mode();
     // Not blocking, for a FIFO without a reader would hold the caller for ever.
     let flags = flags | libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let file = Private::new(|| sys::open_at(directory.as_fd(), &c_name, flags, mode));
+    // Opened again because of a fork, it's there: we made it.
+    let again = Cell::new(0);
+    let file = Private::new(|| {
+        let flags = flags & !again.replace(libc::O_EXCL);
+        sys::open_at(directory.as_fd(), &c_name, flags, mode).inspect_err(|_| again.set(0))
+    });
     let file = file.map_err(place)?;
     let metadata = file.metadata().map_err(place)?;
-    if !metadata.is_file() || metadata.nlink() > 1 {
+    // Reading another name's file harms nobody.
+    let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
+    if !metadata.is_file() || writes && metadata.nlink() > 1 {
         return Err(place(io::Error::other(
             "is not a plain file with one name; move it away",
         )));
@@ -532,10 +560,10 @@ fn open(directory: &File, name: &str, flags: i32, access: Access) -> io::Result<
     let other_group = access.group().is_some_and(|group| group != metadata.gid());
     let too_open = metadata.mode() & 0o777 & !mode != 0 && metadata.len() > 0;
     let unreadable = access != Access::Owner && metadata.mode() & 0o040 == 0;
-    if ours && (too_open || other_group || unreadable || metadata.len() == 0) {
+    if ours && writes && (too_open || other_group || unreadable || metadata.len() == 0) {
         own(&file, access, mode).map_err(place)?;
     }
-    Ok((file, ours && too_open))
+    Ok((file, ours && writes && too_open))
 }
 
 fn still_names(directory: &File, name: &str, file: &File) -> bool {

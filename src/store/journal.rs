@@ -81,6 +81,7 @@ pub struct Slot {
     journal: Arc<Journal>,
     at: u64,
     size: usize,
+    place: Place,
 }
 
 /// What is found in a slot that is in use.
@@ -194,17 +195,19 @@ impl Journal {
             journal: Arc::clone(self),
             at,
             size,
+            place,
         })
     }
 
     /// Makes a slot that holds no intent yet, so that there's room for one when the disk is full.
-    pub fn reserve(self: &Arc<Self>) -> io::Result<Slot> {
+    pub fn reserve(self: &Arc<Self>, place: Place) -> io::Result<Slot> {
         let size = 2 * SMALLEST_HALF;
         let at = self.make_slot(&mut self.room(), size, b"")?;
         Ok(Slot {
             journal: Arc::clone(self),
             at,
             size,
+            place,
         })
     }
 
@@ -242,6 +245,7 @@ impl Journal {
                 journal: Arc::clone(self),
                 at,
                 size,
+                place: kept.place,
             };
             found.push((slot, kept));
         }
@@ -254,7 +258,18 @@ impl Journal {
     }
 }
 
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.file.unlock();
+    }
+}
+
 impl Slot {
+    /// Where the log is searched for its entry as long as it holds no outcome.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
     /// Writes the entry of a call that ended, before it's appended to the log: from then on it may
     /// be there.
     pub fn end(&self, place: Place, line: &Line) -> io::Result<()> {

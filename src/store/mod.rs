@@ -17,6 +17,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
+use uuid::Uuid;
+
 use crate::clock::{Now, Timestamp};
 use crate::entry::Line;
 use crate::error::Error;
@@ -114,6 +116,11 @@ const SWEEP: Duration = Duration::from_secs(4);
 
 /// How long opening a log waits for another process that is just sweeping it.
 const SWEEP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often the last one out tries to write the lines of a deleted file again, while another process
+/// holds the directory's lock.
+const RESCUES: usize = 100;
+const RESCUE_PAUSE: Duration = Duration::from_millis(10);
 
 /// More entries don't wait where calls go on without: their room in the journal grows.
 const MAX_WAITING: usize = 1000;
@@ -383,8 +390,12 @@ impl Store {
                 day: DayName::first(*now.date()),
                 offset: 0,
             };
-            // If it can't be written, the count lives as long as the process.
-            let _ = slot.replace(place, &line);
+            // If it can't be written, the count lives as long as the process. The outcome that an
+            // append in vain left there holds fewer calls, and would be believed.
+            line.stamp(&now);
+            let _ = slot
+                .replace(place, &line)
+                .and_then(|()| slot.end(place, &line));
         }
         state.gap = Some(Gap { calls, first, line });
     }
@@ -464,11 +475,18 @@ impl Store {
         let day = self.day_file(state, &date, now)?;
         let (name, offset) = (day.name(), day.place()?);
         if let Some(slot) = slot {
-            // From here on the entry may be in the log. Were this left out, an entry would be
-            // doubled if we are killed before the slot is cleared.
-            slot.end(Place { day: name, offset }, line)?;
+            // From here on the entry may be in the log. If this can't be written, it's looked for from
+            // the intent's place on, and must not be appended before that.
+            let here = Place { day: name, offset };
+            slot.end(here, line).or_else(|error| {
+                if slot.place() <= here {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
+            })?;
         }
-        let (ticket, found) = day.append(&self.directory, line.as_bytes())?;
+        let (ticket, found) = day.append(line.as_bytes())?;
         let file = day.handle();
         if found.torn {
             state.torn.push((name, offset));
@@ -547,16 +565,35 @@ impl Store {
             Some(journal) => journal,
             None => {
                 let journal = Journal::create(&self.directory)?;
-                if self.settings.to_disk {
-                    self.directory.sync_state()?;
-                }
-                if self.settings.count_gaps {
-                    state.gap_slot = Some(journal.reserve()?);
+                if let Err(error) = self.prepare(state, &journal) {
+                    let _ = journal.remove();
+                    return Err(error);
                 }
                 journal
             }
         };
         Ok(state.journal.insert(journal))
+    }
+
+    fn prepare(&self, state: &mut State, journal: &Arc<Journal>) -> io::Result<()> {
+        if self.settings.to_disk {
+            self.directory.sync_state()?;
+        }
+        if self.settings.count_gaps {
+            let place = Place {
+                day: DayName::first(*self.now().date()),
+                offset: 0,
+            };
+            let slot = journal.reserve(place)?;
+            if let Some(gap) = &state.gap {
+                slot.replace(place, &gap.line)?;
+            }
+            if let Some(earlier) = state.gap_slot.replace(slot) {
+                // What it holds is in the new one.
+                let _ = earlier.empty();
+            }
+        }
+        Ok(())
     }
 
     /// Writes into the journal where this process appends, so that its torn lines are found, and
@@ -595,39 +632,46 @@ impl Store {
         let mut result = Ok(());
         for (day, file) in files {
             let from = file.confirmed_length();
-            if let Err(error) = file.confirm(file.all()) {
-                result = result.and(self.write_anew(day, &file, from, error));
-            }
+            let Err(refused) = file.confirm(file.all()) else {
+                continue;
+            };
+            result = match self.write_anew(day, &file, from) {
+                Ok(None) => result,
+                Ok(Some(further)) => Err(io::Error::other(format!(
+                    "entries of {} from byte {from} on may be lost ({refused}); what could be read \
+                     of them is in {}",
+                    day.file_name(),
+                    further.file_name()
+                ))),
+                Err(error) => {
+                    // Nothing may call it durable before it's written anew.
+                    self.lock().unsynced.push_back((day, file));
+                    Err(error)
+                }
+            };
         }
         let result = result.and_then(|()| self.directory.sync());
         self.report(&mut self.lock(), now, result)
     }
 
-    /// Appends to a further file of the day what the disk refused to confirm of one.
+    /// Appends to a further file of the day what the disk refused to confirm of one. If not all of it
+    /// could be read, says where the rest is.
     fn write_anew(
         &self,
         day: DayName,
         file: &Arc<Synced>,
         from: u64,
-        why: io::Error,
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<DayName>> {
         self.refuse(&mut self.lock(), file);
         let mut further = DayFile::create_after(&self.directory, day, &self.now())?;
         let whole = recovery::sound_lines(file, from, |line| {
             let line = [line, b"\n"].concat();
-            further.append(&self.directory, &line).map(drop)
+            further.append(&line).map(drop)
         })?;
         let handle = further.handle();
         handle.confirm(handle.all())?;
-        if whole {
-            return Ok(());
-        }
-        Err(io::Error::other(format!(
-            "entries of {} from byte {from} on may be lost ({why}); what could be read of them is \
-             in {}",
-            day.file_name(),
-            further.name().file_name()
-        )))
+        self.directory.sync()?;
+        Ok((!whole).then_some(further.name()))
     }
 
     /// Writes the log's health in this process into a report.
@@ -651,6 +695,18 @@ impl Store {
         let result = self.write_waiting(&mut state);
         // Nobody is left to report an error to.
         let _ = self.report(&mut state, now, result);
+        let unnamed = state.day.take_if(|day| !day.has_its_name(&self.directory));
+        if let Some(day) = unnamed {
+            self.retire(&mut state, &day);
+        }
+        drop(state);
+        for _ in 0..RESCUES {
+            if self.rescue_the_lost() {
+                break;
+            }
+            std::thread::sleep(RESCUE_PAUSE);
+        }
+        let mut state = self.lock();
         self.note(&state, state.day.as_ref());
         // From here on it's a dead process's, and found as such.
         *state = State {
@@ -709,7 +765,7 @@ impl Store {
             let mut known = HashSet::new();
             for other in self.directory.days()? {
                 if other.date == day.date && !other.compressed {
-                    let other = self.directory.open_to_mend(&other.file_name())?;
+                    let other = self.directory.open_to_read(&other.file_name())?;
                     recovery::sound_lines(&other, 0, |line| {
                         known.extend(recovery::id_of(line));
                         Ok(())
@@ -722,7 +778,7 @@ impl Store {
                     return Ok(());
                 }
                 let line = [line, b"\n"].concat();
-                into.append(&self.directory, &line).map(drop)
+                into.append(&line).map(drop)
             })?;
             Ok(())
         };
@@ -841,7 +897,7 @@ impl Store {
         let ids = calls.iter().map(|(_, kept)| kept.line.id()).collect();
         let first = calls.iter().map(|(_, kept)| kept.place).min();
         let there = match first {
-            Some(place) => recovery::find(&self.directory, place, &ids)?,
+            Some(place) => self.find(place, &ids)?,
             None => HashSet::new(),
         };
         for (slot, kept) in calls {
@@ -852,7 +908,14 @@ impl Store {
                 if !kept.ended {
                     line.stamp(&now);
                 }
-                self.write_late(&mut state, &line, &now, Some(&slot))?;
+                let mut tries = 0;
+                // What the disk refuses goes to a further file, now: later it would be found here.
+                while let Err(error) = self.write_late(&mut state, &line, &now, Some(&slot)) {
+                    tries += 1;
+                    if state.refused.is_none() || tries > MAX_REFUSALS {
+                        return Err(error);
+                    }
+                }
                 drop(state);
                 self.counters.recovered.fetch_add(1, Ordering::Relaxed);
                 swept.recovered += 1;
@@ -860,6 +923,31 @@ impl Store {
             slot.clear()?;
         }
         journal.remove()
+    }
+
+    /// Which entries the log has, and the disk with it if it must.
+    fn find(&self, place: Place, ids: &HashSet<Uuid>) -> io::Result<HashSet<Uuid>> {
+        let there = recovery::find(&self.directory, place, ids)?;
+        if !self.settings.to_disk || there.is_empty() {
+            return Ok(there);
+        }
+        for day in self.directory.days()? {
+            if day.compressed || day < place.day {
+                continue;
+            }
+            // A file that can't be written to any more has been confirmed long ago.
+            let Ok(file) = self.directory.open_to_mend(&day.file_name()) else {
+                continue;
+            };
+            if file.sync_data().is_err() {
+                let mut state = self.lock();
+                state.day.take_if(|current| current.name() == day);
+                state.refused = Some(day);
+                // Written again; whoever reads folds the twins.
+                return Ok(HashSet::new());
+            }
+        }
+        Ok(there)
     }
 
     fn message(&self, error: &io::Error) -> String {

@@ -74,6 +74,14 @@ pub fn mend(directory: &Directory, day: DayName, from: u64, now: &Timestamp) -> 
             continue;
         }
         let range = line.start..line.end;
+        // A living process whose write was cut short takes its piece back at once, and what stands
+        // behind it is whole then.
+        std::thread::sleep(STILL);
+        let mut again = vec![0; line.text.len()];
+        file.read_exact_at(&mut again, line.start)?;
+        if again != line.text {
+            continue;
+        }
         keep_torn(directory, day, &file, range.clone(), now)?;
         blank(&file, range)?;
         mended += 1;
@@ -121,11 +129,12 @@ pub fn find(
         if day.compressed || day < place.day || there.len() == wanted.len() {
             continue;
         }
-        let Some(file) = found(directory.open_to_mend(&day.file_name()))? else {
+        let Some(file) = found(directory.open_to_read(&day.file_name()))? else {
             continue;
         };
-        // It's the head of a line, or the end of a torn one that isn't an entry.
+        // From the head of the line: an entry behind a torn piece isn't one.
         let from = if day == place.day { place.offset } else { 0 };
+        let from = line_start(&file, from.min(file.metadata()?.len()))?;
         let mut lines = lines_from(&file, from)?;
         while let Some(line) = lines.next()? {
             if let Some(id) = id_of(line.text)
