@@ -280,3 +280,44 @@ fn what_the_disk_refuses_to_confirm_goes_to_a_further_file_and_is_never_called_d
     }
     assert!(further > 0, "no fault met a day's file");
 }
+
+#[test]
+fn a_flush_that_the_disk_refuses_writes_the_entries_to_a_further_file() {
+    if !available("strace") {
+        return;
+    }
+    let work = Work {
+        doings: "llf",
+        times: 3,
+        threads: 1,
+        longest: 200,
+        expected: "any",
+    };
+    // Once, and then for the further file too: then nothing is called durable.
+    for (when, status) in [("1", "flush"), ("1+", "AUDIT_E_LOG")] {
+        let bench = Bench::new(json!({}));
+        let inject = format!("inject=fdatasync:error=EIO:when={when}");
+        let strace = [
+            "strace",
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            "trace=fdatasync",
+            "-e",
+            &inject,
+        ];
+        run(&mut bench.command(&strace, "p", work));
+        let said = bench.said();
+        assert_eq!(said.last().map(|said| said.what.as_str()), Some(status));
+        let mut logged: Vec<String> = entries(&bench.log)
+            .iter()
+            .map(|entry| entry["id"].to_string())
+            .collect();
+        assert_eq!(logged.len(), 4, "each stands in both files");
+        logged.sort();
+        logged.dedup();
+        assert_eq!(logged.len(), 2);
+    }
+}

@@ -179,3 +179,28 @@ fn what_belongs_to_another_user_is_refused() {
         answer.message()
     );
 }
+
+#[test]
+fn a_file_deleted_just_before_its_logger_is_freed_loses_no_line() {
+    let scratch = Scratch::new();
+    let log = scratch.join("log");
+    let entry = {
+        let logger = logger(&log);
+        let entry = logger.log(&record()).expect(AUDIT_OK).entry();
+        std::fs::remove_file(last_file(&log)).expect("it can be removed");
+        entry
+    };
+    assert_eq!(entries(&log), [entry]);
+}
+
+#[test]
+fn a_day_that_was_frozen_or_linked_elsewhere_holds_no_recovery_up() {
+    let scratch = Scratch::new();
+    let (log, _) = three(&scratch);
+    // An earlier day's, as a backup by hard links leaves it.
+    let earlier = log.join("audit_2020-01-01.jsonl");
+    std::fs::write(&earlier, "{}\n").expect("it can be written");
+    std::fs::hard_link(&earlier, scratch.join("backup")).expect("it can be made");
+    logger(&log).log(&record()).expect(AUDIT_OK);
+    assert_eq!(std::fs::read(&earlier).expect("it's there"), b"{}\n");
+}
