@@ -76,11 +76,12 @@ fn survives(kind: &str) {
         };
         let worker = bench.start("p", work);
         std::thread::sleep(Duration::from_millis(after));
+        let before = bench.until_now();
         image.cut();
         drop(worker);
         run(Command::new("umount").arg(&image.place));
         assert!(image.mount(), "the file system is mounted again");
-        let counts = bench.check_kept();
+        let counts = bench.check_kept(before);
         println!("{kind}, cut after {after} ms: {counts:?}");
         assert!(after < 100 || counts.said > 0, "nothing was acknowledged");
     }

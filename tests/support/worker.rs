@@ -149,23 +149,30 @@ impl Bench {
         self.check_as_it_is()
     }
 
-    /// The same after a power cut: what a worker was told has failed may be there or not.
+    /// What was said and sent until now.
+    pub fn until_now(&self) -> (Vec<Said>, usize) {
+        (self.said(), self.server.requests().len())
+    }
+
+    /// The same after a power cut, of what was said and sent before it. (The machine that tests is
+    /// still on: what the kernel answers during the cut, no process would have lived to hear.) What a
+    /// worker was told has failed may be there or not.
     #[track_caller]
-    pub fn check_kept(&self) -> Counts {
+    pub fn check_kept(&self, (said, sent): (Vec<Said>, usize)) -> Counts {
         self.open();
-        self.check_all(|said| ["chat", "log", "begin", "finish"].contains(&said.what.as_str()))
+        let kept = |said: &Said| ["chat", "log", "begin", "finish"].contains(&said.what.as_str());
+        self.check_all(said.into_iter().filter(kept).collect(), sent)
     }
 
     /// The same, when all that's to be done is done.
     #[track_caller]
     pub fn check_as_it_is(&self) -> Counts {
-        self.check_all(|_| true)
+        self.check_all(self.said(), usize::MAX)
     }
 
     #[track_caller]
-    fn check_all(&self, counts: impl Fn(&Said) -> bool) -> Counts {
+    fn check_all(&self, said: Vec<Said>, sent: usize) -> Counts {
         let entries = entries(&self.log);
-        let said = self.said();
         let mut by_id: HashMap<&str, usize> = HashMap::new();
         let mut by_prompt: HashMap<&str, usize> = HashMap::new();
         for entry in &entries {
@@ -177,24 +184,21 @@ impl Bench {
             doubled.is_empty(),
             "entries that are there twice: {doubled:?}"
         );
-        for said in said
-            .iter()
-            .filter(|said| said.id.len() == 36 && counts(said))
-        {
+        for said in said.iter().filter(|said| said.id.len() == 36) {
             assert!(
                 by_id.contains_key(said.id.as_str()),
                 "an acknowledged entry is lost: {said:?} in {:?}",
                 self.log
             );
         }
-        let mut sent = 0;
-        for request in self.server.requests() {
+        let requests = self.server.requests();
+        let sent = sent.min(requests.len());
+        for request in &requests[..sent] {
             let request = request.json();
             let prompt = request["messages"][0]["content"].as_str();
             let hash = hex(prompt.expect("workers send a prompt"));
             let count = by_prompt.get(hash.as_str()).copied().unwrap_or_default();
             assert_eq!(count, 1, "entries of a request that was sent: {request}");
-            sent += 1;
         }
         let unknown = entries
             .iter()
