@@ -236,15 +236,10 @@ impl Details<'_> {
             to.json("started_at", format_args!("\"{started_at}\""));
         }
         if !self.attempts.is_empty() {
-            let attempts = to.key("attempts");
-            attempts.push(b'[');
-            for (number, attempt) in self.attempts.iter().take(MAX_ATTEMPTS).enumerate() {
-                if number > 0 {
-                    attempts.push(b',');
-                }
-                attempt.write(Object::begin(attempts));
-            }
-            attempts.push(b']');
+            let attempts = self.attempts.iter().take(MAX_ATTEMPTS);
+            to.list("attempts", attempts, |attempt, out| {
+                attempt.write(Object::begin(out));
+            });
         }
         to.json_if("http_status", self.http_status);
         to.server_text("generation_id", self.generation_id);

@@ -74,17 +74,27 @@ impl<'o> Object<'o> {
         Object { out }
     }
 
-    /// A member that is an array of texts.
-    pub fn texts(&mut self, key: &'static str, texts: &[String]) {
+    /// A member that is an array; `write` appends each item.
+    pub fn list<T>(
+        &mut self,
+        key: &'static str,
+        items: impl IntoIterator<Item = T>,
+        write: impl Fn(T, &mut Vec<u8>),
+    ) {
         let out = self.key(key);
         out.push(b'[');
-        for (number, text) in texts.iter().enumerate() {
+        for (number, item) in items.into_iter().enumerate() {
             if number > 0 {
                 out.push(b',');
             }
-            quote(text, out);
+            write(item, out);
         }
         out.push(b']');
+    }
+
+    /// A member that is an array of texts.
+    pub fn texts(&mut self, key: &'static str, texts: &[String]) {
+        self.list(key, texts, |text, out| quote(text, out));
     }
 
     /// Starts a member; its value is to be appended to what this returns. Keys are our own words

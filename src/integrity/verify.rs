@@ -181,7 +181,7 @@ impl Report {
         }
         object.text("last_record", &self.last_record);
         object.json("finding_count", self.finding_count);
-        list(object.key("findings"), &self.findings, |finding, out| {
+        object.list("findings", &self.findings, |finding, out| {
             let mut object = Object::begin(out);
             object.text("class", finding.class.name());
             object.text("file", &finding.file);
@@ -189,26 +189,9 @@ impl Report {
             object.text("message", &finding.message);
             object.end();
         });
-        list(
-            object.key("cannot_detect"),
-            &self.blind_spots(),
-            |text, out| {
-                crate::json::quote(text, out);
-            },
-        );
+        object.texts("cannot_detect", &self.blind_spots());
         object.end();
     }
-}
-
-fn list<T>(out: &mut Vec<u8>, items: &[T], write: impl Fn(&T, &mut Vec<u8>)) {
-    out.push(b'[');
-    for (at, item) in items.iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        write(item, out);
-    }
-    out.push(b']');
 }
 
 /// A size and a root that somebody knows, and who.

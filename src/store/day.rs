@@ -83,6 +83,25 @@ impl DayName {
     }
 }
 
+/// A place in the log that an entry isn't before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The file.
+    pub day: DayName,
+    /// Bytes from its beginning.
+    pub offset: u64,
+}
+
+impl Place {
+    /// Before every entry of a date.
+    pub fn head_of(date: [u8; 10]) -> Place {
+        Place {
+            day: DayName::first(date),
+            offset: 0,
+        }
+    }
+}
+
 /// A day's file, open to append to it.
 #[derive(Debug)]
 pub struct DayFile {
@@ -185,11 +204,15 @@ impl DayFile {
     }
 
     /// A place that nothing appended from now on stands before.
-    pub fn place(&self) -> io::Result<u64> {
-        match self.end {
-            Some(end) => Ok(end),
-            None => Ok(self.file.metadata()?.len()),
-        }
+    pub fn place(&self) -> io::Result<Place> {
+        let offset = match self.end {
+            Some(end) => end,
+            None => self.file.metadata()?.len(),
+        };
+        Ok(Place {
+            day: self.name,
+            offset,
+        })
     }
 
     /// Appends a whole line, line feed included.

@@ -70,8 +70,6 @@ pub struct Opening<'a> {
     pub access: Access,
     /// Whether it may be on a network file system.
     pub allow_network: bool,
-    /// Whether it is made if it is missing.
-    pub create: bool,
     /// Whether the disk is to confirm what is made.
     pub to_disk: bool,
     /// The device and inode it must have, if it was opened before.
@@ -89,15 +87,15 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Opens the directory, and proves that it can be written to.
+    /// Opens the directory, which is created if it is missing, and proves that it can be written
+    /// to.
     pub fn open(opening: &Opening<'_>) -> Result<Directory, Error> {
-        let directory = Self::try_open(opening).map_err(|error| {
+        Self::try_open(opening).map_err(|error| {
             Error::log(format!(
                 "the log's directory {}: {error}",
                 opening.path.display()
             ))
-        })?;
-        Ok(directory)
+        })
     }
 
     fn try_open(opening: &Opening<'_>) -> io::Result<Directory> {
@@ -107,7 +105,7 @@ impl Directory {
                 "is not a directory; name one, or a path that is free",
             ));
         }
-        let created = opening.create && create_directory(path, access, opening.to_disk)?;
+        let created = create_directory(path, access, opening.to_disk)?;
         // Links in the path that the host configured are its own business; below it none is
         // followed.
         let path = path.canonicalize()?;
@@ -139,7 +137,7 @@ impl Directory {
                 metadata.uid()
             ));
         }
-        let state = open_state(&handle, opening.create)?;
+        let state = open_state(&handle)?;
         let directory = Directory {
             path,
             handle,
@@ -421,13 +419,11 @@ fn create_directory(path: &Path, access: Access, to_disk: bool) -> io::Result<bo
 }
 
 /// `.state`, which nobody but the owner may enter.
-fn open_state(directory: &File, create: bool) -> io::Result<OpenFile> {
+fn open_state(directory: &File) -> io::Result<OpenFile> {
     let mode = Access::Owner.directory_mode();
-    if create {
-        match sys::make_directory_at(directory.as_fd(), c".state", mode) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
+    match sys::make_directory_at(directory.as_fd(), c".state", mode) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
     }
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
     let place = |error: io::Error| io::Error::new(error.kind(), format!(".state: {error}"));

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-use super::day::DayName;
+use super::day::{DayName, Place};
 use super::disk::{self, Directory};
 use super::synced::Synced;
 use crate::entry::Line;
@@ -47,15 +47,6 @@ enum Kind {
     Intent = 2,
     /// The entry of a call that ended.
     Outcome = 3,
-}
-
-/// A place in the log that an entry isn't before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// The file.
-    pub day: DayName,
-    /// Bytes from its beginning.
-    pub offset: u64,
 }
 
 /// One process's journal. Dropped, it's a dead process's for whoever looks next.

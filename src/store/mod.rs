@@ -24,11 +24,11 @@ use crate::entry::Line;
 use crate::error::Error;
 use crate::json::Object;
 
-use day::{DayFile, DayName};
+use day::{DayFile, DayName, Place};
 pub use disk::Access;
 use disk::{Directory, Opening};
 use health::{Counters, Health};
-use journal::{Journal, Place, Slot};
+use journal::{Journal, Slot};
 use synced::{Synced, Ticket};
 
 /// What a log is asked to be.
@@ -79,7 +79,7 @@ struct State {
     /// Files that lost their names while they were appended to.
     lost: Vec<(DayName, Arc<Synced>)>,
     /// Files in which a torn line was met, and a place that isn't behind it.
-    torn: Vec<(DayName, u64)>,
+    torn: Vec<Place>,
     /// Entries of calls that were made, which the log couldn't take when they ended.
     waiting: VecDeque<(Line, Option<Slot>)>,
     journal: Option<Arc<Journal>>,
@@ -139,7 +139,6 @@ impl Store {
             path: &settings.path,
             access: settings.access,
             allow_network: settings.allow_network,
-            create: true,
             to_disk: settings.to_disk,
             identity,
         })?;
@@ -229,13 +228,10 @@ impl Store {
         });
         match result {
             Ok(slot) => Ok(Intent(Some(slot))),
-            Err(error) => {
-                let error = self.report(&mut self.lock(), now, Err(error));
-                match error {
-                    Err(error) if !self.settings.count_gaps => Err(error),
-                    _ => Ok(Intent(None)),
-                }
-            }
+            Err(error) => match self.report(&mut self.lock(), now, Err(error)) {
+                Err(error) if !self.settings.count_gaps => Err(error),
+                _ => Ok(Intent(None)),
+            },
         }
     }
 
@@ -248,25 +244,15 @@ impl Store {
     ) -> io::Result<Slot> {
         let place = self
             .write_waiting(state)
-            .and_then(|()| self.place(state, now));
+            .and_then(|()| self.day_file(state, now.date(), now)?.place());
         let place = match place {
             // The journal may have room when the log hasn't.
-            Err(_) if self.settings.count_gaps && state.waiting.len() < MAX_WAITING => Place {
-                day: DayName::first(*now.date()),
-                offset: 0,
-            },
+            Err(_) if self.settings.count_gaps && state.waiting.len() < MAX_WAITING => {
+                Place::head_of(*now.date())
+            }
             place => place?,
         };
         self.journal(state)?.keep(place, unknown, longest)
-    }
-
-    /// What is appended from now on isn't before it.
-    fn place(&self, state: &mut State, now: &Timestamp) -> io::Result<Place> {
-        let day = self.day_file(state, now.date(), now)?;
-        Ok(Place {
-            day: day.name(),
-            offset: day.place()?,
-        })
     }
 
     /// Stamps a line and appends it. On an error it isn't in the log (or, if the disk refused to
@@ -277,9 +263,7 @@ impl Store {
         line.stamp(&now);
         let result = self.put(&mut state, line, &now, None);
         let result = self.confirmed(state, result, line, None);
-        result
-            .map_err(|error| self.report(&mut self.lock(), now, Err::<(), _>(error)))
-            .or_else(|error| error)
+        result.or_else(|error| self.report(&mut self.lock(), now, Err(error)))
     }
 
     /// Stamps and appends the entry of a call that was begun. On an error it waits, and is written
@@ -361,12 +345,10 @@ impl Store {
 
     fn keep_waiting(&self, state: &mut State, line: Line, slot: Option<Slot>) {
         if let Some(slot) = &slot {
-            let (day, offset) = match &state.day {
-                Some(day) => (day.name(), day.place().unwrap_or_default()),
-                None => (DayName::first(line.date()), 0),
-            };
+            let place = state.day.as_ref().and_then(|day| day.place().ok());
+            let place = place.unwrap_or(Place::head_of(line.date()));
             // It may have been written before the append failed. If it can't be, the intent stands.
-            let _ = slot.end(Place { day, offset }, &line);
+            let _ = slot.end(place, &line);
             if self.settings.to_disk {
                 let _ = slot.confirm();
             }
@@ -386,10 +368,7 @@ impl Store {
             line.set_id(gap.line.id());
         }
         if let Some(slot) = &state.gap_slot {
-            let place = Place {
-                day: DayName::first(*now.date()),
-                offset: 0,
-            };
+            let place = Place::head_of(*now.date());
             // If it can't be written, the count lives as long as the process. The outcome that an
             // append in vain left there holds fewer calls, and would be believed.
             line.stamp(&now);
@@ -473,11 +452,10 @@ impl Store {
         slot: Option<&Slot>,
     ) -> io::Result<Written> {
         let day = self.day_file(state, &date, now)?;
-        let (name, offset) = (day.name(), day.place()?);
+        let here = day.place()?;
         if let Some(slot) = slot {
             // From here on the entry may be in the log. If this can't be written, it's looked for from
             // the intent's place on, and must not be appended before that.
-            let here = Place { day: name, offset };
             slot.end(here, line).or_else(|error| {
                 if slot.place() <= here {
                     Ok(())
@@ -489,13 +467,13 @@ impl Store {
         let (ticket, found) = day.append(line.as_bytes())?;
         let file = day.handle();
         if found.torn {
-            state.torn.push((name, offset));
+            state.torn.push(here);
             keeper::wake();
         }
         if found.cut {
             let message = format!(
                 "{} was cut short by somebody: entries are missing",
-                name.file_name()
+                here.day.file_name()
             );
             self.directory.warn(message.clone());
             state.last_error = Some((*now, message));
@@ -557,6 +535,14 @@ impl Store {
         state.unsynced.push_back((day.name(), file));
     }
 
+    /// Leaves the current file if it has lost its name.
+    fn leave_what_was_moved(&self, state: &mut State) {
+        let moved = state.day.take_if(|day| !day.has_its_name(&self.directory));
+        if let Some(day) = moved {
+            self.retire(state, &day);
+        }
+    }
+
     /// This process's journal, made if there is none.
     fn journal<'s>(&self, state: &'s mut State) -> io::Result<&'s Arc<Journal>> {
         // What a refused one still holds stays in it.
@@ -580,10 +566,7 @@ impl Store {
             self.directory.sync_state()?;
         }
         if self.settings.count_gaps {
-            let place = Place {
-                day: DayName::first(*self.now().date()),
-                offset: 0,
-            };
+            let place = Place::head_of(*self.now().date());
             let slot = journal.reserve(place)?;
             if let Some(gap) = &state.gap {
                 slot.replace(place, &gap.line)?;
@@ -605,9 +588,9 @@ impl Store {
         let mut text = Vec::new();
         let mut to = Object::begin(&mut text);
         to.json("pid", std::process::id());
-        if let Some((day, offset)) = day.and_then(|day| Some((day.name(), day.place().ok()?))) {
-            to.text("file", &day.file_name());
-            to.json("offset", offset);
+        if let Some(Ok(place)) = day.map(DayFile::place) {
+            to.text("file", &place.day.file_name());
+            to.json("offset", place.offset);
         }
         self.health_of(state).write(&mut to);
         to.end();
@@ -695,10 +678,7 @@ impl Store {
         let result = self.write_waiting(&mut state);
         // Nobody is left to report an error to.
         let _ = self.report(&mut state, now, result);
-        let unnamed = state.day.take_if(|day| !day.has_its_name(&self.directory));
-        if let Some(day) = unnamed {
-            self.retire(&mut state, &day);
-        }
+        self.leave_what_was_moved(&mut state);
         drop(state);
         for _ in 0..RESCUES {
             if self.rescue_the_lost() {
@@ -728,13 +708,7 @@ impl Store {
         if let Err(error) = result {
             state.last_error = Some((now, self.message(&error)));
         }
-        if let Some(mut day) = state.day.take() {
-            if day.is_in_place(&self.directory, &now) {
-                state.day = Some(day);
-            } else {
-                self.retire(&mut state, &day);
-            }
-        }
+        self.leave_what_was_moved(&mut state);
         self.note(&state, state.day.as_ref());
         drop(state);
 
@@ -800,7 +774,7 @@ impl Store {
         let mended = match self.directory.try_lock() {
             Ok(Some(_lock)) => torn
                 .iter()
-                .try_for_each(|(day, from)| self.mend(*day, *from).map(drop)),
+                .try_for_each(|place| self.mend(*place).map(drop)),
             Ok(None) => Err(io::ErrorKind::WouldBlock.into()),
             Err(error) => Err(error),
         };
@@ -810,8 +784,8 @@ impl Store {
         mended.is_ok()
     }
 
-    fn mend(&self, day: DayName, from: u64) -> io::Result<u64> {
-        let torn = recovery::mend(&self.directory, day, from, &self.now())?;
+    fn mend(&self, from: Place) -> io::Result<u64> {
+        let torn = recovery::mend(&self.directory, from, &self.now())?;
         self.counters.torn.fetch_add(torn, Ordering::Relaxed);
         Ok(torn)
     }
@@ -868,7 +842,7 @@ impl Store {
 
     fn close_tail(&self, day: DayName) -> io::Result<u64> {
         match recovery::close_tail(&self.directory, day)? {
-            Some(start) => self.mend(day, start),
+            Some(offset) => self.mend(Place { day, offset }),
             None => Ok(0),
         }
     }
@@ -886,7 +860,7 @@ impl Store {
         if let (Some(day), Some(offset)) = (day, note["offset"].as_u64()) {
             let mended = self
                 .close_tail(day)
-                .and_then(|torn| Ok(torn + self.mend(day, offset)?));
+                .and_then(|torn| Ok(torn + self.mend(Place { day, offset })?));
             match mended {
                 Ok(torn) => swept.torn += torn,
                 // The calls get their entries all the same.

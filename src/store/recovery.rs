@@ -15,9 +15,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use uuid::Uuid;
 
-use super::day::{DayName, blank};
+use super::day::{DayName, Place, blank};
 use super::disk::{Directory, OpenFile};
-use super::journal::Place;
 use super::lines::Lines;
 use crate::clock::Timestamp;
 use crate::hash::Digest;
@@ -61,13 +60,13 @@ pub fn close_tail(directory: &Directory, day: DayName) -> io::Result<Option<u64>
 
 /// Writes over every torn line from a place on, and keeps its bytes in `.state/torn`. Returns how
 /// many there were.
-pub fn mend(directory: &Directory, day: DayName, from: u64, now: &Timestamp) -> io::Result<u64> {
+pub fn mend(directory: &Directory, from: Place, now: &Timestamp) -> io::Result<u64> {
+    let day = from.day;
     let Some(file) = found(directory.open_to_mend(&day.file_name()))? else {
         return Ok(0);
     };
-    let from = from.min(file.metadata()?.len());
     let mut mended = 0;
-    let mut lines = lines_from(&file, line_start(&file, from)?)?;
+    let mut lines = lines_from_line_of(&file, from.offset)?;
     while let Some(line) = lines.next()? {
         // What has no end yet may still be written.
         if !line.closed || line.is_sound() {
@@ -134,8 +133,7 @@ pub fn find(
         };
         // From the head of the line: an entry behind a torn piece isn't one.
         let from = if day == place.day { place.offset } else { 0 };
-        let from = line_start(&file, from.min(file.metadata()?.len()))?;
-        let mut lines = lines_from(&file, from)?;
+        let mut lines = lines_from_line_of(&file, from)?;
         while let Some(line) = lines.next()? {
             if let Some(id) = id_of(line.text)
                 && wanted.contains(&id)
@@ -197,6 +195,12 @@ impl Read for Part<'_> {
 fn lines_from(file: &File, at: u64) -> io::Result<Lines<Part<'_>>> {
     let end = file.metadata()?.len().max(at);
     Ok(Lines::new(Part { file, at, end }, at))
+}
+
+/// The same, from the head of the line that a place is in.
+fn lines_from_line_of(file: &File, at: u64) -> io::Result<Lines<Part<'_>>> {
+    let at = at.min(file.metadata()?.len());
+    lines_from(file, line_start(file, at)?)
 }
 
 /// Where the line begins that a place is in.
