@@ -144,21 +144,8 @@ fn a_kill_at_every_system_call_of_a_call_s_life_leaves_one_entry() {
     ] {
         for nth in 1.. {
             let bench = Bench::new(json!({"durability": "disk"}));
-            let inject = format!("inject={calls}:signal=SIGKILL:when={nth}");
-            let trace = format!("trace={calls}");
-            let strace = [
-                "strace",
-                "-f",
-                "-qq",
-                "-o",
-                "/dev/null",
-                "-e",
-                &trace,
-                "-e",
-                &inject,
-            ];
             let ended = bench
-                .command(&strace, "p", work)
+                .injected(calls, &format!("signal=SIGKILL:when={nth}"), work)
                 .status()
                 .expect("strace starts");
             bench.check();

@@ -52,7 +52,7 @@ fn a_process_beside_others_takes_no_lock_of_theirs() {
         times: 20,
         ..support::worker::FOREVER
     };
-    let ended = bench.command(&[], "other", work).status();
+    let ended = bench.command("other", work).status();
     assert!(ended.expect("it starts").success());
     stop("-CONT");
     drop(stopped);

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use support::worker::{Bench, Running, Work, day_files};
-use support::{available, skip};
+use support::worker::{Bench, Running, Work};
+use support::{available, day_files, skip};
 
 #[test]
 fn whatever_the_clock_does_every_line_is_in_the_file_of_its_own_date() {
@@ -35,7 +35,7 @@ fn whatever_the_clock_does_every_line_is_in_the_file_of_its_own_date() {
         longest: 100,
         expected: "AUDIT_OK",
     };
-    let mut command = bench.command(&[], "p", work);
+    let mut command = bench.command("p", work);
     command
         .env("LD_PRELOAD", library)
         .env("FAKETIME_TIMESTAMP_FILE", &clock)

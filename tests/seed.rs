@@ -361,7 +361,7 @@ struct Seed {
 impl Seed {
     /// `None` where no Python with the openai package is found.
     fn start(scratch: &Scratch) -> Option<Seed> {
-        let python = std::env::var_os("AUDIT_TEST_PYTHON").unwrap_or_else(|| "python3".into());
+        let python = support::python();
         let mut command = Command::new(&python);
         command
             .arg(root().join("tests/seed/driver.py"))

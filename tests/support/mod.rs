@@ -98,10 +98,14 @@ pub fn available(program: &str) -> bool {
     found
 }
 
-/// A Python that has a module: AUDIT_TEST_PYTHON, or python3. If there's none, the test is reported as
-/// skipped.
+/// The Python that tests use: AUDIT_TEST_PYTHON, or python3.
+pub fn python() -> std::ffi::OsString {
+    std::env::var_os("AUDIT_TEST_PYTHON").unwrap_or_else(|| "python3".into())
+}
+
+/// That Python, if it has a module. If not, the test is reported as skipped.
 pub fn python_with(module: &str) -> Option<std::ffi::OsString> {
-    let python = std::env::var_os("AUDIT_TEST_PYTHON").unwrap_or_else(|| "python3".into());
+    let python = python();
     let found = Command::new(&python)
         .args(["-c", &format!("import {module}")])
         .output()
@@ -189,13 +193,8 @@ impl Drop for Scratch {
 
 /// Every entry in the log below `directory`, in the order of files and lines.
 pub fn entries(directory: &Path) -> Vec<serde_json::Value> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(directory)
-        .map(|files| files.map(|file| file.expect("readable").path()).collect())
-        .unwrap_or_default();
-    files.retain(|path| path.extension() == Some(OsStr::new("jsonl")));
-    files.sort();
     let mut entries = Vec::new();
-    for file in files {
+    for file in day_files(directory) {
         let text = std::fs::read_to_string(&file).expect("the log is UTF-8");
         assert!(
             text.is_empty() || text.ends_with('\n'),
@@ -224,16 +223,25 @@ pub fn memory_kib(figure: &str) -> usize {
         .expect("a number")
 }
 
+/// The files of a log's days, in order; none if there's no log.
+pub fn day_files(log: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(log)
+        .map(|files| files.map(|file| file.expect("readable").path()).collect())
+        .unwrap_or_default();
+    files.retain(|path| path.extension() == Some(OsStr::new("jsonl")));
+    files.sort();
+    files
+}
+
 /// The last day's file of a log.
 pub fn last_file(log: &Path) -> PathBuf {
-    let mut files: Vec<_> = std::fs::read_dir(log)
-        .expect("the log is there")
-        .map(|file| file.expect("readable").path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "jsonl")
-        })
-        .collect();
-    files.sort();
-    files.pop().expect("the log has a file")
+    day_files(log).pop().expect("the log has a file")
+}
+
+/// A JSON object with further members, or others in place of its own.
+pub fn merged(mut base: serde_json::Value, more: &serde_json::Value) -> serde_json::Value {
+    for (key, value) in more.as_object().into_iter().flatten() {
+        base[key] = value.clone();
+    }
+    base
 }

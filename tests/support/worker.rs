@@ -1,8 +1,8 @@
 //! Programs that use the log and are killed, and what must be true of the log afterwards.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::OpenOptions;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::calls::Logger;
 use super::server::{Server, Then, completion, response};
-use super::{Scratch, available, compile, entries, release, root, run};
+use super::{Scratch, available, compile, day_files, entries, merged, release, root, run};
 
 /// A log, the program that writes to it, and what that program said.
 pub struct Bench {
@@ -65,36 +65,38 @@ impl Bench {
         let program = scratch.join("worker");
         compile(&root().join("tests/c/worker.c"), release(), &program, &[]);
         let server = answering();
-        let mut config = json!({
+        let config = json!({
             "output_path": log, "api_key": "sk-test", "base_url": server.base_url(),
             "max_retries": 0, "max_entry_bytes": 262_144,
         });
-        for (key, value) in more.as_object().into_iter().flatten() {
-            config[key] = value.clone();
-        }
         Bench {
             scratch,
             server,
             program,
             log,
-            config,
+            config: merged(config, &more),
         }
     }
 
-    pub fn config(&self) -> &Value {
-        &self.config
+    /// A worker to be started.
+    pub fn command(&self, name: &str, work: Work) -> Command {
+        self.arguments(Command::new(&self.program), name, work)
     }
 
-    /// A worker to be started, behind a wrapper such as strace if there's one.
-    pub fn command(&self, wrapper: &[&str], name: &str, work: Work) -> Command {
-        let mut command = match wrapper {
-            [] => Command::new(&self.program),
-            [first, rest @ ..] => {
-                let mut command = Command::new(first);
-                command.args(rest).arg(&self.program);
-                command
-            }
-        };
+    /// A worker to be started by strace, which does something to its system calls of a kind: "error=EIO",
+    /// "signal=SIGKILL", from the nth on or only then ("when=3").
+    pub fn injected(&self, calls: &str, fault: &str, work: Work) -> Command {
+        let mut strace = Command::new("strace");
+        strace
+            .args(["-f", "-qq", "-o", "/dev/null", "-e"])
+            .arg(format!("trace={calls}"))
+            .arg("-e")
+            .arg(format!("inject={calls}:{fault}"))
+            .arg(&self.program);
+        self.arguments(strace, "p", work)
+    }
+
+    fn arguments(&self, mut command: Command, name: &str, work: Work) -> Command {
         let said = OpenOptions::new()
             .create(true)
             .append(true)
@@ -116,7 +118,7 @@ impl Bench {
     }
 
     pub fn start(&self, name: &str, work: Work) -> Running {
-        let started = self.command(&[], name, work).spawn();
+        let started = self.command(name, work).spawn();
         Running(started.expect("the worker starts"))
     }
 
@@ -146,7 +148,7 @@ impl Bench {
     #[track_caller]
     pub fn check(&self) -> Counts {
         self.open();
-        self.check_as_it_is()
+        self.check_all(self.said(), usize::MAX)
     }
 
     /// What was said and sent until now.
@@ -162,12 +164,6 @@ impl Bench {
         self.open();
         let kept = |said: &Said| ["chat", "log", "begin", "finish"].contains(&said.what.as_str());
         self.check_all(said.into_iter().filter(kept).collect(), sent)
-    }
-
-    /// The same, when all that's to be done is done.
-    #[track_caller]
-    pub fn check_as_it_is(&self) -> Counts {
-        self.check_all(self.said(), usize::MAX)
     }
 
     #[track_caller]
@@ -212,6 +208,15 @@ impl Bench {
         }
     }
 
+    /// The ids in the log, each once.
+    pub fn ids(&self) -> BTreeSet<String> {
+        let entries = entries(&self.log);
+        entries
+            .iter()
+            .map(|entry| text(entry, "id").to_owned())
+            .collect()
+    }
+
     /// Has others read the log: jq and DuckDB, as far as they are there.
     pub fn check_by_others(&self, count: usize) {
         let files: Vec<_> = day_files(&self.log);
@@ -238,17 +243,6 @@ pub struct Counts {
     pub said: usize,
     pub sent: usize,
     pub unknown: usize,
-}
-
-/// The files of the log's days, in order.
-pub fn day_files(log: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<_> = std::fs::read_dir(log)
-        .expect("the log is there")
-        .map(|file| file.expect("readable").path())
-        .filter(|path| path.extension().is_some_and(|end| end == "jsonl"))
-        .collect();
-    files.sort();
-    files
 }
 
 /// A worker that runs. It's killed when this is dropped.
