@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::Deref;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -637,6 +637,51 @@ pub fn open_at(dir: BorrowedFd<'_>, name: &CStr, flags: c_int, mode: u32) -> io:
     Ok(unsafe { File::from_raw_fd(fd) })
 }
 
+/// The names in the directory `dir`, those that are UTF-8.
+pub fn names_in(dir: BorrowedFd<'_>) -> io::Result<Vec<String>> {
+    struct Stream(*mut libc::DIR);
+    impl Drop for Stream {
+        fn drop(&mut self) {
+            // SAFETY: opened below, and closed only here.
+            unsafe { libc::closedir(self.0) };
+        }
+    }
+    // Opened anew, for a position of its own. A fork between here and the end leaves the child a
+    // copy that does nothing.
+    let own = open_at(dir, c".", libc::O_RDONLY | libc::O_DIRECTORY, 0)?;
+    // SAFETY: the descriptor is a directory's.
+    let stream = unsafe { libc::fdopendir(own.as_raw_fd()) };
+    if stream.is_null() {
+        return Err(io::Error::last_os_error());
+    }
+    let stream = Stream(stream);
+    // It's the stream's from here on.
+    let _ = own.into_raw_fd();
+    let mut names = Vec::new();
+    loop {
+        // SAFETY: as in `errno`.
+        unsafe { errno_address().write(0) };
+        // SAFETY: the stream is open, and this thread's alone.
+        let item = unsafe { libc::readdir(stream.0) };
+        if item.is_null() {
+            return match errno() {
+                0 => Ok(names),
+                error => Err(io::Error::from_raw_os_error(error)),
+            };
+        }
+        // SAFETY: readdir returned an entry, which stays until the next call.
+        let name = unsafe { &raw const (*item).d_name };
+        // SAFETY: the name ends with NUL within the entry.
+        let name = unsafe { CStr::from_ptr(name.cast()) };
+        if let Ok(name) = name.to_str()
+            && name != "."
+            && name != ".."
+        {
+            names.push(name.to_owned());
+        }
+    }
+}
+
 /// Makes the directory `name` below `dir`.
 pub fn make_directory_at(dir: BorrowedFd<'_>, name: &CStr, mode: u32) -> io::Result<()> {
     // SAFETY: the name is NUL-terminated and outlives the call.
@@ -647,6 +692,13 @@ pub fn make_directory_at(dir: BorrowedFd<'_>, name: &CStr, mode: u32) -> io::Res
 pub fn remove_at(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
     // SAFETY: the name is NUL-terminated and outlives the call.
     check(unsafe { libc::unlinkat(dir.as_raw_fd(), name.as_ptr(), 0) }).map(drop)
+}
+
+/// Gives the file `from` the further name `to`, both below `dir`. Never in the place of another.
+pub fn link_at(dir: BorrowedFd<'_>, from: &CStr, to: &CStr) -> io::Result<()> {
+    let fd = dir.as_raw_fd();
+    // SAFETY: the names are NUL-terminated and outlive the call.
+    check(unsafe { libc::linkat(fd, from.as_ptr(), fd, to.as_ptr(), 0) }).map(drop)
 }
 
 /// Renames `from` to `to`, both below `dir`.

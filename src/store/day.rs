@@ -20,7 +20,8 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use super::disk::{Directory, OpenFile};
+use super::disk::Directory;
+use super::folder::OpenFile;
 use super::synced::{Synced, Ticket};
 use crate::clock::Timestamp;
 use crate::sys;

@@ -1,11 +1,9 @@
 //! Every operation on the log's files. Nobody else opens, creates, renames or removes.
 
-use std::cell::Cell;
-use std::ffi::CString;
-use std::fs::{DirBuilder, File, Permissions, TryLockError};
-use std::io::{self, Read, Write};
+use std::fs::{DirBuilder, File, Permissions};
+use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -13,45 +11,9 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::day::DayName;
+use super::folder::{Access, Folder, Lock, OpenFile, check_owner, own};
 use crate::error::Error;
 use crate::sys::{self, Private};
-
-/// A file of the log. It is this process's alone: a fork closes the child's copy.
-pub type OpenFile = Private<File>;
-
-/// Who may read the log beside its owner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Nobody.
-    Owner,
-    /// The members of a group, by its id. What is in `.state` stays the owner's.
-    Group(u32),
-}
-
-impl Access {
-    // Whatever the umask: the log names users and models.
-    fn directory_mode(self) -> u32 {
-        match self {
-            Access::Owner => 0o700,
-            // New files belong to the group, whoever makes them.
-            Access::Group(_) => 0o2750,
-        }
-    }
-
-    fn file_mode(self) -> u32 {
-        match self {
-            Access::Owner => 0o600,
-            Access::Group(_) => 0o640,
-        }
-    }
-
-    fn group(self) -> Option<u32> {
-        match self {
-            Access::Owner => None,
-            Access::Group(group) => Some(group),
-        }
-    }
-}
 
 /// The version of what this library keeps in a directory. A directory of another version is
 /// refused: an older library could do damage in a newer one's files.
@@ -80,9 +42,8 @@ pub struct Opening<'a> {
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
-    handle: OpenFile,
-    state: OpenFile,
-    access: Access,
+    log: Folder,
+    state: Folder,
     warnings: Mutex<Vec<String>>,
 }
 
@@ -137,12 +98,13 @@ impl Directory {
                 metadata.uid()
             ));
         }
-        let state = open_state(&handle)?;
+        let log = Folder::new(handle, access);
+        // Nobody but the owner may enter.
+        let state = log.folder(".state", Access::Owner)?;
         let directory = Directory {
             path,
-            handle,
+            log,
             state,
-            access,
             warnings: Mutex::new(warnings),
         };
         directory.prepare_state(opening.to_disk)?;
@@ -156,7 +118,7 @@ impl Directory {
 
     /// Its device and inode.
     pub fn identity(&self) -> io::Result<(u64, u64)> {
-        let metadata = self.handle.metadata()?;
+        let metadata = self.log.handle().metadata()?;
         Ok((metadata.dev(), metadata.ino()))
     }
 
@@ -189,7 +151,7 @@ impl Directory {
             if to_disk {
                 self.open_state(&probe)?.sync_all()?;
             }
-            sys::rename_at(self.state.as_fd(), &c_name(&probe)?, c"format")
+            self.state.rename(&probe, "format")
         };
         let result = written.and_then(|()| match self.read_state("format") {
             // A power cut left its name and took its text.
@@ -226,7 +188,7 @@ impl Directory {
     }
 
     fn open_log(&self, name: &str, flags: i32) -> io::Result<OpenFile> {
-        let (file, tightened) = open(&self.handle, name, flags, self.access)?;
+        let (file, tightened) = self.log.open(name, flags)?;
         if tightened {
             self.warn(format!(
                 "{name} was open to others: that was taken away (\"access\" lets a group read)"
@@ -237,17 +199,17 @@ impl Directory {
 
     /// Whether `name` is still the file that `file` was opened as.
     pub fn still_names(&self, name: &str, file: &File) -> bool {
-        still_names(&self.handle, name, file)
+        self.log.still_names(name, file)
     }
 
     /// Has the disk confirm the names in the directory.
     pub fn sync(&self) -> io::Result<()> {
-        self.handle.sync_all()
+        self.log.sync()
     }
 
     /// The day files that are there, in order.
     pub fn days(&self) -> io::Result<Vec<DayName>> {
-        let mut days: Vec<DayName> = names(&self.path)?
+        let mut days: Vec<DayName> = self.log.names()?
             .iter()
             .filter_map(|name| DayName::parse(name))
             .collect();
@@ -259,7 +221,7 @@ impl Directory {
 
     /// The names in `.state` that begin with a prefix.
     pub fn state_names(&self, prefix: &str) -> io::Result<Vec<String>> {
-        let mut found = names(&self.path.join(".state"))?;
+        let mut found = self.state.names()?;
         found.retain(|name| name.starts_with(prefix));
         found.sort();
         Ok(found)
@@ -267,57 +229,45 @@ impl Directory {
 
     /// Opens a file in `.state` to read and write it.
     pub fn open_state(&self, name: &str) -> io::Result<OpenFile> {
-        open(&self.state, name, libc::O_RDWR, Access::Owner).map(|(file, _)| file)
+        self.state.open(name, libc::O_RDWR).map(|(file, _)| file)
     }
 
     /// Creates a file in `.state` that isn't there yet.
     pub fn create_state(&self, name: &str) -> io::Result<OpenFile> {
         let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
-        open(&self.state, name, flags, Access::Owner).map(|(file, _)| file)
+        self.state.open(name, flags).map(|(file, _)| file)
     }
 
     /// Whether `name` in `.state` is still the file that `file` was opened as.
     pub fn state_still_names(&self, name: &str, file: &File) -> bool {
-        still_names(&self.state, name, file)
+        self.state.still_names(name, file)
     }
 
     /// A small file of `.state`, whole.
     pub fn read_state(&self, name: &str) -> io::Result<String> {
         const LARGEST: u64 = 1 << 20;
-        let (file, _) = open(&self.state, name, libc::O_RDONLY, Access::Owner)?;
-        let mut text = String::new();
-        (&*file).take(LARGEST).read_to_string(&mut text)?;
-        Ok(text)
+        let bytes = self.state.read(name, LARGEST)?;
+        String::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData.into())
     }
 
     /// Writes a file in `.state` that isn't there yet.
     pub fn write_state(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let file = self.create_state(name)?;
-        (&*file).write_all(bytes).inspect_err(sys::note_write_error)
+        self.state.write(name, bytes).map(drop)
     }
 
     /// Replaces a file in `.state` as a whole: readers see the old one or the new one.
     pub fn replace_state(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let temporary = format!("new-{}", Uuid::new_v4());
-        let replaced = self.write_state(&temporary, bytes).and_then(|()| {
-            sys::rename_at(self.state.as_fd(), &c_name(&temporary)?, &c_name(name)?)
-        });
-        if replaced.is_err() {
-            let _ = self.remove_state(&temporary);
-        }
-        replaced
+        self.state.replace(name, bytes, false)
     }
 
     /// Appends to a file in `.state`, created if it is missing.
     pub fn append_state(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let flags = libc::O_RDWR | libc::O_APPEND | libc::O_CREAT;
-        let (file, _) = open(&self.state, name, flags, Access::Owner)?;
-        (&*file).write_all(bytes).inspect_err(sys::note_write_error)
+        self.state.append(name, bytes).map(drop)
     }
 
     /// Removes a file of `.state`.
     pub fn remove_state(&self, name: &str) -> io::Result<()> {
-        sys::remove_at(self.state.as_fd(), &c_name(name)?)
+        self.state.remove(name)
     }
 
     /// Removes what killed processes left half done in `.state`: files that are renamed at once, or
@@ -339,60 +289,14 @@ impl Directory {
 
     /// Has the disk confirm the names in `.state`.
     pub fn sync_state(&self) -> io::Result<()> {
-        self.state.sync_all()
+        self.state.sync()
     }
 
     /// The lock under which lines of the dead are mended and files removed, or `None` while another
     /// process holds it. It ends with the value, or with the process.
     pub fn try_lock(&self) -> io::Result<Option<Lock>> {
-        let flags = libc::O_RDWR | libc::O_CREAT;
-        let (file, _) = open(&self.state, "lock", flags, Access::Owner)?;
-        Ok(try_lock(&file)?.then_some(Lock { file }))
+        self.state.try_lock("lock")
     }
-}
-
-/// A lock, held while it lives.
-#[derive(Debug)]
-pub struct Lock {
-    file: OpenFile,
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        unlock(&self.file);
-    }
-}
-
-/// Gives a lock back before its file is closed: a child that is forked just then may keep a copy of
-/// the descriptor, and the lock with it.
-pub fn unlock(file: &OpenFile) {
-    if file.is_ours() {
-        // It ends with the descriptor otherwise.
-        let _ = file.unlock();
-    }
-}
-
-/// Locks a file, unless another process or another opening of it holds its lock.
-pub fn try_lock(file: &File) -> io::Result<bool> {
-    match file.try_lock() {
-        Ok(()) => Ok(true),
-        Err(TryLockError::WouldBlock) => Ok(false),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
-}
-
-fn c_name(name: &str) -> io::Result<CString> {
-    Ok(CString::new(name)?)
-}
-
-fn names(path: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for item in std::fs::read_dir(path)? {
-        if let Ok(name) = item?.file_name().into_string() {
-            names.push(name);
-        }
-    }
-    Ok(names)
 }
 
 /// Creates a directory and its parents where they are missing. Whether it made the directory.
@@ -416,26 +320,6 @@ fn create_directory(path: &Path, access: Access, to_disk: bool) -> io::Result<bo
         Private::new(|| File::open(above))?.sync_all()?;
     }
     Ok(true)
-}
-
-/// `.state`, which nobody but the owner may enter.
-fn open_state(directory: &File) -> io::Result<OpenFile> {
-    let mode = Access::Owner.directory_mode();
-    match sys::make_directory_at(directory.as_fd(), c".state", mode) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
-    let place = |error: io::Error| io::Error::new(error.kind(), format!(".state: {error}"));
-    let state = Private::new(|| sys::open_at(directory.as_fd(), c".state", flags, 0));
-    let state = state.map_err(place)?;
-    let metadata = state.metadata().map_err(place)?;
-    check_owner(&metadata).map_err(place)?;
-    // The set-group-id bit comes with a directory above that has it.
-    if metadata.mode() & 0o7777 != mode && metadata.uid() == sys::user() {
-        state.set_permissions(Permissions::from_mode(mode))?;
-    }
-    Ok(state)
 }
 
 fn check_format(text: &str) -> io::Result<()> {
@@ -497,79 +381,5 @@ fn check_file_system(
             Ok(())
         }
         _ => Ok(()),
-    }
-}
-
-/// Whoever owns a file can change it, whatever its mode.
-fn check_owner(metadata: &std::fs::Metadata) -> io::Result<()> {
-    if metadata.uid() == sys::user() || metadata.uid() == 0 {
-        return Ok(());
-    }
-    Err(io::Error::other(format!(
-        "belongs to user {}, who could change the log; it must be this process's own (user {}) or \
-         root's",
-        metadata.uid(),
-        sys::user()
-    )))
-}
-
-/// Sets the mode, and the group if there is one.
-fn own(file: &File, access: Access, mode: u32) -> io::Result<()> {
-    if let Some(group) = access.group() {
-        fchown(file, None, Some(group)).map_err(|error| {
-            io::Error::new(
-                error.kind(),
-                format!(
-                    "can't be given to group {group} (\"access\"): {error}; the process must be \
-                     root or a member of it"
-                ),
-            )
-        })?;
-    }
-    file.set_permissions(Permissions::from_mode(mode))
-}
-
-/// Opens a file below a directory, and says whether it was too open and isn't any more.
-fn open(directory: &File, name: &str, flags: i32, access: Access) -> io::Result<(OpenFile, bool)> {
-    let place = |error: io::Error| io::Error::new(error.kind(), format!("{name}: {error}"));
-    let c_name = c_name(name)?;
-    let mode = access.file_mode();
-    // Not blocking, for a FIFO without a reader would hold the caller for ever.
-    let flags = flags | libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    // Opened again because of a fork, it's there: we made it.
-    let again = Cell::new(0);
-    let file = Private::new(|| {
-        let flags = flags & !again.replace(libc::O_EXCL);
-        sys::open_at(directory.as_fd(), &c_name, flags, mode).inspect_err(|_| again.set(0))
-    });
-    let file = file.map_err(place)?;
-    let metadata = file.metadata().map_err(place)?;
-    // Reading another name's file harms nobody.
-    let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
-    if !metadata.is_file() || writes && metadata.nlink() > 1 {
-        return Err(place(io::Error::other(
-            "is not a plain file with one name; move it away",
-        )));
-    }
-    check_owner(&metadata).map_err(place)?;
-    let ours = metadata.uid() == sys::user();
-    let other_group = access.group().is_some_and(|group| group != metadata.gid());
-    let too_open = metadata.mode() & 0o777 & !mode != 0 && metadata.len() > 0;
-    let unreadable = access != Access::Owner && metadata.mode() & 0o040 == 0;
-    if ours && writes && (too_open || other_group || unreadable || metadata.len() == 0) {
-        own(&file, access, mode).map_err(place)?;
-    }
-    Ok((file, ours && writes && too_open))
-}
-
-fn still_names(directory: &File, name: &str, file: &File) -> bool {
-    let identity = file
-        .metadata()
-        .map(|metadata| (metadata.dev(), metadata.ino()));
-    match (c_name(name), identity) {
-        (Ok(name), Ok(identity)) => {
-            sys::identity_at(directory.as_fd(), &name).is_ok_and(|found| found == identity)
-        }
-        _ => false,
     }
 }

@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 
 use super::day::{DayName, Place};
-use super::disk::{self, Directory};
+use super::disk::Directory;
+use super::folder;
 use super::synced::Synced;
 use crate::entry::Line;
 use crate::hash::Digest;
@@ -93,7 +94,7 @@ impl Journal {
             let name = format!("{PREFIX}{}", Uuid::new_v4());
             let file = directory.create_state(&name)?;
             // Before it's locked another process may take it for a dead one's, and remove it.
-            if !disk::try_lock(&file)? || !directory.state_still_names(&name, &file) {
+            if !folder::try_lock(&file)? || !directory.state_still_names(&name, &file) {
                 continue;
             }
             let mut head = vec![0; SLOTS_AT as usize];
@@ -118,7 +119,7 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
-        if !disk::try_lock(&file)? || !directory.state_still_names(name, &file) {
+        if !folder::try_lock(&file)? || !directory.state_still_names(name, &file) {
             return Ok(None);
         }
         let end = file.metadata()?.len().max(SLOTS_AT);

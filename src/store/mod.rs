@@ -2,6 +2,7 @@
 
 mod day;
 mod disk;
+mod folder;
 mod health;
 mod journal;
 mod keeper;
@@ -25,8 +26,9 @@ use crate::error::Error;
 use crate::json::Object;
 
 use day::{DayFile, DayName, Place};
-pub use disk::Access;
+
 use disk::{Directory, Opening};
+pub use folder::Access;
 use health::{Counters, Health};
 use journal::{Journal, Slot};
 use synced::{Synced, Ticket};

@@ -16,7 +16,8 @@ use base64::engine::general_purpose::STANDARD;
 use uuid::Uuid;
 
 use super::day::{DayName, Place, blank};
-use super::disk::{Directory, OpenFile};
+use super::disk::Directory;
+use super::folder::OpenFile;
 use super::lines::Lines;
 use crate::clock::Timestamp;
 use crate::hash::Digest;

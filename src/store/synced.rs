@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::disk::{self, OpenFile};
+use super::folder::{self, OpenFile};
 
 /// A file and how much of what was written to it the disk has confirmed.
 ///
@@ -54,7 +54,7 @@ impl Synced {
 
     /// Gives its lock back.
     pub fn unlock(&self) {
-        disk::unlock(&self.file);
+        folder::unlock(&self.file);
     }
 
     /// Notes a write, for the disk to confirm.
