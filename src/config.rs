@@ -76,6 +76,33 @@ pub enum OnLogFailure {
     Count,
 }
 
+/// How the log is sealed.
+#[derive(Debug, Clone)]
+pub struct Integrity {
+    /// Where the key is; else the log makes its own.
+    pub key_file: Option<PathBuf>,
+    /// Where what was signed last is remembered.
+    pub guard_file: Option<PathBuf>,
+    /// What the log is called.
+    pub origin: Option<String>,
+    /// How long an entry may stand there unsealed.
+    pub seal_interval: Duration,
+    /// How often a log in which nothing happens gives a sign of life.
+    pub heartbeat: Duration,
+}
+
+impl Default for Integrity {
+    fn default() -> Self {
+        Integrity {
+            key_file: None,
+            guard_file: None,
+            origin: None,
+            seal_interval: Duration::from_secs(1),
+            heartbeat: Duration::from_secs(900),
+        }
+    }
+}
+
 /// Request headers of the host's own choice.
 pub type Headers = Vec<(HeaderName, HeaderValue)>;
 
@@ -92,6 +119,8 @@ pub struct Config {
     pub durability: Durability,
     /// What becomes of a call when the log can't take its entry.
     pub on_log_failure: OnLogFailure,
+    /// How the log is sealed, if it is.
+    pub integrity: Option<Integrity>,
     /// Where requests go: the base URL and `/chat/completions`.
     pub url: Uri,
     key: KeySource,
@@ -140,6 +169,7 @@ impl Config {
             allow_network_filesystem: false,
             durability: Durability::Os,
             on_log_failure: OnLogFailure::Refuse,
+            integrity: Some(Integrity::default()),
             url: Uri::default(),
             key: KeySource::Missing {
                 variable: String::new(),
@@ -199,7 +229,7 @@ impl Config {
                     ];
                     config.on_log_failure = setting.one_of(known)?;
                 }
-                "integrity" => setting.only("false")?,
+                "integrity" => config.integrity = setting.integrity()?,
                 _ if config.call.take(&setting)? => {}
                 _ => return Err(setting.unknown()),
             }
@@ -611,13 +641,43 @@ impl Setting {
         id.map(Some).ok_or_else(|| self.error(allowed))
     }
 
-    fn only(&self, value: &str) -> Result<(), Error> {
-        if self.value.as_str() == value {
-            return Ok(());
+    /// How the log is sealed, if it is.
+    fn integrity(&self) -> Result<Option<Integrity>, Error> {
+        const LONGEST_ORIGIN: usize = 200;
+        if self.value.as_str() == "false" {
+            return Ok(None);
         }
-        Err(self.error(format_args!(
-            "must be {value}, the only value in this version"
-        )))
+        if !self.value.starts_with('{') {
+            return Err(self.error("must be an object or false"));
+        }
+        let mut integrity = Integrity::default();
+        for setting in settings("config: \"integrity\"", self.status, &self.value)? {
+            let path = || Ok(setting.or_null(Setting::text)?.map(PathBuf::from));
+            match setting.key.as_str() {
+                "key_file" => integrity.key_file = path()?,
+                "guard_file" => integrity.guard_file = path()?,
+                "origin" => {
+                    integrity.origin = setting.or_null(Setting::text)?;
+                    let unusable = |c: char| c == '+' || c.is_whitespace() || c.is_control();
+                    if integrity.origin.as_ref().is_some_and(|origin| {
+                        origin.len() > LONGEST_ORIGIN || origin.contains(unusable)
+                    }) {
+                        return Err(setting.error(format_args!(
+                            "must be at most {LONGEST_ORIGIN} bytes without white space and plus"
+                        )));
+                    }
+                }
+                "seal_interval_ms" => {
+                    let interval = setting.integer(10, 3_600_000)?;
+                    integrity.seal_interval = Duration::from_millis(interval);
+                }
+                "heartbeat_s" => {
+                    integrity.heartbeat = Duration::from_secs(setting.integer(1, 86_400)?);
+                }
+                _ => return Err(setting.unknown()),
+            }
+        }
+        Ok(Some(integrity))
     }
 
     fn headers(&self) -> Result<Headers, Error> {

@@ -12,7 +12,7 @@ use crate::entry::{Details, Entry, Line, MAX_DETAILS, Outcome};
 use crate::error::{Error, Status};
 use crate::hash::Digest;
 use crate::json::{self, Object};
-use crate::store::{self, Access, Intent, Store};
+use crate::store::{self, Access, Intent, Sealing, Store};
 use crate::sys::{self, Event, PerProcess, RandomBytes};
 
 /// Writes the entries of one log.
@@ -140,6 +140,14 @@ impl Logger {
             to_disk: config.durability == Durability::Disk,
             count_gaps: config.on_log_failure == OnLogFailure::Count,
             now: SystemTime::now,
+            sealing: config.integrity.as_ref().map(|integrity| Sealing {
+                key_file: integrity.key_file.clone(),
+                guard_file: integrity.guard_file.clone(),
+                origin: integrity.origin.clone(),
+                interval: integrity.seal_interval,
+                heartbeat: integrity.heartbeat,
+                hash_key_id: None,
+            }),
             gap_entry: Box::new({
                 let host = host.clone();
                 move |calls, first, last| gap_entry(&host, details, calls, first, last)

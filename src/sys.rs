@@ -694,6 +694,13 @@ pub fn remove_at(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
     check(unsafe { libc::unlinkat(dir.as_raw_fd(), name.as_ptr(), 0) }).map(drop)
 }
 
+/// Removes the directory `name` below `dir`, which must be empty.
+pub fn remove_directory_at(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    let (fd, flags) = (dir.as_raw_fd(), libc::AT_REMOVEDIR);
+    // SAFETY: the name is NUL-terminated and outlives the call.
+    check(unsafe { libc::unlinkat(fd, name.as_ptr(), flags) }).map(drop)
+}
+
 /// Gives the file `from` the further name `to`, both below `dir`. Never in the place of another.
 pub fn link_at(dir: BorrowedFd<'_>, from: &CStr, to: &CStr) -> io::Result<()> {
     let fd = dir.as_raw_fd();

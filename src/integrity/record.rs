@@ -10,6 +10,7 @@
 //! | `settings` | `v`, `ts`, `origin`, `hash_key_id` | entry 0, and only that: format 1, the log's name, the key of its hashes or null |
 //! | `seg` | `ts`, `file`, `off`, `len`, `n` | these bytes of the file hold exactly `n` lines that aren't blank, and the next `n` digests are theirs, in order |
 //! | `torn` | `ts`, `file`, `off`, `len`, `sha256` | a torn line that was overwritten with spaces before it was sealed, and what it had been |
+//! | `altered` | `ts`, `file`, `off`, `len`, `sha256` | a line that its writer knew to be another when it was sealed, and what had been written |
 //! | `heartbeat` | `ts` | nothing to seal, at that time |
 //! | `expired` | `ts`, `day` | the day is marked for removal |
 //! | `prune` | `ts`, `file` | the file was removed, as its time was over; what was sealed of it is no longer there |
@@ -65,6 +66,13 @@ pub enum Said {
     /// A torn line that was blanked.
     Torn {
         /// Where it was.
+        range: Range,
+        /// What it was: the digest of its bytes, in hexadecimal.
+        sha256: String,
+    },
+    /// A line that was changed between its writing and its sealing.
+    Altered {
+        /// Where it is.
         range: Range,
         /// What it was: the digest of its bytes, in hexadecimal.
         sha256: String,
@@ -165,6 +173,10 @@ impl Record {
                 range: range()?,
                 sha256: text("sha256")?,
             },
+            "altered" => Said::Altered {
+                range: range()?,
+                sha256: text("sha256")?,
+            },
             "heartbeat" => Said::Heartbeat,
             "expired" => Said::Expired { day: text("day")? },
             "prune" => Said::Prune { file: file()? },
@@ -221,6 +233,11 @@ impl Record {
             }
             Said::Torn { range, sha256 } => {
                 kind("torn", None);
+                put(&mut object, range);
+                object.text("sha256", sha256);
+            }
+            Said::Altered { range, sha256 } => {
+                kind("altered", None);
                 put(&mut object, range);
                 object.text("sha256", sha256);
             }
@@ -333,6 +350,13 @@ mod tests {
                     sha256: "00".into(),
                 },
                 format!(r#"{{"t":"torn",{at},{bytes},"sha256":"00"}}"#),
+            ),
+            (
+                Said::Altered {
+                    range: range(),
+                    sha256: "00".into(),
+                },
+                format!(r#"{{"t":"altered",{at},{bytes},"sha256":"00"}}"#),
             ),
             (Said::Heartbeat, format!(r#"{{"t":"heartbeat",{at}}}"#)),
             (

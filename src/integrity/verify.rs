@@ -611,8 +611,23 @@ impl Run<'_> {
                 self.days[day].prune();
             }
             Said::Torn { .. } => self.report.torn += 1,
+            Said::Altered { range, .. } => {
+                let message = format!(
+                    "entry {index}: the line at byte {} was changed between its writing and its \
+                     sealing",
+                    range.off
+                );
+                self.findings.add(Class::Edited, &range.file, 0, message);
+            }
             Said::Recovered(_) => self.report.recovered += 1,
-            Said::Rollback { .. } => self.report.rollbacks += 1,
+            Said::Rollback { size, .. } => {
+                self.report.rollbacks += 1;
+                let message = format!(
+                    "entry {index}: the directory had been put back; the log had come to size {size}, \
+                     with entries that aren't there any more"
+                );
+                self.findings.add(Class::RolledBack, TREE, 0, message);
+            }
             Said::Heartbeat => self.report.heartbeats += 1,
             Said::Expired { .. } | Said::Unknown => {}
         }

@@ -204,6 +204,11 @@ impl DayFile {
         Arc::clone(&self.file)
     }
 
+    /// Where the last append ended, if that could be told.
+    pub fn end(&self) -> Option<u64> {
+        self.end
+    }
+
     /// A place that nothing appended from now on stands before.
     pub fn place(&self) -> io::Result<Place> {
         let offset = match self.end {

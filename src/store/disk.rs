@@ -11,13 +11,17 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::day::DayName;
-use super::folder::{Access, Folder, Lock, OpenFile, check_owner, own};
+use super::folder::{Access, Folder, Lock, OpenFile, TEMPORARY, check_owner, own};
+use super::tree;
 use crate::error::Error;
 use crate::sys::{self, Private};
 
 /// The version of what this library keeps in a directory. A directory of another version is
 /// refused: an older library could do damage in a newer one's files.
 const FORMAT: &str = "audit_logger 1\n";
+
+/// No file that is read whole because it's small is longer.
+pub const SMALL: u64 = 1 << 20;
 
 /// What can't be told from a warning that was given before is not given again, and no more than
 /// these are kept.
@@ -188,7 +192,7 @@ impl Directory {
     }
 
     fn open_log(&self, name: &str, flags: i32) -> io::Result<OpenFile> {
-        let (file, tightened) = self.log.open(name, flags)?;
+        let (file, tightened) = self.log.open_tightened(name, flags)?;
         if tightened {
             self.warn(format!(
                 "{name} was open to others: that was taken away (\"access\" lets a group read)"
@@ -209,7 +213,9 @@ impl Directory {
 
     /// The day files that are there, in order.
     pub fn days(&self) -> io::Result<Vec<DayName>> {
-        let mut days: Vec<DayName> = self.log.names()?
+        let mut days: Vec<DayName> = self
+            .log
+            .names()?
             .iter()
             .filter_map(|name| DayName::parse(name))
             .collect();
@@ -217,7 +223,17 @@ impl Directory {
         Ok(days)
     }
 
+    /// `.integrity`, where the Merkle log is, made if it is missing.
+    pub fn tree(&self) -> io::Result<Folder> {
+        self.log.folder(tree::NAME, self.log.access())
+    }
+
     // ------------------------------------------------------------ .state
+
+    /// `.state` itself.
+    pub fn state(&self) -> &Folder {
+        &self.state
+    }
 
     /// The names in `.state` that begin with a prefix.
     pub fn state_names(&self, prefix: &str) -> io::Result<Vec<String>> {
@@ -229,13 +245,13 @@ impl Directory {
 
     /// Opens a file in `.state` to read and write it.
     pub fn open_state(&self, name: &str) -> io::Result<OpenFile> {
-        self.state.open(name, libc::O_RDWR).map(|(file, _)| file)
+        self.state.open(name, libc::O_RDWR)
     }
 
     /// Creates a file in `.state` that isn't there yet.
     pub fn create_state(&self, name: &str) -> io::Result<OpenFile> {
         let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
-        self.state.open(name, flags).map(|(file, _)| file)
+        self.state.open(name, flags)
     }
 
     /// Whether `name` in `.state` is still the file that `file` was opened as.
@@ -245,8 +261,7 @@ impl Directory {
 
     /// A small file of `.state`, whole.
     pub fn read_state(&self, name: &str) -> io::Result<String> {
-        const LARGEST: u64 = 1 << 20;
-        let bytes = self.state.read(name, LARGEST)?;
+        let bytes = self.state.read(name, SMALL)?;
         String::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData.into())
     }
 
@@ -275,7 +290,9 @@ impl Directory {
     pub fn remove_leftovers(&self) -> io::Result<()> {
         const OLD: Duration = Duration::from_secs(3600);
         for name in self.state_names("")? {
-            let temporary = ["new-", "probe-"].iter().any(|with| name.starts_with(with));
+            let temporary = [TEMPORARY, "probe-"]
+                .iter()
+                .any(|with| name.starts_with(with));
             if temporary
                 && let Ok(file) = self.open_state(&name)
                 && let Ok(age) = file.metadata()?.modified()?.elapsed()

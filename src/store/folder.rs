@@ -49,6 +49,9 @@ impl Access {
     }
 }
 
+/// What the names of files begin with that are renamed at once.
+pub const TEMPORARY: &str = "new-";
+
 /// A directory of the log.
 #[derive(Debug)]
 pub struct Folder {
@@ -83,13 +86,28 @@ impl Folder {
         Ok(Folder { handle, access })
     }
 
+    /// Removes a directory in it, which must be empty.
+    pub fn remove_folder(&self, name: &str) -> io::Result<()> {
+        sys::remove_directory_at(self.handle.as_fd(), &c_name(name)?)
+    }
+
+    /// Who may read it.
+    pub fn access(&self) -> Access {
+        self.access
+    }
+
     /// The directory's own handle.
     pub fn handle(&self) -> &File {
         &self.handle
     }
 
-    /// Opens a file, and says whether it was too open and isn't any more.
-    pub fn open(&self, name: &str, flags: i32) -> io::Result<(OpenFile, bool)> {
+    /// Opens a file. Only a plain file with one name will do.
+    pub fn open(&self, name: &str, flags: i32) -> io::Result<OpenFile> {
+        self.open_tightened(name, flags).map(|(file, _)| file)
+    }
+
+    /// The same, and says whether it was open to more than it should be and isn't any more.
+    pub fn open_tightened(&self, name: &str, flags: i32) -> io::Result<(OpenFile, bool)> {
         let place = |error: io::Error| io::Error::new(error.kind(), format!("{name}: {error}"));
         let c_name = c_name(name)?;
         let mode = self.access.file_mode();
@@ -139,7 +157,7 @@ impl Folder {
 
     /// A file, whole, as far as it isn't longer than `longest`.
     pub fn read(&self, name: &str, longest: u64) -> io::Result<Vec<u8>> {
-        let (file, _) = self.open(name, libc::O_RDONLY)?;
+        let file = self.open(name, libc::O_RDONLY)?;
         let mut bytes = Vec::new();
         (&*file).take(longest).read_to_end(&mut bytes)?;
         Ok(bytes)
@@ -147,7 +165,7 @@ impl Folder {
 
     /// Writes a file that isn't there yet.
     pub fn write(&self, name: &str, bytes: &[u8]) -> io::Result<OpenFile> {
-        let (file, _) = self.open(name, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL)?;
+        let file = self.open(name, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL)?;
         (&*file)
             .write_all(bytes)
             .inspect_err(sys::note_write_error)?;
@@ -156,7 +174,7 @@ impl Folder {
 
     /// Appends to a file, created if it is missing.
     pub fn append(&self, name: &str, bytes: &[u8]) -> io::Result<OpenFile> {
-        let (file, _) = self.open(name, libc::O_RDWR | libc::O_APPEND | libc::O_CREAT)?;
+        let file = self.open(name, libc::O_RDWR | libc::O_APPEND | libc::O_CREAT)?;
         (&*file)
             .write_all(bytes)
             .inspect_err(sys::note_write_error)?;
@@ -166,7 +184,7 @@ impl Folder {
     /// Replaces a file as a whole: readers see the old one or the new one. `to_disk`: after a power
     /// cut as well, once the directory is synced.
     pub fn replace(&self, name: &str, bytes: &[u8], to_disk: bool) -> io::Result<()> {
-        let temporary = format!("new-{}", Uuid::new_v4());
+        let temporary = format!("{TEMPORARY}{}", Uuid::new_v4());
         let replaced = self.write(&temporary, bytes).and_then(|file| {
             if to_disk {
                 file.sync_all()?;
@@ -189,10 +207,9 @@ impl Folder {
         sys::remove_at(self.handle.as_fd(), &c_name(name)?)
     }
 
-    /// Gives a file a name that is free: an error of kind `AlreadyExists` if it isn't.
-    pub fn publish(&self, temporary: &str, name: &str) -> io::Result<()> {
-        sys::link_at(self.handle.as_fd(), &c_name(temporary)?, &c_name(name)?)?;
-        self.remove(temporary)
+    /// Gives a file a further name: an error of kind `AlreadyExists` if it isn't free.
+    pub fn link(&self, name: &str, further: &str) -> io::Result<()> {
+        sys::link_at(self.handle.as_fd(), &c_name(name)?, &c_name(further)?)
     }
 
     /// The names of the files in it.
@@ -205,11 +222,16 @@ impl Folder {
         self.handle.sync_all()
     }
 
+    /// Has the disk confirm the names in a directory below it.
+    pub fn sync_below(&self, path: &str) -> io::Result<()> {
+        let (path, flags) = (c_name(path)?, libc::O_RDONLY | libc::O_DIRECTORY);
+        Private::new(|| sys::open_at(self.handle.as_fd(), &path, flags, 0))?.sync_all()
+    }
+
     /// The lock of the file `name`, or `None` while another process holds it. It ends with the value,
     /// or with the process.
     pub fn try_lock(&self, name: &str) -> io::Result<Option<Lock>> {
-        let (file, _) = self.open(name, libc::O_RDWR | libc::O_CREAT)?;
-        Ok(try_lock(&file)?.then_some(Lock { file }))
+        Lock::try_on(self.open(name, libc::O_RDWR | libc::O_CREAT)?)
     }
 }
 
@@ -217,6 +239,18 @@ impl Folder {
 #[derive(Debug)]
 pub struct Lock {
     file: OpenFile,
+}
+
+impl Lock {
+    /// Locks a file, unless another opening of it is locked.
+    pub fn try_on(file: OpenFile) -> io::Result<Option<Lock>> {
+        Ok(try_lock(&file)?.then_some(Lock { file }))
+    }
+
+    /// The file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
 }
 
 impl Drop for Lock {

@@ -24,10 +24,12 @@ pub struct Counters {
     pub torn: AtomicU64,
     /// Times that the disk didn't confirm what was written.
     pub unconfirmed: AtomicU64,
+    /// Lines that somebody changed before they were sealed.
+    pub altered: AtomicU64,
 }
 
 /// The names of the counters, in the order of [`Counters::values`].
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 8] = [
     "written",
     "bytes",
     "failed",
@@ -35,6 +37,7 @@ const NAMES: [&str; 7] = [
     "recovered",
     "torn",
     "unconfirmed",
+    "altered",
 ];
 
 impl Counters {
@@ -48,6 +51,7 @@ impl Counters {
                 &self.recovered,
                 &self.torn,
                 &self.unconfirmed,
+                &self.altered,
             ]
             .map(|counter| counter.load(Ordering::Relaxed)),
         )

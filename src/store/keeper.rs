@@ -34,7 +34,8 @@ struct State {
     stores: Vec<Weak<Store>>,
     thread: Option<JoinHandle<()>>,
     tried: Option<Instant>,
-    wake: bool,
+    /// When it's to look next, if that's before its time.
+    due: Option<Instant>,
     /// Which thread is wanted: an earlier one ends, even if the next is started before it has.
     generation: u64,
 }
@@ -55,7 +56,8 @@ impl Keeper {
         loop {
             let mut state = self.state();
             let until = Instant::now() + period;
-            while !state.wake && state.generation == generation {
+            while state.generation == generation {
+                let until = state.due.map_or(until, |due| due.min(until));
                 let left = until.saturating_duration_since(Instant::now());
                 if left.is_zero() {
                     break;
@@ -69,7 +71,7 @@ impl Keeper {
             if state.generation != generation {
                 return;
             }
-            state.wake = false;
+            state.due = None;
             state.stores.retain(|store| store.strong_count() > 0);
             let stores = state.stores.clone();
             drop(state);
@@ -112,12 +114,22 @@ pub fn start() {
     state.thread = thread.ok();
 }
 
-/// Has the thread look after the logs now.
-pub fn wake() {
-    if let Some(keeper) = KEEPER.get() {
-        keeper.state().wake = true;
+/// Has the thread look after the logs soon.
+pub fn wake_in(time: Duration) {
+    let Some(keeper) = KEEPER.get() else {
+        return;
+    };
+    let due = Instant::now() + time;
+    let mut state = keeper.state();
+    if state.due.is_none_or(|known| due < known) {
+        state.due = Some(due);
         keeper.woken.notify_all();
     }
+}
+
+/// Has the thread look after the logs now.
+pub fn wake() {
+    wake_in(Duration::ZERO);
 }
 
 /// Ends the looking after of a log, and with the last one the thread. Waits for what the thread is

@@ -3,12 +3,16 @@
 mod day;
 mod disk;
 mod folder;
+mod guard;
 mod health;
 mod journal;
 mod keeper;
+mod keys;
 mod lines;
 mod recovery;
+mod seal;
 mod synced;
+mod tree;
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
@@ -31,6 +35,8 @@ use disk::{Directory, Opening};
 pub use folder::Access;
 use health::{Counters, Health};
 use journal::{Journal, Slot};
+pub use seal::Sealing;
+use seal::{Found, Sealer};
 use synced::{Synced, Ticket};
 
 /// What a log is asked to be.
@@ -49,6 +55,8 @@ pub struct Settings {
     pub now: Now,
     /// Makes the entry that stands for calls without one.
     pub gap_entry: GapEntry,
+    /// How the log is sealed, if it is.
+    pub sealing: Option<Sealing>,
 }
 
 /// Of how many calls, the first and the last.
@@ -59,6 +67,7 @@ type GapEntry = Box<dyn Fn(u64, &Timestamp, &Timestamp) -> Line + Send + Sync>;
 pub struct Store {
     directory: Arc<Directory>,
     settings: Arc<Settings>,
+    sealer: Option<Sealer>,
     state: Mutex<State>,
     counters: Counters,
     /// Held by the one that flushes.
@@ -116,7 +125,10 @@ const MAX_UNSYNCED: usize = 8;
 /// How often the dead are looked for.
 const SWEEP: Duration = Duration::from_secs(4);
 
-/// How long opening a log waits for another process that is just sweeping it.
+/// How long a flush waits for another process that is just sealing.
+const SEAL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the first and the last of a log wait for another process that is just sweeping or sealing.
 const SWEEP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often the last one out tries to write the lines of a deleted file again, while another process
@@ -144,9 +156,13 @@ impl Store {
             to_disk: settings.to_disk,
             identity,
         })?;
+        let directory = Arc::new(directory);
+        let sealer = settings.sealing.as_ref();
+        let sealer = sealer.map(|sealing| Sealer::open(&directory, sealing, (settings.now)()));
         let store = Arc::new(Store {
-            directory: Arc::new(directory),
+            directory,
             settings: Arc::clone(settings),
+            sealer: sealer.transpose()?,
             state: Mutex::default(),
             counters: Counters::default(),
             flushing: Mutex::default(),
@@ -265,6 +281,7 @@ impl Store {
         line.stamp(&now);
         let result = self.put(&mut state, line, &now, None);
         let result = self.confirmed(state, result, line, None);
+        let result = result.map(|place| self.wrote(place, line));
         result.or_else(|error| self.report(&mut self.lock(), now, Err(error)))
     }
 
@@ -277,7 +294,8 @@ impl Store {
         line.stamp(&now);
         let result = self.put(&mut state, line, &now, slot.as_ref());
         match self.confirmed(state, result, line, slot.as_ref()) {
-            Ok(()) => {
+            Ok(place) => {
+                self.wrote(place, line);
                 if let Some(slot) = slot {
                     // If it stays, the entry is found in the log.
                     let _ = slot.clear();
@@ -309,23 +327,32 @@ impl Store {
             .and_then(|()| self.write(state, line, now, slot))
     }
 
+    /// Has a line sealed that was written, and isn't yet.
+    fn wrote(&self, place: Option<Place>, line: &Line) {
+        if let (Some(sealer), Some(place)) = (&self.sealer, place)
+            && sealer.wrote(place, line.as_bytes().trim_ascii_end())
+        {
+            keeper::wake_in(sealer.interval());
+        }
+    }
+
     /// Has the disk confirm what was written, where it must; what it refuses is written again, to
-    /// a further file of the day.
+    /// a further file of the day. Returns where it is, if that can be told.
     fn confirmed(
         &self,
         state: MutexGuard<'_, State>,
         written: io::Result<Written>,
         line: &Line,
         slot: Option<&Slot>,
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<Place>> {
         let mut written = written?;
         if !self.settings.to_disk {
-            return Ok(());
+            return Ok(written.place);
         }
         drop(state);
         for _ in 0..MAX_REFUSALS {
             let Err(error) = written.file.confirm(written.ticket) else {
-                return Ok(());
+                return Ok(written.place);
             };
             let mut state = self.lock();
             let now = self.now();
@@ -333,7 +360,8 @@ impl Store {
             let _ = self.report(&mut state, now, Err(error));
             written = self.write(&mut state, line, &now, slot)?;
         }
-        written.file.confirm(written.ticket)
+        written.file.confirm(written.ticket)?;
+        Ok(written.place)
     }
 
     /// Turns away from a file whose sync failed.
@@ -467,6 +495,9 @@ impl Store {
             })?;
         }
         let (ticket, found) = day.append(line.as_bytes())?;
+        let bytes = line.as_bytes().len() as u64;
+        let start = day.end().and_then(|end| end.checked_sub(bytes));
+        let place = start.map(|offset| Place { offset, ..here });
         let file = day.handle();
         if found.torn {
             state.torn.push(here);
@@ -480,10 +511,13 @@ impl Store {
             self.directory.warn(message.clone());
             state.last_error = Some((*now, message));
         }
-        let bytes = line.as_bytes().len() as u64;
         self.counters.written.fetch_add(1, Ordering::Relaxed);
         self.counters.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Ok(Written { file, ticket })
+        Ok(Written {
+            file,
+            ticket,
+            place,
+        })
     }
 
     /// The file of a date, open.
@@ -524,6 +558,11 @@ impl Store {
     /// Leaves a file that isn't the current one any more.
     fn retire(&self, state: &mut State, day: &DayFile) {
         let file = day.handle();
+        if let Some(sealer) = &self.sealer
+            && !day.has_its_name(&self.directory)
+        {
+            sealer.forget(day.name());
+        }
         let gone = file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
         if gone {
             state.lost.push((day.name(), file));
@@ -602,8 +641,38 @@ impl Store {
 
     // ------------------------------------------------------------ on request
 
-    /// Writes what waits, and has the disk confirm every file that was appended to.
+    /// Writes what waits, has the disk confirm every file that was appended to, and seals them.
     pub fn flush(&self) -> Result<(), Error> {
+        self.confirm_all()?;
+        let Some(sealer) = &self.sealer else {
+            return Ok(());
+        };
+        let result = sealer.seal_all((self.settings.now)(), SEAL_PATIENCE);
+        let result = result.map(|found| self.note_found(found));
+        let now = self.now();
+        self.report(&mut self.lock(), now, result)
+    }
+
+    /// Notes what sealing came upon.
+    fn note_found(&self, found: Found) {
+        self.counters
+            .altered
+            .fetch_add(found.altered, Ordering::Relaxed);
+        let mut state = self.lock();
+        let torn = !found.torn.is_empty();
+        state.torn.extend(found.torn);
+        let now = self.now();
+        for message in found.messages {
+            self.directory.warn(message.clone());
+            state.last_error = Some((now, message));
+        }
+        drop(state);
+        if torn {
+            keeper::wake();
+        }
+    }
+
+    fn confirm_all(&self) -> Result<(), Error> {
         let _flushing = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.lock();
         let now = self.now();
@@ -662,6 +731,9 @@ impl Store {
     /// Writes the log's health in this process into a report.
     pub fn health(&self, to: &mut Object<'_>) {
         self.health_of(&self.lock()).write(to);
+        if let Some(sealer) = &self.sealer {
+            sealer.health(to.nested("integrity"));
+        }
     }
 
     fn health_of(&self, state: &State) -> Health<'_> {
@@ -698,6 +770,9 @@ impl Store {
         drop(state);
         self.mend_what_was_met();
         let _ = self.sweep(false);
+        if let Some(sealer) = &self.sealer {
+            let _ = sealer.seal_all((self.settings.now)(), SWEEP_PATIENCE);
+        }
     }
 
     // ------------------------------------------------------------ looking after
@@ -724,8 +799,31 @@ impl Store {
                 self.lock().last_error = Some((now, self.message(&error)));
             }
         }
+        let sealed = self.seal();
         let state = self.lock();
-        rescued && mended && state.waiting.is_empty() && state.gap.is_none()
+        rescued && mended && sealed && state.waiting.is_empty() && state.gap.is_none()
+    }
+
+    /// Seals what there is. Returns whether nothing was left.
+    fn seal(&self) -> bool {
+        let Some(sealer) = &self.sealer else {
+            return true;
+        };
+        // What the disk refuses to confirm is written anew, and not signed where it is.
+        let sealed = match self.confirm_all() {
+            Ok(()) => sealer.seal((self.settings.now)(), false),
+            Err(_) => return false,
+        };
+        match sealed {
+            Ok(Some(found)) => self.note_found(found),
+            Ok(None) => {}
+            Err(error) => {
+                let now = self.now();
+                let _ = self.report(&mut self.lock(), now, Err(error));
+                return false;
+            }
+        }
+        !sealer.has_unsealed()
     }
 
     /// Writes the lines of unlinked files to their days' files, unless another process has.
@@ -949,4 +1047,5 @@ impl Store {
 struct Written {
     file: Arc<Synced>,
     ticket: Ticket,
+    place: Option<Place>,
 }

@@ -118,6 +118,42 @@ fn keep_torn(
     Ok(())
 }
 
+/// A torn line that was written over, or a piece of a long one, as `.state/torn` keeps it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Torn {
+    /// Where it was in its file.
+    pub offset: u64,
+    /// How long it was.
+    pub length: u64,
+    /// What it was, in hexadecimal.
+    pub sha256: String,
+}
+
+/// The torn lines of a file that are known.
+pub fn torn(directory: &Directory, day: DayName) -> io::Result<Vec<Torn>> {
+    let Some(file) = found(directory.open_state(TORN))? else {
+        return Ok(Vec::new());
+    };
+    let mut torn = Vec::new();
+    let mut lines = lines_from(&file, 0)?;
+    while let Some(line) = lines.next()? {
+        let value: serde_json::Value = serde_json::from_slice(line.text).unwrap_or_default();
+        if value["file"].as_str().and_then(DayName::parse) == Some(day)
+            && let Some(offset) = value["offset"].as_u64()
+            && let Some(length) = value["length"].as_u64()
+            && let Some(sha256) = value["sha256"].as_str()
+        {
+            let sha256 = sha256.to_owned();
+            torn.push(Torn {
+                offset,
+                length,
+                sha256,
+            });
+        }
+    }
+    Ok(torn)
+}
+
 /// Which of some entries the log has, at a place or behind it.
 pub fn find(
     directory: &Directory,
@@ -176,7 +212,7 @@ pub fn sound_lines(
 }
 
 /// A part of a file, read without its own position.
-struct Part<'a> {
+pub struct Part<'a> {
     file: &'a File,
     at: u64,
     end: u64,
@@ -193,7 +229,7 @@ impl Read for Part<'_> {
 }
 
 /// The lines of a file as it is now: others may append to it as fast as they are read.
-fn lines_from(file: &File, at: u64) -> io::Result<Lines<Part<'_>>> {
+pub fn lines_from(file: &File, at: u64) -> io::Result<Lines<Part<'_>>> {
     let end = file.metadata()?.len().max(at);
     Ok(Lines::new(Part { file, at, end }, at))
 }
@@ -205,7 +241,7 @@ fn lines_from_line_of(file: &File, at: u64) -> io::Result<Lines<Part<'_>>> {
 }
 
 /// Where the line begins that a place is in.
-fn line_start(file: &File, place: u64) -> io::Result<u64> {
+pub fn line_start(file: &File, place: u64) -> io::Result<u64> {
     let mut at = place;
     let mut piece = [0; 4096];
     while at > 0 {

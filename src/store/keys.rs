@@ -1,0 +1,143 @@
+//! The key that signs the Merkle log.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::folder::{Folder, TEMPORARY, check_owner};
+use crate::integrity::note::Signer;
+use crate::sys::{self, Private, RandomBytes};
+
+/// The key's name in `.state`, where none is given.
+const NAME: &str = "key";
+
+/// A key's text is far shorter.
+const LONGEST: u64 = 4096;
+
+/// The key in a file of the host's choice. It may be reached by a link, as secrets are mounted.
+pub fn read(path: &Path) -> io::Result<Signer> {
+    parse(&read_text(path)?)
+}
+
+fn parse(text: &str) -> io::Result<Signer> {
+    Signer::parse(text).map_err(|wrong| io::Error::new(io::ErrorKind::InvalidData, wrong))
+}
+
+fn read_text(path: &Path) -> io::Result<Zeroizing<String>> {
+    let mut options = OpenOptions::new();
+    // Not blocking, for a FIFO without a writer would hold the caller for ever.
+    options
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC);
+    let file = Private::new(|| options.open(path))?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("isn't a plain file"));
+    }
+    check_owner(&metadata)?;
+    // A group's right to read is how Kubernetes gives a secret of root's to a service.
+    let allowed = if metadata.uid() == 0 { 0o750 } else { 0o700 };
+    if metadata.mode() & 0o777 & !allowed != 0 {
+        return Err(io::Error::other(format!(
+            "is open to others (mode {:o}): let it be readable by its owner alone, or, if it's \
+             root's, by a group",
+            metadata.mode() & 0o777
+        )));
+    }
+    let mut text = Zeroizing::new(String::with_capacity(LONGEST as usize));
+    (&*file).take(LONGEST).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The log's own key in `.state`, if it has one.
+pub fn own(state: &Folder) -> io::Result<Option<Signer>> {
+    let bytes = match state.read(NAME, LONGEST) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        bytes => Zeroizing::new(bytes?),
+    };
+    parse(&String::from_utf8_lossy(&bytes)).map(Some)
+}
+
+/// Makes a key of that name in `.state`, unless another process was faster: then it's that one's.
+pub fn make(state: &Folder, name: &str) -> io::Result<Signer> {
+    let signer = random(name)?;
+    let temporary = format!("{TEMPORARY}{}", Uuid::new_v4());
+    let made = state.write(&temporary, signer.text().as_bytes());
+    let made = made.and_then(|file| file.sync_all());
+    let made = made.and_then(|()| state.link(&temporary, NAME));
+    let _ = state.remove(&temporary);
+    match made {
+        Ok(()) => {
+            // Before anything is signed with it.
+            state.sync()?;
+            Ok(signer)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            own(state)?.ok_or_else(|| io::Error::other("the key was removed while it was made"))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn random(name: &str) -> io::Result<Signer> {
+    let mut random = RandomBytes::new();
+    let mut seed = Zeroizing::new([0; 32]);
+    for half in seed.chunks_exact_mut(16) {
+        half.copy_from_slice(&random.take()?);
+    }
+    Signer::from_seed(name, &seed)
+        .map_err(|wrong| io::Error::new(io::ErrorKind::InvalidInput, wrong))
+}
+
+/// A name for a log that is made: its origin if one is given, else where it is; and a random end, so
+/// that no two logs are called the same.
+pub fn new_name(origin: Option<&str>, log: &Path) -> String {
+    let origin = origin.map_or_else(
+        || {
+            let last = log.file_name().unwrap_or_default().to_string_lossy();
+            let name = format!("{}/{last}", sys::host_name());
+            let usable = |c: char| !(c == '+' || c.is_whitespace() || c.is_control());
+            name.chars()
+                .map(|c| if usable(c) { c } else { '-' })
+                .collect()
+        },
+        str::to_owned,
+    );
+    let end = Uuid::new_v4().simple().to_string();
+    format!("{origin}-{}", &end[..8])
+}
+
+/// Whether a key's name is an origin, or one with a random end.
+pub fn is_called(name: &str, origin: &str) -> bool {
+    let end = name.strip_prefix(origin);
+    end.is_some_and(|end| {
+        end.is_empty()
+            || end.strip_prefix('-').is_some_and(|end| {
+                end.len() == 8 && end.bytes().all(|byte| byte.is_ascii_hexdigit())
+            })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_s_name_is_its_origin_and_a_random_end() {
+        let path = Path::new("/var/log/audit logs+1");
+        let name = new_name(Some("audit.example/llm"), path);
+        assert!(is_called(&name, "audit.example/llm"), "{name}");
+        assert_ne!(name, new_name(Some("audit.example/llm"), path));
+        let name = new_name(None, path);
+        assert!(name.contains("/audit-logs-1-"), "{name}");
+        assert!(crate::integrity::note::is_name(&name), "{name}");
+        assert!(is_called("a", "a"));
+        for (name, origin) in [("a-0123456", "a"), ("ab", "a"), ("a-0123456g", "a")] {
+            assert!(!is_called(name, origin), "{name}");
+        }
+    }
+}

@@ -1,0 +1,629 @@
+//! Sealing: what stands in the day files is added to the Merkle log, by whichever process gets its
+//! lock, off the caller's path.
+//!
+//! The lines are read back from the files, so that their order in the tree is that in the files,
+//! whoever wrote them. A process keeps the digests of its own lines until they are sealed: one that
+//! isn't what was written then was changed in between, and that is recorded.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::hash::Digest;
+use crate::integrity::note::Signer;
+use crate::integrity::record::{Range, Said, VERSION};
+use crate::json::Object;
+
+use super::day::{DayName, Place};
+use super::disk::Directory;
+use super::folder::OpenFile;
+use super::guard::Guard;
+use super::lines::Seen;
+use super::recovery;
+use super::tree::{self, Known, Tree};
+use super::{disk, keys};
+
+/// How a log is sealed.
+#[derive(Debug, Clone)]
+pub struct Sealing {
+    /// Where the key is; else the log has its own in `.state`.
+    pub key_file: Option<PathBuf>,
+    /// Where what was signed last is remembered.
+    pub guard_file: Option<PathBuf>,
+    /// What the log is called.
+    pub origin: Option<String>,
+    /// How long a line may stand there unsealed.
+    pub interval: Duration,
+    /// How often a log in which nothing happens gives a sign of life.
+    pub heartbeat: Duration,
+    /// The id of the key of the hashes in the log, if they are keyed.
+    pub hash_key_id: Option<String>,
+}
+
+/// Lines that go into the tree with one signature: what they take in memory is bounded.
+const BATCH: u64 = 16 * 1024;
+
+/// Own digests that are kept. Of more lines the oldest aren't compared.
+const MAX_OWN: usize = 32 * 1024;
+
+/// How often a checkpoint is published while there is always something to seal.
+const PUBLISH: Duration = Duration::from_secs(10);
+
+/// How often all files are looked at, not only the last ones.
+const ALL: Duration = Duration::from_secs(60);
+
+/// The last files: today's, yesterday's, and further ones of theirs.
+const LAST: usize = 4;
+
+/// Lines that are older when they are sealed weren't sealed in their time.
+const LATE: Duration = Duration::from_secs(60);
+
+/// How long the lock is held while there is always more to seal.
+const HELD: Duration = Duration::from_millis(500);
+
+/// How long another process that is just beginning the tree is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Seals one log.
+#[derive(Debug)]
+pub struct Sealer {
+    directory: Arc<Directory>,
+    tree: Tree,
+    settings: Sealing,
+    /// Whether a line was written since the last sealing began.
+    unsealed: AtomicBool,
+    own: Mutex<Vec<Own>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// None after an error: it's read again then.
+    known: Option<Known>,
+    /// When it had grown to this size.
+    grown: Option<(u64, Instant)>,
+    /// When all files were looked at.
+    looked: Option<Instant>,
+    published: Option<Instant>,
+    /// Of the last sealing that succeeded.
+    sealed_at: Option<Timestamp>,
+}
+
+/// A line that this process wrote.
+#[derive(Debug, Clone, Copy)]
+struct Own {
+    place: Place,
+    length: u64,
+    digest: Digest,
+    /// Read again as it was.
+    met: bool,
+}
+
+/// What sealing came upon.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Torn lines, before which it stopped.
+    pub torn: Vec<Place>,
+    /// What an operator should know.
+    pub messages: Vec<String>,
+    /// Own lines that had been changed.
+    pub altered: u64,
+    /// It gave the lock back before all was sealed, for others to have it.
+    more: bool,
+}
+
+impl Found {
+    fn add(&mut self, other: Found) {
+        self.torn.extend(other.torn);
+        self.messages.extend(other.messages);
+        self.altered += other.altered;
+    }
+}
+
+impl Sealer {
+    /// Opens a directory's Merkle log, or begins it.
+    pub fn open(
+        directory: &Arc<Directory>,
+        settings: &Sealing,
+        now: SystemTime,
+    ) -> Result<Sealer, Error> {
+        let disk = |error: io::Error| {
+            let path = directory.path().display();
+            Error::log(format!("the log in {path}: {}: {error}", tree::NAME))
+        };
+        let folder = directory.tree().map_err(disk)?;
+        let vkey = match folder.read("vkey", disk::SMALL) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            bytes => Some(String::from_utf8_lossy(&bytes.map_err(disk)?).into_owned()),
+        };
+        let signer = signer(directory, settings, vkey.as_deref())?;
+        let name = signer.verifier().name().to_owned();
+        if let Some(origin) = &settings.origin
+            && !keys::is_called(&name, origin)
+        {
+            return Err(Error::config(format!(
+                "config: \"integrity\": \"origin\" is {origin:?}, and the log's key is called \
+                 {name:?}; leave it out, or begin another directory"
+            )));
+        }
+        if vkey.is_none() {
+            let text = format!("{}\n", signer.verifier());
+            let written = folder.replace("vkey", text.as_bytes(), true);
+            written.and_then(|()| folder.sync()).map_err(disk)?;
+        }
+        let guard = settings.guard_file.as_deref().map(Guard::open).transpose();
+        let guard = guard.map_err(|error| {
+            Error::config(format!(
+                "config: \"integrity\": \"guard_file\" can't be used: {error}"
+            ))
+        })?;
+        let sealer = Sealer {
+            directory: Arc::clone(directory),
+            tree: Tree::new(folder, signer, guard),
+            settings: settings.clone(),
+            unsealed: AtomicBool::new(false),
+            own: Mutex::default(),
+            state: Mutex::default(),
+        };
+        let kept = sealer.begin(&Timestamp::of(now)).map_err(disk)?;
+        if kept != sealer.settings.hash_key_id {
+            let show = |id: &Option<String>| match id {
+                Some(id) => format!("with the key {id}"),
+                None => "without a key".to_owned(),
+            };
+            return Err(Error::config(format!(
+                "config: \"hash_key_file\": the log's hashes were begun {}, and would go on {}: two \
+                 hashes of a text couldn't be compared; begin another directory",
+                show(&kept),
+                show(&sealer.settings.hash_key_id)
+            )));
+        }
+        Ok(sealer)
+    }
+
+    /// Makes sure that the tree has its first entry. Returns the id of the hash key in it.
+    fn begin(&self, now: &Timestamp) -> io::Result<Option<String>> {
+        let since = Instant::now();
+        loop {
+            if self.tree.head()?.is_some()
+                && let Some((origin, hash_key_id)) = self.tree.settings()?
+                && origin == self.tree.origin()
+            {
+                return Ok(hash_key_id);
+            }
+            if let Some(_lock) = self.tree.try_lock()? {
+                self.tree.remove_leftovers()?;
+                let (mut known, _) = self.tree.known(None, now)?;
+                if known.size() == 0 {
+                    known.record(
+                        now,
+                        Said::Settings {
+                            version: VERSION,
+                            origin: self.tree.origin().to_owned(),
+                            hash_key_id: self.settings.hash_key_id.clone(),
+                        },
+                    );
+                }
+                self.tree.commit(&mut known)?;
+                self.tree.publish(&known)?;
+            } else if since.elapsed() > PATIENCE {
+                return Err(io::Error::other("another process holds its lock"));
+            } else {
+                std::thread::sleep(PAUSE);
+            }
+        }
+    }
+
+    fn own(&self) -> MutexGuard<'_, Vec<Own>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a line that was written, its line feed not counted. Returns true if it's the first one
+    /// since the last sealing.
+    pub fn wrote(&self, place: Place, line: &[u8]) -> bool {
+        let own = Own {
+            place,
+            length: line.len() as u64,
+            digest: Digest::of(line),
+            met: false,
+        };
+        let mut kept = self.own();
+        if kept.len() == MAX_OWN {
+            // Half of them, so that it isn't done for every line.
+            kept.drain(..MAX_OWN / 2);
+        }
+        kept.push(own);
+        drop(kept);
+        !self.unsealed.swap(true, Ordering::SeqCst)
+    }
+
+    /// Forgets the lines in a file that was moved or deleted: what has its name isn't it.
+    pub fn forget(&self, day: DayName) {
+        self.own().retain(|own| own.place.day != day);
+    }
+
+    /// How long a line may stand there unsealed.
+    pub fn interval(&self) -> Duration {
+        self.settings.interval
+    }
+
+    /// Whether lines were written since the last sealing began.
+    pub fn has_unsealed(&self) -> bool {
+        self.unsealed.load(Ordering::SeqCst)
+    }
+
+    /// Writes the tree's name and size, and when it was last sealed in this process, into a report.
+    pub fn health(&self, mut to: Object<'_>) {
+        let state = self.state();
+        to.text("origin", self.tree.origin());
+        to.json_if("size", state.grown.map(|(size, _)| size));
+        if let Some(at) = state.sealed_at {
+            to.text("sealed_at", &at.to_string());
+        }
+        to.end();
+    }
+
+    /// Seals what there is, or does nothing while another process seals.
+    pub fn seal(&self, now: SystemTime, publish: bool) -> io::Result<Option<Found>> {
+        let mut state = self.state();
+        let Some(_lock) = self.tree.try_lock()? else {
+            return Ok(None);
+        };
+        // Before the files are read: what is written from now on asks for the next sealing.
+        self.unsealed.store(false, Ordering::SeqCst);
+        let mut own = std::mem::take(&mut *self.own());
+        own.sort_unstable_by_key(|own| own.place);
+        let sealed = self.seal_locked(&mut state, &mut own, now, publish);
+        let more = sealed.as_ref().is_ok_and(|found| found.more);
+        if more || !own.is_empty() {
+            self.unsealed.store(true, Ordering::SeqCst);
+        }
+        self.own().append(&mut own);
+        sealed.map(Some)
+    }
+
+    /// Seals and publishes all there is, waiting so long for another process that seals.
+    pub fn seal_all(&self, now: SystemTime, patience: Duration) -> io::Result<Found> {
+        let mut all = Found::default();
+        let mut since = Instant::now();
+        loop {
+            match self.seal(now, true)? {
+                Some(found) => {
+                    let more = found.more;
+                    all.add(found);
+                    if !more {
+                        return Ok(all);
+                    }
+                    since = Instant::now();
+                }
+                None if since.elapsed() > patience => {
+                    return Err(io::Error::other(format!(
+                        "{}: another process holds its lock",
+                        tree::NAME
+                    )));
+                }
+                None => std::thread::sleep(PAUSE),
+            }
+        }
+    }
+
+    fn seal_locked(
+        &self,
+        state: &mut State,
+        own: &mut Vec<Own>,
+        now: SystemTime,
+        publish: bool,
+    ) -> io::Result<Found> {
+        let (clock, now) = (now, &Timestamp::of(now));
+        let mut found = Found::default();
+        let (mut known, mut changed) = self.tree.known(state.known.take(), now)?;
+        if changed {
+            found.messages.push(format!(
+                "{} was older than what is known of it, or a crash came between two steps; see \
+                 verify",
+                tree::NAME
+            ));
+        }
+        let all = state.looked.is_none_or(|at| at.elapsed() >= ALL);
+        let mut days = self.directory.days()?;
+        days.retain(|day| !day.compressed);
+        let skip = if all {
+            0
+        } else {
+            days.len().saturating_sub(LAST)
+        };
+        let since = Instant::now();
+        for day in days.into_iter().skip(skip) {
+            while !found.more {
+                let before = known.size();
+                let more = self.gather(&mut known, day, own, clock, &mut found);
+                // One that can't be read keeps no other from being sealed.
+                let more = more.unwrap_or_else(|error| {
+                    let message = format!("{} isn't sealed: {error}", day.file_name());
+                    found.messages.push(message);
+                    false
+                });
+                changed |= known.size() > before;
+                if !more {
+                    break;
+                }
+                self.tree.commit(&mut known)?;
+                changed = false;
+                found.more = since.elapsed() > HELD;
+            }
+        }
+        if all && !found.more {
+            state.looked = Some(Instant::now());
+        }
+        self.compare(&mut known, own, now, &mut found);
+        changed |= found.altered > 0;
+        let quiet = state.grown.is_some_and(|(size, at)| {
+            size == known.size() && at.elapsed() >= self.settings.heartbeat
+        });
+        if quiet {
+            known.record(now, Said::Heartbeat);
+            changed = true;
+        }
+        if changed {
+            self.tree.commit(&mut known)?;
+        }
+        if state.grown.is_none_or(|(size, _)| size != known.size()) {
+            state.grown = Some((known.size(), Instant::now()));
+        }
+        let due = state.published.is_none_or(|at| at.elapsed() >= PUBLISH);
+        if publish || !changed || due {
+            self.tree.publish(&known)?;
+            state.published = Some(Instant::now());
+        }
+        state.sealed_at = Some(*now);
+        state.known = Some(known);
+        Ok(found)
+    }
+
+    /// Adds the next lines of a file. Returns whether there may be more.
+    fn gather(
+        &self,
+        known: &mut Known,
+        day: DayName,
+        own: &mut [Own],
+        now: SystemTime,
+        found: &mut Found,
+    ) -> io::Result<bool> {
+        let in_time = Timestamp::of(now.checked_sub(LATE).unwrap_or(now));
+        let now = &Timestamp::of(now);
+        let name = day.file_name();
+        let sealed = known.sealed(&day);
+        let file = match self.directory.open_to_read(&name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            file => file?,
+        };
+        let length = file.metadata()?.len();
+        let from = sealed_part(&file, sealed, length)?;
+        if from < sealed {
+            found.messages.push(format!(
+                "{name} was cut short or replaced by somebody: what was sealed of it from byte {from} \
+                 on is missing"
+            ));
+            let file = name.clone();
+            let (off, len) = (from, sealed - from);
+            known.record(now, Said::Gap(Range { file, off, len }));
+        }
+        if from == length {
+            return Ok(from < sealed);
+        }
+        let mut lines = recovery::lines_from(&file, from)?;
+        let mut digests = Vec::new();
+        let mut torn = Vec::new();
+        let mut end = from;
+        let mut late = false;
+        let mut more = false;
+        while let Some(line) = lines.next()? {
+            if !line.closed {
+                break;
+            }
+            if !is_spaces(&line) {
+                let digest = Digest::of(line.text);
+                let met = meet(
+                    own,
+                    Place {
+                        day,
+                        offset: line.start,
+                    },
+                    &digest,
+                );
+                // What this process wrote, and finds again, is sound.
+                if !met && !line.is_sound() {
+                    found.torn.push(Place {
+                        day,
+                        offset: line.start,
+                    });
+                    break;
+                }
+                late |= digests.is_empty() && !met && is_older(line.text, &in_time);
+                digests.push(digest);
+            } else if line.end > line.start {
+                torn.push(line.start..line.end);
+            }
+            end = line.end + 1;
+            if digests.len() as u64 == BATCH {
+                more = true;
+                break;
+            }
+        }
+        if end == from {
+            return Ok(false);
+        }
+        // Nothing is signed that a power cut could take.
+        file.sync_data()?;
+        let range = |off: u64, end: u64| Range {
+            file: name.clone(),
+            off,
+            len: end - off,
+        };
+        if late {
+            known.record(now, Said::Recovered(range(from, end)));
+        }
+        self.record_torn(known, day, &torn, now)?;
+        known.record(
+            now,
+            Said::Seg {
+                range: range(from, end),
+                lines: digests.len() as u64,
+            },
+        );
+        for digest in &digests {
+            known.digest(digest.as_bytes());
+        }
+        Ok(more)
+    }
+
+    /// Records the torn lines that were written over, of which `.state/torn` knows what they were.
+    fn record_torn(
+        &self,
+        known: &mut Known,
+        day: DayName,
+        blanks: &[std::ops::Range<u64>],
+        now: &Timestamp,
+    ) -> io::Result<()> {
+        if blanks.is_empty() {
+            return Ok(());
+        }
+        for torn in recovery::torn(&self.directory, day)? {
+            if blanks.iter().any(|blank| blank.contains(&torn.offset)) {
+                let range = Range {
+                    file: day.file_name(),
+                    off: torn.offset,
+                    len: torn.length,
+                };
+                let sha256 = torn.sha256;
+                known.record(now, Said::Torn { range, sha256 });
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares what this process wrote with what was sealed, by whomever, and keeps what isn't sealed
+    /// yet.
+    fn compare(&self, known: &mut Known, own: &mut Vec<Own>, now: &Timestamp, found: &mut Found) {
+        let mut file: Option<(DayName, io::Result<OpenFile>)> = None;
+        let mut altered = Vec::new();
+        own.retain(|own| {
+            let Place { day, offset } = own.place;
+            if offset + own.length >= known.sealed(&day) {
+                return true;
+            }
+            if own.met {
+                return false;
+            }
+            if file.as_ref().is_none_or(|(open, _)| *open != day) {
+                file = Some((day, self.directory.open_to_read(&day.file_name())));
+            }
+            if let Some((_, Ok(file))) = &file {
+                let mut bytes = vec![0; own.length as usize];
+                let read = file.read_exact_at(&mut bytes, offset);
+                if read.is_err() || Digest::of(&bytes) != own.digest {
+                    altered.push(*own);
+                }
+            }
+            false
+        });
+        for own in altered {
+            let name = own.place.day.file_name();
+            let off = own.place.offset;
+            found.altered += 1;
+            found.messages.push(format!(
+                "{name}: the line at byte {off} was changed by somebody before it was sealed"
+            ));
+            let (file, len) = (name, own.length);
+            let range = Range { file, off, len };
+            let sha256 = own.digest.to_string();
+            known.record(now, Said::Altered { range, sha256 });
+        }
+    }
+}
+
+/// The key that signs, which must be the one that signed before, if any did.
+fn signer(directory: &Directory, settings: &Sealing, vkey: Option<&str>) -> Result<Signer, Error> {
+    let config = |wrong: String| Error::config(format!("config: \"integrity\": {wrong}"));
+    let own = |error: io::Error| {
+        let path = directory.path().display();
+        Error::log(format!("the log's own key in {path}/.state: {error}"))
+    };
+    let signer = match &settings.key_file {
+        Some(path) => keys::read(path)
+            .map_err(|error| config(format!("\"key_file\" can't be used: it {error}")))?,
+        None => match keys::own(directory.state()).map_err(own)? {
+            Some(signer) => signer,
+            None => {
+                if let Some(vkey) = vkey {
+                    return Err(config(format!(
+                        "the log is signed with {}, whose private key isn't in .state; give it by \
+                         \"key_file\", or begin another directory",
+                        vkey.trim_end()
+                    )));
+                }
+                let name = keys::new_name(settings.origin.as_deref(), directory.path());
+                keys::make(directory.state(), &name).map_err(|error| match error.kind() {
+                    io::ErrorKind::InvalidInput => config(format!("\"origin\": {error}")),
+                    _ => own(error),
+                })?
+            }
+        },
+    };
+    match vkey {
+        Some(vkey) if vkey.trim_end() != signer.verifier().to_string() => Err(config(format!(
+            "the log is signed with {}, and the key given is {}; give the one that it was begun with, \
+             or begin another directory",
+            vkey.trim_end(),
+            signer.verifier()
+        ))),
+        _ => Ok(signer),
+    }
+}
+
+/// Up to where what was sealed of a file is still there.
+fn sealed_part(file: &File, sealed: u64, length: u64) -> io::Result<u64> {
+    if length < sealed {
+        return recovery::line_start(file, length);
+    }
+    let mut last = [b'\n'];
+    if sealed > 0 {
+        file.read_exact_at(&mut last, sealed - 1)?;
+    }
+    // Another file may have its name.
+    Ok(if last == *b"\n" { sealed } else { 0 })
+}
+
+/// Whether a line is of this process, and as it was written.
+fn meet(own: &mut [Own], place: Place, digest: &Digest) -> bool {
+    let found = own.binary_search_by_key(&place, |own| own.place);
+    let own = found.ok().and_then(|at| own.get_mut(at));
+    own.is_some_and(|own| {
+        own.met = own.digest == *digest;
+        own.met
+    })
+}
+
+/// Lines of spaces aren't sealed: torn ones were written over with them.
+fn is_spaces(line: &Seen<'_>) -> bool {
+    line.is_blank() && line.text.iter().all(|byte| *byte == b' ')
+}
+
+/// Whether an entry was stamped before a time.
+fn is_older(line: &[u8], time: &Timestamp) -> bool {
+    const KEY: &[u8] = br#""timestamp":""#;
+    let at = memchr::memmem::find(line, KEY);
+    let stamp = at.and_then(|at| line.get(at + KEY.len()..)?.get(..Timestamp::LEN));
+    stamp.is_some_and(|stamp| stamp < &time.as_bytes()[..])
+}
