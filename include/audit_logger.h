@@ -456,7 +456,8 @@ AUDIT_MUST_USE
 AuditStatus audit_logger_stats(AuditLogger *logger,
                                AuditReply **reply);
 
-// Says what the log shows for a text, to find the entries of a known prompt or answer.
+// Says what the log shows for a text, to find the entries of a known prompt or answer: its SHA-256,
+// or, if the configuration sets hash_key_file, its HMAC-SHA256 with that key.
 //
 // logger: from audit_logger_new.
 //

@@ -2,9 +2,10 @@
 
 use std::ffi::CString;
 use std::fmt;
+use std::fs::Metadata;
 use std::io::Read;
 use std::net::{IpAddr, Ipv6Addr};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::entry::{MAX_ATTEMPTS, MAX_DETAILS};
 use crate::error::{Error, Status};
+use crate::hash::Hashing;
 use crate::json;
 use crate::sys::{self, SecretBytes};
 
@@ -136,6 +138,8 @@ pub struct Config {
     pub max_entry_bytes: usize,
     /// Whether entries carry `details`.
     pub details: bool,
+    /// What the log shows in place of content.
+    pub hashing: Hashing,
     /// What requests go through.
     pub proxy: Option<Proxy>,
     /// Who may vouch for a server.
@@ -186,6 +190,7 @@ impl Config {
             max_response_bytes: 16 << 20,
             max_entry_bytes: 32 << 10,
             details: true,
+            hashing: Hashing::default(),
             proxy: None,
             roots: RootCerts::WebPki,
         };
@@ -212,6 +217,14 @@ impl Config {
                     config.max_entry_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
                 }
                 "details" => config.details = setting.flag()?,
+                "hash_key_file" => {
+                    if let Some(path) = setting.or_null(Setting::text)? {
+                        let key = read_guarded_key_file(Path::new(&path))
+                            .map_err(|wrong| setting.error(wrong))?;
+                        config.hashing = Hashing::keyed(key.trim_ascii_end())
+                            .map_err(|wrong| setting.error(wrong))?;
+                    }
+                }
                 "proxy" => proxy = setting.or_null(Setting::text)?,
                 "ca_file" => {
                     if let Some(path) = setting.or_null(Setting::text)? {
@@ -263,10 +276,11 @@ impl Config {
         match &self.key {
             KeySource::Given(key) => Ok(key.clone()),
             KeySource::File(path) => {
-                let text = read_key_file(path).map_err(|error| {
+                let (bytes, _) = read_key_file(path).map_err(|error| {
                     format!("the API key file {} can't be read: {error}", path.display())
                 })?;
-                usable_key(text.trim_ascii_end())
+                // What isn't a text is refused as an empty one is: it can't be a key.
+                usable_key(str::from_utf8(bytes.trim_ascii_end()).unwrap_or_default())
                     .map_err(|wrong| format!("the API key file {} {wrong}", path.display()))
             }
             KeySource::Missing { variable } => Err(format!(
@@ -341,18 +355,40 @@ fn usable_key(text: &str) -> Result<Secret, &'static str> {
 }
 
 /// A plain file, and no more of it than a key takes: the call's deadline doesn't reach in here.
-fn read_key_file(path: &Path) -> std::io::Result<Zeroizing<String>> {
+fn read_key_file(path: &Path) -> std::io::Result<(Zeroizing<Vec<u8>>, Metadata)> {
     let mut options = std::fs::OpenOptions::new();
     let file = options
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
         .open(path)?;
-    if !file.metadata()?.is_file() {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
         return Err(std::io::Error::other("it isn't a plain file"));
     }
-    let mut text = Zeroizing::new(String::with_capacity(2 * MAX_KEY));
-    file.take(MAX_KEY as u64 + 2).read_to_string(&mut text)?;
-    Ok(text)
+    // More room than is read: what grows leaves a copy behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(2 * MAX_KEY));
+    file.take(MAX_KEY as u64 + 2).read_to_end(&mut bytes)?;
+    Ok((bytes, metadata))
+}
+
+/// A key file that can be relied on: nobody but its owner, a group and root can read or replace it.
+fn read_guarded_key_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    let (bytes, metadata) =
+        read_key_file(path).map_err(|error| format!("can't be read: {error}"))?;
+    let (owner, user) = (metadata.uid(), sys::user());
+    if owner != 0 && owner != user {
+        return Err(format!(
+            "names a file of the user {owner}; it must be root's or this process's user's ({user})"
+        ));
+    }
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o006 != 0 {
+        return Err(format!(
+            "names a file that others may read or write (mode {mode:04o}); give it mode 0400, or \
+             0440 for a group"
+        ));
+    }
+    Ok(bytes)
 }
 
 fn key_from_environment(variable: String) -> Result<KeySource, Error> {

@@ -5,7 +5,7 @@ use serde_json::Number;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::hash::Digest;
+use crate::hash::ContentHash;
 use crate::json::Object;
 
 /// Version of the layout of `details`; raised when a field changes its meaning.
@@ -31,9 +31,9 @@ pub struct Entry<'a> {
     /// The model as requested.
     pub model: &'a str,
     /// Of the prompt.
-    pub prompt_hash: Digest,
+    pub prompt_hash: ContentHash,
     /// Of the answer's text.
-    pub response_hash: Digest,
+    pub response_hash: ContentHash,
     /// As the provider reports; `None` (null) when it doesn't.
     pub prompt_tokens: Option<i64>,
     /// As the provider reports; `None` (null) when it doesn't.
@@ -88,9 +88,11 @@ pub struct Details<'a> {
     /// How far the call came.
     pub outcome: Option<Outcome>,
     /// Of the request's body.
-    pub request_hash: Option<Digest>,
+    pub request_hash: Option<ContentHash>,
     /// Of the last response's body, after its content coding was removed.
-    pub response_body_hash: Option<Digest>,
+    pub response_body_hash: Option<ContentHash>,
+    /// Names the key of this entry's hashes.
+    pub hash_key_id: Option<&'a str>,
 }
 
 /// How far a call came.
@@ -198,8 +200,8 @@ impl Entry<'_> {
         entry.text("event_type", self.event_type);
         entry.text("user_id", self.user_id);
         entry.text("model", self.model);
-        entry.digest("prompt_hash", self.prompt_hash);
-        entry.digest("response_hash", self.response_hash);
+        entry.hash("prompt_hash", self.prompt_hash);
+        entry.hash("response_hash", self.response_hash);
         entry.json_or_null("prompt_tokens", self.prompt_tokens);
         entry.json_or_null("completion_tokens", self.completion_tokens);
         match self.latency_ms {
@@ -257,14 +259,15 @@ impl Details<'_> {
         to.server_text("prompt_form", self.prompt_form);
         to.server_text("provider_error_type", self.provider_error_type);
         to.server_text("outcome", self.outcome.map(Outcome::name));
-        for (key, digest) in [
+        for (key, hash) in [
             ("request_hash", self.request_hash),
             ("response_body_hash", self.response_body_hash),
         ] {
-            if let Some(digest) = digest {
-                to.digest(key, digest);
+            if let Some(hash) = hash {
+                to.hash(key, hash);
             }
         }
+        to.server_text("hash_key_id", self.hash_key_id);
         to.end();
     }
 }
@@ -279,10 +282,10 @@ impl Attempt {
 }
 
 impl Object<'_> {
-    fn digest(&mut self, key: &'static str, digest: Digest) {
+    fn hash(&mut self, key: &'static str, hash: ContentHash) {
         let out = self.key(key);
         out.push(b'"');
-        digest.write_hex(out);
+        hash.write_hex(out);
         out.push(b'"');
     }
 
@@ -301,6 +304,7 @@ impl Object<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hash::Hashing;
     use std::time::{Duration, UNIX_EPOCH};
 
     fn entry() -> Entry<'static> {
@@ -308,8 +312,8 @@ mod tests {
             event_type: "chat_completion",
             user_id: "user-1",
             model: "openai/gpt-4-turbo",
-            prompt_hash: Digest::of(b"abc"),
-            response_hash: Digest::of(b""),
+            prompt_hash: Hashing::default().of(b"abc"),
+            response_hash: Hashing::default().of(b""),
             prompt_tokens: Some(3),
             completion_tokens: None,
             latency_ms: Some(12.0),
@@ -395,6 +399,7 @@ mod tests {
         ];
         let cost = Number::from_f64(f64::MIN_POSITIVE).unwrap();
         let bare = entry();
+        let hash = bare.prompt_hash;
         let full = Entry {
             details: Some(Details {
                 host: &long,
@@ -415,8 +420,9 @@ mod tests {
                 prompt_form: Some("messages"),
                 provider_error_type: Some(&long),
                 outcome: Some(Outcome::Answered),
-                request_hash: Some(Digest::of(b"")),
-                response_body_hash: Some(Digest::of(b"")),
+                request_hash: Some(hash),
+                response_body_hash: Some(hash),
+                hash_key_id: Some("0123456789abcdef"),
             }),
             ..entry()
         };

@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::config::{Config, Durability, OnLogFailure};
 use crate::entry::{Details, Entry, Line, MAX_DETAILS, Outcome};
 use crate::error::{Error, Status};
-use crate::hash::Digest;
+use crate::hash::{ContentHash, Hashing};
 use crate::json::{self, Object};
 use crate::store::{self, Access, Intent, Sealing, Store};
 use crate::sys::{self, Event, PerProcess, RandomBytes};
@@ -22,6 +22,7 @@ pub struct Logger {
     identity: OnceLock<(u64, u64)>,
     host: String,
     details: bool,
+    hashing: Hashing,
     max_entry_bytes: usize,
     closed: AtomicBool,
     process: PerProcess<Arc<Process>>,
@@ -50,7 +51,7 @@ pub struct Subject<'a> {
     /// As requested.
     pub model: &'a str,
     /// Of the prompt.
-    pub prompt_hash: Digest,
+    pub prompt_hash: ContentHash,
     /// The host's own object, compact JSON.
     pub metadata: Option<&'a str>,
 }
@@ -59,7 +60,7 @@ pub struct Subject<'a> {
 #[derive(Debug, Clone)]
 pub struct Ending<'a> {
     /// Of the answer's text.
-    pub response_hash: Digest,
+    pub response_hash: ContentHash,
     /// As reported.
     pub prompt_tokens: Option<i64>,
     /// As reported.
@@ -94,7 +95,7 @@ pub struct Pending {
     event_type: String,
     user_id: String,
     model: String,
-    prompt_hash: Digest,
+    prompt_hash: ContentHash,
     metadata: Option<String>,
     started_at: Timestamp,
     started: Instant,
@@ -149,8 +150,8 @@ impl Logger {
                 hash_key_id: None,
             }),
             gap_entry: Box::new({
-                let host = host.clone();
-                move |calls, first, last| gap_entry(&host, details, calls, first, last)
+                let (host, hashing) = (host.clone(), config.hashing.clone());
+                move |calls, first, last| gap_entry(&host, details, &hashing, calls, first, last)
             }),
         };
         let logger = Logger {
@@ -158,6 +159,7 @@ impl Logger {
             identity: OnceLock::new(),
             host,
             details,
+            hashing: config.hashing.clone(),
             max_entry_bytes: config.max_entry_bytes,
             closed: AtomicBool::new(false),
             process: PerProcess::default(),
@@ -238,8 +240,8 @@ impl Logger {
     }
 
     /// What the log shows for a content.
-    pub fn hash(&self, content: &[u8]) -> Digest {
-        Digest::of(content)
+    pub fn hash(&self, content: &[u8]) -> ContentHash {
+        self.hashing.of(content)
     }
 
     /// Begins a call: from now on it has an entry, also if the process is killed. After an error it
@@ -303,6 +305,7 @@ impl Logger {
         Details {
             host: &self.host,
             pid: process.pid,
+            hash_key_id: self.hashing.key_id(),
             ..details
         }
     }
@@ -356,19 +359,27 @@ impl Logger {
 }
 
 /// The entry that stands for calls that went on when the log couldn't take theirs.
-fn gap_entry(host: &str, details: bool, calls: u64, first: &Timestamp, last: &Timestamp) -> Line {
+fn gap_entry(
+    host: &str,
+    details: bool,
+    hashing: &Hashing,
+    calls: u64,
+    first: &Timestamp,
+    last: &Timestamp,
+) -> Line {
     let metadata = format!(r#"{{"calls":{calls},"first":"{first}","last":"{last}"}}"#);
     let details = details.then(|| Details {
         host,
         pid: std::process::id(),
+        hash_key_id: hashing.key_id(),
         ..Details::default()
     });
     Entry {
         event_type: "audit_gap",
         user_id: "",
         model: "",
-        prompt_hash: Digest::of(b""),
-        response_hash: Digest::of(b""),
+        prompt_hash: hashing.of(b""),
+        response_hash: hashing.of(b""),
         prompt_tokens: None,
         completion_tokens: None,
         latency_ms: None,
@@ -505,7 +516,12 @@ impl<'a> Came<'a> {
     }
 
     /// The entry, without details.
-    fn entry(&self, subject: &Subject<'a>, response_hash: Digest, latency_ms: f64) -> Entry<'a> {
+    fn entry(
+        &self,
+        subject: &Subject<'a>,
+        response_hash: ContentHash,
+        latency_ms: f64,
+    ) -> Entry<'a> {
         let ending = Ending {
             response_hash,
             prompt_tokens: self.tokens.map(|(prompt, _)| prompt),

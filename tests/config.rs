@@ -89,7 +89,14 @@ fn the_parser_accepts_what_the_schema_allows_and_nothing_else() {
         ] {
             if types.contains(&kind) {
                 // What else these must be is tested elsewhere.
-                if !["base_url", "max_retries", "proxy", "ca_file"].contains(&key.as_str())
+                if ![
+                    "base_url",
+                    "max_retries",
+                    "proxy",
+                    "ca_file",
+                    "hash_key_file",
+                ]
+                .contains(&key.as_str())
                     || value.is_null()
                 {
                     accepted(&scratch, &key, &value);

@@ -4,6 +4,7 @@
 mod support;
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -179,6 +180,44 @@ fn calls_that_go_on_without_an_entry_are_counted_in_one() {
         .iter()
         .filter(|entry| entry["details"]["outcome"] == "answered");
     assert_eq!(calls.count() + 4, sent);
+}
+
+#[test]
+fn the_entry_of_calls_without_one_is_hashed_with_the_key() {
+    let scratch = Scratch::new();
+    let Some(small) = Small::mount(&scratch, "1m") else {
+        return;
+    };
+    let key = scratch.join("key");
+    std::fs::write(&key, "ab".repeat(32)).expect("it can be made");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).expect("it's ours");
+    let log = small.0.join("log");
+    let server = support::worker::answering();
+    let config = json!({"on_log_failure": "count", "hash_key_file": key});
+    let logger = logger(&log, &server, &config);
+    let begun = logger.ask("with room").expect(AUDIT_OK).entry();
+    fill(&small.filler());
+    until_full(&logger);
+    for _ in 0..2 {
+        logger.ask("full").expect(AUDIT_E_LOG_PENDING);
+    }
+    std::fs::remove_file(small.filler()).expect("it's there");
+    logger.flush().expect(AUDIT_OK);
+
+    let nothing = logger.hash(b"");
+    let nothing = nothing.text(AUDIT_REPLY_CONTENT).expect("it's a hash");
+    let logged = entries(&log);
+    let gap = logged
+        .iter()
+        .find(|entry| entry["event_type"] == "audit_gap")
+        .expect("a gap has its entry");
+    assert_eq!(gap["prompt_hash"], nothing);
+    assert_eq!(gap["response_hash"], nothing);
+    assert_eq!(
+        gap["details"]["hash_key_id"],
+        begun["details"]["hash_key_id"]
+    );
+    assert!(begun["details"]["hash_key_id"].is_string());
 }
 
 /// Fails the nth system call of a kind, for every n: once, and from then on.

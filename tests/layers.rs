@@ -38,10 +38,10 @@ const LAYERS: [(&str, &[&str]); 11] = [
         ],
     ),
     ("integrity", &["json"]),
-    ("config", &["entry", "json", "error", "sys"]),
+    ("config", &["entry", "json", "hash", "error", "sys"]),
     ("entry", &["json", "hash", "clock"]),
     ("json", &[]),
-    ("hash", &[]),
+    ("hash", &["sys"]),
     ("clock", &[]),
     ("error", &[]),
 ];

@@ -14,7 +14,7 @@ use super::transport::Flow;
 use super::{lenient, response};
 use crate::config::Config;
 use crate::entry::{Details, Entry};
-use crate::hash::Digest;
+use crate::hash::Hashing;
 
 /// Marsaglia's xorshift.
 struct Random(u64);
@@ -154,8 +154,8 @@ fn any_response_is_an_answer_or_a_fault_and_its_entry_is_one_line() {
             event_type: "chat_completion",
             user_id: "u",
             model: "m",
-            prompt_hash: Digest::of(b""),
-            response_hash: Digest::of(answer.text.as_bytes()),
+            prompt_hash: Hashing::default().of(b""),
+            response_hash: Hashing::default().of(answer.text.as_bytes()),
             prompt_tokens: answer.prompt_tokens,
             completion_tokens: answer.completion_tokens,
             latency_ms: Some(0.0),

@@ -19,7 +19,7 @@ use ureq::http::HeaderMap;
 use crate::config::Config;
 use crate::entry::{Attempt, Details, Line, Outcome};
 use crate::error::{Error, Status};
-use crate::hash::Digest;
+use crate::hash::{ContentHash, Hashing};
 use crate::logger::{Ending, Logger, Pending, Subject};
 use crate::sys::Event;
 
@@ -62,7 +62,7 @@ pub struct Try {
     headers: HeaderMap,
     /// The response's body, as far as it came; of a stream, what it adds up to.
     pub body: Option<Vec<u8>>,
-    body_hash: Option<Digest>,
+    body_hash: Option<ContentHash>,
     first_token: Option<Instant>,
     /// How far it came.
     pub outcome: Outcome,
@@ -112,7 +112,13 @@ impl Client {
                 "the process was forked in a callback, and this is the child: the parent finishes the call",
             ));
         }
-        Ok(finish(pending, known, last, &attempts))
+        Ok(finish(
+            &self.config.hashing,
+            pending,
+            known,
+            last,
+            &attempts,
+        ))
     }
 
     /// Tries until there is an answer, an error that trying again can't help, or no time.
@@ -203,7 +209,7 @@ impl Client {
         limits: &Limits,
         listener: &mut Option<&mut dyn Listener>,
     ) -> Try {
-        let mut reception = Reception::new(listener, limits);
+        let mut reception = Reception::new(listener, limits, self.config.hashing.hasher());
         let response = match self.transport.exchange(request, limits, &mut reception) {
             Ok(response) => response,
             Err(failure) => {
@@ -292,13 +298,19 @@ impl From<Failure> for Fault {
     }
 }
 
-fn finish(pending: Pending, known: Details<'_>, last: Try, attempts: &[Attempt]) -> Chat {
+fn finish(
+    hashing: &Hashing,
+    pending: Pending,
+    known: Details<'_>,
+    last: Try,
+    attempts: &[Attempt],
+) -> Chat {
     let (completion, fault) = (&last.completion, last.fault.as_ref());
     // An error has no tokens, as in the seed; but a call whose outcome nobody knows, or an answer
     // that reports none, has unknown ones.
     let without = (fault.is_some() && last.outcome != Outcome::Unknown).then_some(0);
     let finished = pending.finish(&Ending {
-        response_hash: Digest::of(completion.text.as_bytes()),
+        response_hash: hashing.of(completion.text.as_bytes()),
         prompt_tokens: completion.prompt_tokens.or(without),
         completion_tokens: completion.completion_tokens.or(without),
         error_type: fault.map(|fault| fault.class),

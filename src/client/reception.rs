@@ -49,11 +49,15 @@ struct StreamedAnswer {
 }
 
 impl<'l, 'h> Reception<'l, 'h> {
-    pub fn new(listener: &'l mut Option<&'h mut dyn Listener>, limits: &'l Limits) -> Self {
+    pub fn new(
+        listener: &'l mut Option<&'h mut dyn Listener>,
+        limits: &'l Limits,
+        hash: Hasher,
+    ) -> Self {
         Reception {
             listener,
             limits,
-            hash: Hasher::default(),
+            hash,
             whole: Vec::new(),
             stream: None,
         }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::config::{CallOptions, Config};
 use crate::entry::Details;
 use crate::error::Error;
-use crate::hash::Digest;
+use crate::hash::{ContentHash, Hashing};
 use crate::json::{self, Object};
 use crate::logger::metadata;
 
@@ -33,7 +33,8 @@ pub struct ChatRequest<'a> {
 pub struct Prepared<'a> {
     pub model: &'a str,
     pub body: Vec<u8>,
-    pub prompt_hash: Digest,
+    pub prompt_hash: ContentHash,
+    request_hash: ContentHash,
     /// What the hash covers.
     prompt_form: &'static str,
     pub metadata: Option<String>,
@@ -46,7 +47,7 @@ impl<'a> Prepared<'a> {
         Details {
             stream: Some(stream),
             prompt_form: Some(self.prompt_form),
-            request_hash: Some(Digest::of(&self.body)),
+            request_hash: Some(self.request_hash),
             ..Details::default()
         }
     }
@@ -57,6 +58,7 @@ impl<'a> Prepared<'a> {
         stream: bool,
         config: &'a Config,
     ) -> Result<Prepared<'a>, Error> {
+        let hashing = &config.hashing;
         let model = request.model.unwrap_or(&config.model);
         if model.is_empty() {
             return Err(Error::argument(
@@ -97,7 +99,7 @@ impl<'a> Prepared<'a> {
                     "params: \"messages\" stands in place of prompt and system; leave those absent",
                 ));
             }
-            (Some(messages), _) => (messages_hash(messages)?, "messages"),
+            (Some(messages), _) => (messages_hash(hashing, messages)?, "messages"),
             (None, Some(prompt)) => {
                 let list = to.key("messages");
                 list.push(b'[');
@@ -107,7 +109,7 @@ impl<'a> Prepared<'a> {
                 }
                 message(list, "user", prompt);
                 list.push(b']');
-                (Digest::of(prompt.as_bytes()), "text")
+                (hashing.of(prompt.as_bytes()), "text")
             }
             (None, None) => {
                 return Err(Error::argument(
@@ -128,6 +130,7 @@ impl<'a> Prepared<'a> {
         to.end();
         Ok(Prepared {
             model,
+            request_hash: hashing.of(&body),
             body,
             prompt_hash,
             prompt_form,
@@ -146,7 +149,7 @@ fn message(out: &mut Vec<u8>, role: &str, content: &str) {
 
 /// The hash of a list of messages: of its canonical form (RFC 8785), so that it doesn't depend
 /// on how a language's JSON writer orders keys or spaces.
-fn messages_hash(messages: &str) -> Result<Digest, Error> {
+fn messages_hash(hashing: &Hashing, messages: &str) -> Result<ContentHash, Error> {
     let refuse = |why: &dyn std::fmt::Display| {
         Err(Error::argument(format!(
             "params: \"messages\" must be an array of messages; {why}"
@@ -154,7 +157,7 @@ fn messages_hash(messages: &str) -> Result<Digest, Error> {
     };
     match serde_json::from_str::<Value>(messages) {
         Ok(value @ Value::Array(_)) => match serde_json_canonicalizer::to_vec(&value) {
-            Ok(canonical) => Ok(Digest::of(&canonical)),
+            Ok(canonical) => Ok(hashing.of(&canonical)),
             Err(error) => refuse(&error),
         },
         Ok(_) => refuse(&"it isn't an array"),
@@ -166,7 +169,7 @@ fn messages_hash(messages: &str) -> Result<Digest, Error> {
 mod tests {
     use super::*;
 
-    fn prepared(request: ChatRequest<'_>) -> Result<(String, Digest), String> {
+    fn prepared(request: ChatRequest<'_>) -> Result<(String, ContentHash), String> {
         let config = Config::parse(None).unwrap();
         Prepared::new(&request, false, &config)
             .map(|prepared| {
@@ -190,7 +193,7 @@ mod tests {
             body,
             r#"{"model":"openai/gpt-4-turbo","messages":[{"role":"user","content":"hi"}],"temperature":0.5,"stop":["a","b"]}"#
         );
-        assert_eq!(hash, Digest::of(b"hi"));
+        assert_eq!(hash, Hashing::default().of(b"hi"));
 
         let request = ChatRequest {
             system: Some("be \"brief\""),
@@ -221,7 +224,11 @@ mod tests {
             "[ {\"role\":\"user\", \"content\":\"h\\u00e9\\n\", \"weight\":1.0} ]",
             "[{\"weight\":1e0,\"role\":\"user\",\"content\":\"h\u{e9}\\u000a\"}]",
         ] {
-            assert_eq!(hash(same), Ok(Digest::of(canonical.as_bytes())), "{same}");
+            assert_eq!(
+                hash(same),
+                Ok(Hashing::default().of(canonical.as_bytes())),
+                "{same}"
+            );
         }
         assert_eq!(
             hash(canonical).unwrap().to_string(),

@@ -607,7 +607,8 @@ pub unsafe extern "C" fn audit_logger_stats(
     unsafe { reply_to(reply, report) }
 }
 
-/// Says what the log shows for a text, to find the entries of a known prompt or answer.
+/// Says what the log shows for a text, to find the entries of a known prompt or answer: its SHA-256,
+/// or, if the configuration sets hash_key_file, its HMAC-SHA256 with that key.
 ///
 /// logger: from audit_logger_new.
 ///
