@@ -36,6 +36,11 @@ impl Secret {
             .map_err(|_| "can't be kept: there's no memory for it")
     }
 
+    /// Its bytes, for another to keep.
+    pub fn share(&self) -> Arc<SecretBytes> {
+        Arc::clone(&self.0)
+    }
+
     /// The secret itself, for the one place that sends it.
     pub fn expose(&self) -> &str {
         std::str::from_utf8(self.0.as_bytes()).unwrap_or_default()
@@ -81,8 +86,8 @@ pub enum OnLogFailure {
 /// How the log is sealed.
 #[derive(Debug, Clone)]
 pub struct Integrity {
-    /// Where the key is; else the log makes its own.
-    pub key_file: Option<PathBuf>,
+    /// The text of the key that signs; else the log makes its own.
+    pub key: Option<Secret>,
     /// Where what was signed last is remembered.
     pub guard_file: Option<PathBuf>,
     /// What the log is called.
@@ -96,7 +101,7 @@ pub struct Integrity {
 impl Default for Integrity {
     fn default() -> Self {
         Integrity {
-            key_file: None,
+            key: None,
             guard_file: None,
             origin: None,
             seal_interval: Duration::from_secs(1),
@@ -688,10 +693,19 @@ impl Setting {
         }
         let mut integrity = Integrity::default();
         for setting in settings("config: \"integrity\"", self.status, &self.value)? {
-            let path = || Ok(setting.or_null(Setting::text)?.map(PathBuf::from));
             match setting.key.as_str() {
-                "key_file" => integrity.key_file = path()?,
-                "guard_file" => integrity.guard_file = path()?,
+                "key_file" => {
+                    if let Some(path) = setting.or_null(Setting::text)? {
+                        let key = read_guarded_key_file(Path::new(&path))
+                            .map_err(|wrong| setting.error(wrong))?;
+                        let key = std::str::from_utf8(&key).unwrap_or_default();
+                        integrity.key =
+                            Some(Secret::new(key).map_err(|wrong| setting.error(wrong))?);
+                    }
+                }
+                "guard_file" => {
+                    integrity.guard_file = setting.or_null(Setting::text)?.map(PathBuf::from);
+                }
                 "origin" => {
                     integrity.origin = setting.or_null(Setting::text)?;
                     let unusable = |c: char| c == '+' || c.is_whitespace() || c.is_control();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::config::{Config, Durability, OnLogFailure};
+use crate::config::{Config, Durability, OnLogFailure, Secret};
 use crate::entry::{Details, Entry, Line, MAX_DETAILS, Outcome};
 use crate::error::{Error, Status};
 use crate::hash::{ContentHash, Hashing};
@@ -142,12 +142,12 @@ impl Logger {
             count_gaps: config.on_log_failure == OnLogFailure::Count,
             now: SystemTime::now,
             sealing: config.integrity.as_ref().map(|integrity| Sealing {
-                key_file: integrity.key_file.clone(),
+                key: integrity.key.as_ref().map(Secret::share),
                 guard_file: integrity.guard_file.clone(),
                 origin: integrity.origin.clone(),
                 interval: integrity.seal_interval,
                 heartbeat: integrity.heartbeat,
-                hash_key_id: None,
+                hash_key_id: config.hashing.key_id().map(str::to_owned),
             }),
             gap_entry: Box::new({
                 let (host, hashing) = (host.clone(), config.hashing.clone());

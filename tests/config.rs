@@ -26,8 +26,16 @@ fn with(scratch: &Scratch, key: &str, value: &Value) -> Result<Logger, Answer> {
         "output_path" if value == "audit_logs" || value == "x" => json!(scratch.join("log")),
         _ => value.clone(),
     };
-    config[key] = value;
+    match key.split_once('.') {
+        None => config[key] = value,
+        Some((object, key)) => config[object] = json!({key: value}),
+    }
     Logger::try_new(&config.to_string())
+}
+
+/// What an error calls a key, that of an object within the configuration by its own name.
+fn quoted(key: &str) -> String {
+    format!("\"{}\"", key.rsplit('.').next().unwrap_or_default())
 }
 
 #[track_caller]
@@ -42,7 +50,7 @@ fn refused(scratch: &Scratch, key: &str, value: &Value) {
                 answer.message()
             );
             assert!(
-                answer.message().contains(&format!("\"{key}\"")),
+                answer.message().contains(&quoted(key)),
                 "{}",
                 answer.message()
             );
@@ -60,7 +68,22 @@ fn accepted(scratch: &Scratch, key: &str, value: &Value) {
 #[test]
 fn the_parser_accepts_what_the_schema_allows_and_nothing_else() {
     let scratch = Scratch::new();
-    for (key, rule) in schema() {
+    let within = |key: &str, rule: &Value| {
+        let objects = rule["oneOf"].as_array().cloned().unwrap_or_default();
+        let members = objects
+            .iter()
+            .filter_map(|object| object["properties"].as_object());
+        let members = members
+            .flatten()
+            .filter(|(_, rule)| rule.get("default").is_some());
+        members
+            .map(|(name, rule)| (format!("{key}.{name}"), rule.clone()))
+            .collect::<Vec<_>>()
+    };
+    let rules = schema()
+        .into_iter()
+        .flat_map(|(key, rule)| [within(&key, &rule), vec![(key, rule)]].concat());
+    for (key, rule) in rules {
         let default = rule
             .get("default")
             .unwrap_or_else(|| panic!("{key} has no default"));
@@ -95,6 +118,8 @@ fn the_parser_accepts_what_the_schema_allows_and_nothing_else() {
                     "proxy",
                     "ca_file",
                     "hash_key_file",
+                    "integrity.key_file",
+                    "integrity.guard_file",
                 ]
                 .contains(&key.as_str())
                     || value.is_null()

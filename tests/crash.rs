@@ -143,7 +143,7 @@ fn a_kill_at_every_system_call_of_a_call_s_life_leaves_one_entry() {
         "sendto",
     ] {
         for nth in 1.. {
-            let bench = Bench::new(json!({"durability": "disk"}));
+            let bench = Bench::new(json!({"durability": "disk", "integrity": false}));
             let ended = bench
                 .injected(calls, &format!("signal=SIGKILL:when={nth}"), work)
                 .status()

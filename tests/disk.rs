@@ -276,7 +276,7 @@ fn what_the_disk_refuses_to_confirm_goes_to_a_further_file_and_is_never_called_d
     };
     let mut further = 0;
     for nth in 1..14 {
-        let bench = Bench::new(json!({"durability": "disk"}));
+        let bench = Bench::new(json!({"durability": "disk", "integrity": false}));
         run(&mut bench.injected("fdatasync", &format!("error=EIO:when={nth}"), work));
         bench.open();
         let ids = bench.ids();
@@ -302,7 +302,7 @@ fn a_flush_that_the_disk_refuses_writes_the_entries_to_a_further_file() {
     };
     // Once, and then for the further file too: then nothing is called durable.
     for (when, status) in [("1", "flush"), ("1+", "AUDIT_E_LOG")] {
-        let bench = Bench::new(json!({}));
+        let bench = Bench::new(json!({"integrity": false}));
         run(&mut bench.injected("fdatasync", &format!("error=EIO:when={when}"), work));
         let said = bench.said();
         assert_eq!(said.last().map(|said| said.what.as_str()), Some(status));

@@ -325,28 +325,26 @@ impl Checkpoint {
         )
     }
 
-    /// The last line of a guard file that is about `origin`. A last line without its line feed
-    /// was torn and is ignored.
+    /// The last line of a guard file that is about `origin`. One that was torn counts only if none
+    /// follows it: without its line feed it's ignored.
     pub fn guarded(guard: &str, origin: &str) -> Result<Option<Checkpoint>, String> {
         let whole = guard.rfind('\n').map_or("", |end| &guard[..end]);
-        let mut found = None;
-        for (at, line) in whole.split('\n').enumerate() {
-            let mut words = line.split(' ');
-            if words.next() != Some(origin) {
-                continue;
-            }
-            let size = words.next().and_then(parse_size);
-            let root = words.next().and_then(parse_hash);
-            let (Some(size), Some(root), None) = (size, root, words.next()) else {
-                return Err(format!(
-                    "line {} isn't <origin> <size> <base64 of the root>",
-                    at + 1
-                ));
-            };
-            let origin = origin.to_owned();
-            found = Some(Checkpoint { origin, size, root });
-        }
-        Ok(found)
+        let lines = whole.split('\n').enumerate();
+        let last = lines.filter(|(_, line)| line.split(' ').next() == Some(origin));
+        let Some((at, line)) = last.last() else {
+            return Ok(None);
+        };
+        let mut words = line.split(' ').skip(1);
+        let size = words.next().and_then(parse_size);
+        let root = words.next().and_then(parse_hash);
+        let (Some(size), Some(root), None) = (size, root, words.next()) else {
+            return Err(format!(
+                "line {} isn't <origin> <size> <base64 of the root>",
+                at + 1
+            ));
+        };
+        let origin = origin.to_owned();
+        Ok(Some(Checkpoint { origin, size, root }))
     }
 }
 

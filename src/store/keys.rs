@@ -1,16 +1,14 @@
 //! The key that signs the Merkle log.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io;
 use std::path::Path;
 
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::folder::{Folder, TEMPORARY, check_owner};
+use super::folder::{Folder, TEMPORARY};
 use crate::integrity::note::Signer;
-use crate::sys::{self, Private, RandomBytes};
+use crate::sys::{self, RandomBytes};
 
 /// The key's name in `.state`, where none is given.
 const NAME: &str = "key";
@@ -18,39 +16,10 @@ const NAME: &str = "key";
 /// A key's text is far shorter.
 const LONGEST: u64 = 4096;
 
-/// The key in a file of the host's choice. It may be reached by a link, as secrets are mounted.
-pub fn read(path: &Path) -> io::Result<Signer> {
-    parse(&read_text(path)?)
-}
-
-fn parse(text: &str) -> io::Result<Signer> {
-    Signer::parse(text).map_err(|wrong| io::Error::new(io::ErrorKind::InvalidData, wrong))
-}
-
-fn read_text(path: &Path) -> io::Result<Zeroizing<String>> {
-    let mut options = OpenOptions::new();
-    // Not blocking, for a FIFO without a writer would hold the caller for ever.
-    options
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC);
-    let file = Private::new(|| options.open(path))?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("isn't a plain file"));
-    }
-    check_owner(&metadata)?;
-    // A group's right to read is how Kubernetes gives a secret of root's to a service.
-    let allowed = if metadata.uid() == 0 { 0o750 } else { 0o700 };
-    if metadata.mode() & 0o777 & !allowed != 0 {
-        return Err(io::Error::other(format!(
-            "is open to others (mode {:o}): let it be readable by its owner alone, or, if it's \
-             root's, by a group",
-            metadata.mode() & 0o777
-        )));
-    }
-    let mut text = Zeroizing::new(String::with_capacity(LONGEST as usize));
-    (&*file).take(LONGEST).read_to_string(&mut text)?;
-    Ok(text)
+/// The key that a text is.
+pub fn parse(text: &[u8]) -> io::Result<Signer> {
+    Signer::parse(&String::from_utf8_lossy(text))
+        .map_err(|wrong| io::Error::new(io::ErrorKind::InvalidData, wrong))
 }
 
 /// The log's own key in `.state`, if it has one.
@@ -59,7 +28,7 @@ pub fn own(state: &Folder) -> io::Result<Option<Signer>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         bytes => Zeroizing::new(bytes?),
     };
-    parse(&String::from_utf8_lossy(&bytes)).map(Some)
+    parse(&bytes).map(Some)
 }
 
 /// Makes a key of that name in `.state`, unless another process was faster: then it's that one's.

@@ -19,6 +19,7 @@ use crate::hash::Digest;
 use crate::integrity::note::Signer;
 use crate::integrity::record::{Range, Said, VERSION};
 use crate::json::Object;
+use crate::sys::SecretBytes;
 
 use super::day::{DayName, Place};
 use super::disk::Directory;
@@ -30,10 +31,10 @@ use super::tree::{self, Known, Tree};
 use super::{disk, keys};
 
 /// How a log is sealed.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Sealing {
-    /// Where the key is; else the log has its own in `.state`.
-    pub key_file: Option<PathBuf>,
+    /// The text of the key that signs; else the log has its own in `.state`.
+    pub key: Option<Arc<SecretBytes>>,
     /// Where what was signed last is remembered.
     pub guard_file: Option<PathBuf>,
     /// What the log is called.
@@ -47,10 +48,10 @@ pub struct Sealing {
 }
 
 /// Lines that go into the tree with one signature: what they take in memory is bounded.
-const BATCH: u64 = 16 * 1024;
+const BATCH: u64 = 4 * 1024;
 
 /// Own digests that are kept. Of more lines the oldest aren't compared.
-const MAX_OWN: usize = 32 * 1024;
+const MAX_OWN: usize = 8 * 1024;
 
 /// How often a checkpoint is published while there is always something to seal.
 const PUBLISH: Duration = Duration::from_secs(10);
@@ -72,7 +73,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Seals one log.
-#[derive(Debug)]
 pub struct Sealer {
     directory: Arc<Directory>,
     tree: Tree,
@@ -153,11 +153,6 @@ impl Sealer {
                  {name:?}; leave it out, or begin another directory"
             )));
         }
-        if vkey.is_none() {
-            let text = format!("{}\n", signer.verifier());
-            let written = folder.replace("vkey", text.as_bytes(), true);
-            written.and_then(|()| folder.sync()).map_err(disk)?;
-        }
         let guard = settings.guard_file.as_deref().map(Guard::open).transpose();
         let guard = guard.map_err(|error| {
             Error::config(format!(
@@ -172,7 +167,9 @@ impl Sealer {
             own: Mutex::default(),
             state: Mutex::default(),
         };
-        let kept = sealer.begin(&Timestamp::of(now)).map_err(disk)?;
+        let kept = sealer
+            .begin(vkey.is_some(), &Timestamp::of(now))
+            .map_err(disk)?;
         if kept != sealer.settings.hash_key_id {
             let show = |id: &Option<String>| match id {
                 Some(id) => format!("with the key {id}"),
@@ -189,10 +186,11 @@ impl Sealer {
     }
 
     /// Makes sure that the tree has its first entry. Returns the id of the hash key in it.
-    fn begin(&self, now: &Timestamp) -> io::Result<Option<String>> {
+    fn begin(&self, mut has_vkey: bool, now: &Timestamp) -> io::Result<Option<String>> {
         let since = Instant::now();
         loop {
-            if self.tree.head()?.is_some()
+            if has_vkey
+                && self.tree.head()?.is_some()
                 && let Some((origin, hash_key_id)) = self.tree.settings()?
                 && origin == self.tree.origin()
             {
@@ -200,6 +198,8 @@ impl Sealer {
             }
             if let Some(_lock) = self.tree.try_lock()? {
                 self.tree.remove_leftovers()?;
+                self.tree.write_vkey()?;
+                has_vkey = true;
                 let (mut known, _) = self.tree.known(None, now)?;
                 if known.size() == 0 {
                     known.record(
@@ -560,9 +560,10 @@ fn signer(directory: &Directory, settings: &Sealing, vkey: Option<&str>) -> Resu
         let path = directory.path().display();
         Error::log(format!("the log's own key in {path}/.state: {error}"))
     };
-    let signer = match &settings.key_file {
-        Some(path) => keys::read(path)
-            .map_err(|error| config(format!("\"key_file\" can't be used: it {error}")))?,
+    let signer = match &settings.key {
+        Some(key) => {
+            keys::parse(key.as_bytes()).map_err(|error| config(format!("\"key_file\": {error}")))?
+        }
         None => match keys::own(directory.state()).map_err(own)? {
             Some(signer) => signer,
             None => {

@@ -139,6 +139,13 @@ impl Tree {
         names.iter().try_for_each(|name| self.folder.remove(name))
     }
 
+    /// Writes the public key beside it, for convenience.
+    pub fn write_vkey(&self) -> io::Result<()> {
+        let text = format!("{}\n", self.signer.verifier());
+        self.folder.replace("vkey", text.as_bytes(), true)?;
+        self.folder.sync()
+    }
+
     /// Its name.
     pub fn origin(&self) -> &str {
         self.signer.verifier().name()
