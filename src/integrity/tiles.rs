@@ -22,8 +22,18 @@ pub const WIDTH: u64 = 256;
 /// The height of a tile, as a part of the tree: 256 is 2^8.
 const HEIGHT: u32 = 8;
 
-/// The levels that a tree of 2^64 entries has.
-const LEVELS: u32 = 8;
+/// What there are tiles of: entries, and the eight levels that a tree of 2^64 entries has.
+const KINDS: [Kind; 9] = [
+    Kind::Entries,
+    Kind::Hashes(0),
+    Kind::Hashes(1),
+    Kind::Hashes(2),
+    Kind::Hashes(3),
+    Kind::Hashes(4),
+    Kind::Hashes(5),
+    Kind::Hashes(6),
+    Kind::Hashes(7),
+];
 
 /// No entry is longer: its length stands in two bytes.
 pub const MAX_ENTRY: usize = u16::MAX as usize;
@@ -90,8 +100,7 @@ impl Tile {
     /// The tiles at the right edge of a tree of `size` entries that aren't full: what is copied
     /// when its checkpoint is published.
     pub fn partial(size: u64) -> impl Iterator<Item = Tile> {
-        let kinds = std::iter::once(Kind::Entries).chain((0..LEVELS).map(Kind::Hashes));
-        kinds.filter_map(move |kind| {
+        KINDS.into_iter().filter_map(move |kind| {
             let count = Tile::count(kind, size);
             let (number, width) = (count / WIDTH, count % WIDTH);
             (width > 0).then_some(Tile {
