@@ -17,17 +17,19 @@
  *
  * Which function returns which status, beside AUDIT_OK and AUDIT_E_INTERNAL:
  *
- *                     ARGUMENT HANDLE CONFIG LOG LOG_PENDING CALL CANCELLED TIMEOUT REENTRANT FORKED
- *  audit_logger_new      x              x     x
- *  audit_chat            x       x            x       x       x       x                         x
- *  audit_logger_log      x       x            x
- *  audit_logger_begin    x       x            x
- *  audit_logger_finish   x       x                    x                                         x
- *  audit_logger_flush            x            x
- *  audit_logger_close            x            x                                x        x
- *  audit_logger_stats    x       x            x
- *  audit_logger_hash     x       x
- *  audit_cancel_new      x
+ *                     ARGUMENT HANDLE CONFIG LOG LOG_PENDING CALL CANCELLED TIMEOUT TAMPERED NOT_FOUND REENTRANT FORKED
+ *  audit_logger_new       x              x    x
+ *  audit_chat             x       x           x       x        x      x                                             x
+ *  audit_logger_log       x       x           x
+ *  audit_logger_begin     x       x           x
+ *  audit_logger_finish    x       x                   x                                                             x
+ *  audit_logger_flush             x           x
+ *  audit_logger_close             x           x                                x                           x
+ *  audit_logger_stats     x       x           x
+ *  audit_logger_hash      x       x
+ *  audit_logger_verify    x       x           x                       x                 x        x
+ *  audit_logger_prove     x                   x                                         x        x
+ *  audit_cancel_new       x
  */
 #ifndef AUDIT_LOGGER_H
 #define AUDIT_LOGGER_H
@@ -64,12 +66,12 @@
     }
 
 // Text: the answer of the model, or the part of it that came before an error; NULL if none came.
-// Of audit_logger_hash: the hash.
+// Of audit_logger_hash: the hash. Of audit_logger_prove: the proof.
 #define AUDIT_REPLY_CONTENT 1
 
 // Text, JSON: the response's body as received; of a streamed answer, the chat.completion that its
-// chunks add up to. Of audit_logger_new and audit_logger_stats: what
-// they report. (A body that arrived is here after an error too, even if it isn't JSON.)
+// chunks add up to. Of audit_logger_new, audit_logger_stats, audit_logger_verify and
+// audit_logger_prove: what they report. (A body that arrived is here after an error too, even if it isn't JSON.)
 #define AUDIT_REPLY_JSON 2
 
 // Text, JSON: the entry, as its line stands in the log, without the line feed.
@@ -255,7 +257,7 @@ typedef struct AuditRecord {
 // The configuration can't be used; the message names the key and what is allowed.
 #define AUDIT_E_CONFIG (-3)
 
-// The log can't take an entry. Nothing was sent; trying again is safe.
+// The log can't take an entry, or can't be read. Nothing was sent; trying again is safe.
 #define AUDIT_E_LOG (-4)
 
 // The call was made, and the reply holds its answer or its error, but the log could not take its
@@ -266,12 +268,18 @@ typedef struct AuditRecord {
 // The chat call failed, and its entry is written.
 #define AUDIT_E_CALL (-6)
 
-// The chat call was cancelled. Its entry is written, unless it was cancelled before it began:
-// then nothing was sent, and AUDIT_REPLY_ENTRY is NULL.
+// The call was cancelled. Of a chat call the entry is written, unless it was cancelled before it
+// began: then nothing was sent, and AUDIT_REPLY_ENTRY is NULL.
 #define AUDIT_E_CANCELLED (-7)
 
 // The time given to audit_logger_close ran out.
 #define AUDIT_E_TIMEOUT (-8)
+
+// The log isn't what was sealed: the report of audit_logger_verify says where.
+#define AUDIT_E_TAMPERED (-9)
+
+// There is no Merkle log in that directory, or no sealed entry with that id.
+#define AUDIT_E_NOT_FOUND (-10)
 
 // A logger can't be closed from a callback of one of its own calls: it would wait for itself.
 #define AUDIT_E_REENTRANT (-11)
@@ -471,6 +479,58 @@ AuditStatus audit_logger_hash(AuditLogger *logger,
                               const char *text,
                               size_t len,
                               AuditReply **reply);
+
+// Verifies the log in a directory: every line against its digest, every digest against the tree, the
+// tree against the signed checkpoint. Reads only: it takes no lock, needs no right but reading, and
+// works on a copy, and on a log that is being written. Memory stays flat, however long the log is.
+//
+// path: the directory of the log, NUL-terminated; not NULL.
+//
+// options: a JSON object, NUL-terminated, or NULL: "vkey" (the public key's text) or "vkey_file" (a
+// file with it), without which the one in the directory is taken on faith; "guard_file" (the guard,
+// which knows how far the log had come); "checkpoints" (an array of paths: files with checkpoints that
+// were kept).
+//
+// cancel: ends it when it is triggered, or NULL.
+//
+// reply: where the reply goes, or NULL. With AUDIT_OK and AUDIT_E_TAMPERED, AUDIT_REPLY_JSON is the
+// report, an object: "intact"; "grade" (how much the verdict is worth: "self-attested" or "signed",
+// and "remembered" if a guard or a kept checkpoint was compared); "origin", "size" and "root" of the
+// tree; "files" and "lines" that are as they were sealed, "unsealed_lines" and what else was counted;
+// "finding_count" and "findings" (the first 100: "class", "file", "line", "message"); "cannot_detect"
+// (texts: what this verification could not have seen).
+//
+// Returns AUDIT_OK (nothing is wrong); AUDIT_E_TAMPERED (something is: the message names the first);
+// AUDIT_E_NOT_FOUND (there is no Merkle log); AUDIT_E_LOG (it can't be read); AUDIT_E_ARGUMENT (the
+// message names the option); AUDIT_E_HANDLE (cancel); AUDIT_E_CANCELLED; AUDIT_E_INTERNAL. Any thread.
+AUDIT_MUST_USE
+AuditStatus audit_logger_verify(const char *path,
+                                const char *options,
+                                AuditCancel *cancel,
+                                AuditReply **reply);
+
+// Proves one entry: that its line is in the log that a key signs, with nothing else of the log shown.
+// Reads only, as audit_logger_verify does.
+//
+// path: the directory of the log, NUL-terminated; not NULL.
+//
+// entry_id: the entry's id, NUL-terminated; not NULL.
+//
+// options: a JSON object, NUL-terminated, or NULL: "vkey" (the public key's text) or "vkey_file" (a
+// file with it), without which the one in the directory is taken.
+//
+// reply: where the reply goes; not NULL. AUDIT_REPLY_ENTRY: the line, as it was sealed.
+// AUDIT_REPLY_CONTENT: the proof, the text of a .tlog-proof file (C2SP). AUDIT_REPLY_JSON: an object,
+// "file" (the line's) and "index" (its place in the tree).
+//
+// Returns AUDIT_OK; AUDIT_E_NOT_FOUND (no sealed entry has that id: the message says whether one is
+// there that isn't sealed; or there is no Merkle log); AUDIT_E_TAMPERED (the tree isn't what was
+// signed); AUDIT_E_LOG (the log can't be read); AUDIT_E_ARGUMENT; AUDIT_E_INTERNAL. Any thread.
+AUDIT_MUST_USE
+AuditStatus audit_logger_prove(const char *path,
+                               const char *entry_id,
+                               const char *options,
+                               AuditReply **reply);
 
 // A text field of a reply: NUL-terminated UTF-8 (AUDIT_REPLY_JSON: the bytes that came), valid
 // until the reply is freed, or NULL if the reply has no such field.

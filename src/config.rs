@@ -573,15 +573,17 @@ fn is_loopback(host: &str) -> bool {
 }
 
 /// One key of a configuration, with what its errors need to name it.
-struct Setting {
+pub struct Setting {
     place: &'static str,
     status: Status,
-    key: String,
+    /// Its name.
+    pub key: String,
     /// Compact JSON. May hold a secret.
     value: Zeroizing<String>,
 }
 
-fn settings(place: &'static str, status: Status, text: &str) -> Result<Vec<Setting>, Error> {
+/// The settings in a JSON object, whose errors name `place` and have that status.
+pub fn settings(place: &'static str, status: Status, text: &str) -> Result<Vec<Setting>, Error> {
     let members =
         json::members(text).map_err(|error| Error::new(status, format!("{place}: {error}")))?;
     Ok(members
@@ -597,16 +599,18 @@ fn settings(place: &'static str, status: Status, text: &str) -> Result<Vec<Setti
 
 impl Setting {
     /// Names the key and what is allowed, never the value: it may be a secret in a wrong place.
-    fn error(&self, allowed: impl fmt::Display) -> Error {
+    pub fn error(&self, allowed: impl fmt::Display) -> Error {
         let key = json::show(&self.key);
         Error::new(self.status, format!("{}: {key} {allowed}", self.place))
     }
 
-    fn unknown(&self) -> Error {
+    /// Refuses a key that isn't known.
+    pub fn unknown(&self) -> Error {
         self.error("is not a known key")
     }
 
-    fn text(&self) -> Result<String, Error> {
+    /// A text that isn't empty.
+    pub fn text(&self) -> Result<String, Error> {
         match serde_json::from_str::<String>(&self.value) {
             Ok(text) if text.is_empty() || text.contains('\0') => {
                 Err(self.error("must be a string that is not empty and holds no NUL"))
@@ -616,12 +620,22 @@ impl Setting {
         }
     }
 
-    fn or_null<T>(&self, read: impl Fn(&Setting) -> Result<T, Error>) -> Result<Option<T>, Error> {
+    /// A value, or null.
+    pub fn or_null<T>(
+        &self,
+        read: impl Fn(&Setting) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
         if self.value.as_str() == "null" {
             Ok(None)
         } else {
             read(self).map(Some)
         }
+    }
+
+    /// Paths of files.
+    pub fn paths(&self) -> Result<Vec<PathBuf>, Error> {
+        let wrong = |_| self.error("must be an array of paths");
+        serde_json::from_str(&self.value).map_err(wrong)
     }
 
     fn flag(&self) -> Result<bool, Error> {

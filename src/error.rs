@@ -25,7 +25,10 @@ pub enum Status {
     Cancelled = -7,
     /// The time given ran out.
     Timeout = -8,
-    // -9 and -10 are reserved for AUDIT_E_TAMPERED and _NOT_FOUND.
+    /// The log isn't what was sealed.
+    Tampered = -9,
+    /// There is no such thing in the log, or no Merkle log.
+    NotFound = -10,
     /// Closing a logger from within one of its own calls.
     Reentrant = -11,
     /// A call that a fork interrupted, in the child: it is the parent's to finish.
@@ -36,7 +39,7 @@ pub enum Status {
 
 impl Status {
     /// Every status, for tables and tests.
-    pub const ALL: [Status; 12] = [
+    pub const ALL: [Status; 14] = [
         Status::Ok,
         Status::Argument,
         Status::Handle,
@@ -46,6 +49,8 @@ impl Status {
         Status::Call,
         Status::Cancelled,
         Status::Timeout,
+        Status::Tampered,
+        Status::NotFound,
         Status::Reentrant,
         Status::Forked,
         Status::Internal,
@@ -63,6 +68,8 @@ impl Status {
             Status::Call => c"AUDIT_E_CALL",
             Status::Cancelled => c"AUDIT_E_CANCELLED",
             Status::Timeout => c"AUDIT_E_TIMEOUT",
+            Status::Tampered => c"AUDIT_E_TAMPERED",
+            Status::NotFound => c"AUDIT_E_NOT_FOUND",
             Status::Reentrant => c"AUDIT_E_REENTRANT",
             Status::Forked => c"AUDIT_E_FORKED",
             Status::Internal => c"AUDIT_E_INTERNAL",

@@ -12,7 +12,14 @@ const LAYERS: [(&str, &[&str]); 11] = [
     (
         "ffi",
         &[
-            "client", "logger", "entry", "config", "json", "error", "sys",
+            "client",
+            "logger",
+            "integrity",
+            "entry",
+            "config",
+            "json",
+            "error",
+            "sys",
         ],
     ),
     (
@@ -37,7 +44,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
             "sys",
         ],
     ),
-    ("integrity", &["json"]),
+    ("integrity", &["config", "json", "error"]),
     ("config", &["entry", "json", "hash", "error", "sys"]),
     ("entry", &["json", "hash", "clock"]),
     ("json", &[]),

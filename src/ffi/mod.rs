@@ -9,6 +9,7 @@ mod types;
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::client::{ChatRequest, Client, Listener};
 use crate::config::Config;
 use crate::entry::Details;
 use crate::error::{Error, Status};
+use crate::integrity::{prove, verify};
 use crate::json;
 use crate::logger::{self, Came, Logger, Pending, Subject};
 use crate::sys::{self, Event, HostThread};
@@ -42,6 +44,19 @@ static CANCELS: Table<Event> = Table::new(0xa4);
 
 fn cancel_of_this_process(handle: *const AuditCancel) -> Option<Held<'static, Event>> {
     CANCELS.get(handle).filter(|event| event.is_ours())
+}
+
+/// The cancel that the host passed, or `None` where it's NULL.
+fn cancel(handle: *const AuditCancel) -> Result<Option<Held<'static, Event>>, Error> {
+    let cancel = cancel_of_this_process(handle);
+    if cancel.is_none() && !handle.is_null() {
+        return Err(Error::new(
+            Status::Handle,
+            "cancel was freed, was made before a fork, or isn't one; pass what audit_cancel_new gave \
+             in this process",
+        ));
+    }
+    Ok(cancel)
 }
 
 fn service(handle: *const AuditLogger) -> Result<Held<'static, Service>, Error> {
@@ -154,14 +169,7 @@ pub unsafe extern "C" fn audit_chat(
         if request.flags != 0 {
             return Err(Error::argument("request: flags must be 0 in this version"));
         }
-        let cancel = cancel_of_this_process(request.cancel);
-        if cancel.is_none() && !request.cancel.is_null() {
-            return Err(Error::new(
-                Status::Handle,
-                "request: cancel was freed, was made before a fork, or isn't one; pass what \
-                 audit_cancel_new gave in this process",
-            ));
-        }
+        let cancel = cancel(request.cancel)?;
         let mut callbacks = Callbacks { host, request };
         let listens = request.on_delta.is_some() || request.on_chunk.is_some();
         let listener = listens.then_some(&mut callbacks as &mut dyn Listener);
@@ -645,6 +653,120 @@ pub unsafe extern "C" fn audit_logger_hash(
     };
     // SAFETY: as the caller promises.
     unsafe { reply_to(reply, hash) }
+}
+
+/// Verifies the log in a directory: every line against its digest, every digest against the tree, the
+/// tree against the signed checkpoint. Reads only: it takes no lock, needs no right but reading, and
+/// works on a copy, and on a log that is being written. Memory stays flat, however long the log is.
+///
+/// path: the directory of the log, NUL-terminated; not NULL.
+///
+/// options: a JSON object, NUL-terminated, or NULL: "vkey" (the public key's text) or "vkey_file" (a
+/// file with it), without which the one in the directory is taken on faith; "guard_file" (the guard,
+/// which knows how far the log had come); "checkpoints" (an array of paths: files with checkpoints that
+/// were kept).
+///
+/// cancel: ends it when it is triggered, or NULL.
+///
+/// reply: where the reply goes, or NULL. With AUDIT_OK and AUDIT_E_TAMPERED, AUDIT_REPLY_JSON is the
+/// report, an object: "intact"; "grade" (how much the verdict is worth: "self-attested" or "signed",
+/// and "remembered" if a guard or a kept checkpoint was compared); "origin", "size" and "root" of the
+/// tree; "files" and "lines" that are as they were sealed, "unsealed_lines" and what else was counted;
+/// "finding_count" and "findings" (the first 100: "class", "file", "line", "message"); "cannot_detect"
+/// (texts: what this verification could not have seen).
+///
+/// Returns AUDIT_OK (nothing is wrong); AUDIT_E_TAMPERED (something is: the message names the first);
+/// AUDIT_E_NOT_FOUND (there is no Merkle log); AUDIT_E_LOG (it can't be read); AUDIT_E_ARGUMENT (the
+/// message names the option); AUDIT_E_HANDLE (cancel); AUDIT_E_CANCELLED; AUDIT_E_INTERNAL. Any thread.
+///
+/// # Safety
+///
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn audit_logger_verify(
+    path: *const c_char,
+    options: *const c_char,
+    cancel: *mut AuditCancel,
+    reply: *mut *mut AuditReply,
+) -> AuditStatus {
+    let verify = |_: &HostThread| {
+        // SAFETY: as the caller promises.
+        let path = required("path", unsafe { c_text("path", path) }?)?;
+        // SAFETY: as the caller promises.
+        let options = unsafe { c_text("options", options) }?.unwrap_or("{}");
+        let options = verify::Options::parse(options)?;
+        let cancel = self::cancel(cancel)?;
+        let cancelled = || cancel.as_ref().is_some_and(|cancel| cancel.has_happened());
+        let report = verify::verify(Path::new(path), &options, &mut |_, _| {}, &cancelled)?;
+        let reply = match report.verdict() {
+            Ok(()) => Reply::ok(),
+            Err(tampered) => Reply::from(tampered),
+        };
+        let mut json = Vec::new();
+        report.write(&mut json);
+        Ok(reply.with_text(AUDIT_REPLY_JSON, json))
+    };
+    // SAFETY: as the caller promises.
+    unsafe { reply_to(reply, verify) }
+}
+
+/// Proves one entry: that its line is in the log that a key signs, with nothing else of the log shown.
+/// Reads only, as audit_logger_verify does.
+///
+/// path: the directory of the log, NUL-terminated; not NULL.
+///
+/// entry_id: the entry's id, NUL-terminated; not NULL.
+///
+/// options: a JSON object, NUL-terminated, or NULL: "vkey" (the public key's text) or "vkey_file" (a
+/// file with it), without which the one in the directory is taken.
+///
+/// reply: where the reply goes; not NULL. AUDIT_REPLY_ENTRY: the line, as it was sealed.
+/// AUDIT_REPLY_CONTENT: the proof, the text of a .tlog-proof file (C2SP). AUDIT_REPLY_JSON: an object,
+/// "file" (the line's) and "index" (its place in the tree).
+///
+/// Returns AUDIT_OK; AUDIT_E_NOT_FOUND (no sealed entry has that id: the message says whether one is
+/// there that isn't sealed; or there is no Merkle log); AUDIT_E_TAMPERED (the tree isn't what was
+/// signed); AUDIT_E_LOG (the log can't be read); AUDIT_E_ARGUMENT; AUDIT_E_INTERNAL. Any thread.
+///
+/// # Safety
+///
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn audit_logger_prove(
+    path: *const c_char,
+    entry_id: *const c_char,
+    options: *const c_char,
+    reply: *mut *mut AuditReply,
+) -> AuditStatus {
+    let prove = |_: &HostThread| {
+        if reply.is_null() {
+            return Err(Error::argument(
+                "reply is NULL; it is what this function is for",
+            ));
+        }
+        // SAFETY: as the caller promises.
+        let path = required("path", unsafe { c_text("path", path) }?)?;
+        // SAFETY: as the caller promises.
+        let id = required("entry_id", unsafe { c_text("entry_id", entry_id) }?)?;
+        // SAFETY: as the caller promises.
+        let options = unsafe { c_text("options", options) }?.unwrap_or("{}");
+        let vkey = verify::key_in(options)?;
+        let proved = prove::prove(Path::new(path), id, vkey.as_deref())?;
+        let mut json = Vec::new();
+        let mut object = json::Object::begin(&mut json);
+        object.text("file", &proved.file);
+        object.json("index", proved.index);
+        object.end();
+        Ok(Reply::ok()
+            .with_text(AUDIT_REPLY_ENTRY_ID, id)
+            .with_text(AUDIT_REPLY_ENTRY, proved.line)
+            .with_text(AUDIT_REPLY_CONTENT, proved.proof)
+            .with_text(AUDIT_REPLY_JSON, json))
+    };
+    // SAFETY: as the caller promises.
+    unsafe { reply_to(reply, prove) }
 }
 
 /// A text field of a reply: NUL-terminated UTF-8 (AUDIT_REPLY_JSON: the bytes that came), valid

@@ -17,17 +17,19 @@
  *
  * Which function returns which status, beside AUDIT_OK and AUDIT_E_INTERNAL:
  *
- *                     ARGUMENT HANDLE CONFIG LOG LOG_PENDING CALL CANCELLED TIMEOUT REENTRANT FORKED
- *  audit_logger_new      x              x     x
- *  audit_chat            x       x            x       x       x       x                         x
- *  audit_logger_log      x       x            x
- *  audit_logger_begin    x       x            x
- *  audit_logger_finish   x       x                    x                                         x
- *  audit_logger_flush            x            x
- *  audit_logger_close            x            x                                x        x
- *  audit_logger_stats    x       x            x
- *  audit_logger_hash     x       x
- *  audit_cancel_new      x
+ *                     ARGUMENT HANDLE CONFIG LOG LOG_PENDING CALL CANCELLED TIMEOUT TAMPERED NOT_FOUND REENTRANT FORKED
+ *  audit_logger_new       x              x    x
+ *  audit_chat             x       x           x       x        x      x                                             x
+ *  audit_logger_log       x       x           x
+ *  audit_logger_begin     x       x           x
+ *  audit_logger_finish    x       x                   x                                                             x
+ *  audit_logger_flush             x           x
+ *  audit_logger_close             x           x                                x                           x
+ *  audit_logger_stats     x       x           x
+ *  audit_logger_hash      x       x
+ *  audit_logger_verify    x       x           x                       x                 x        x
+ *  audit_logger_prove     x                   x                                         x        x
+ *  audit_cancel_new       x
  */
 #ifndef AUDIT_LOGGER_H
 #define AUDIT_LOGGER_H

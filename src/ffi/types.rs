@@ -16,7 +16,7 @@ pub const AUDIT_E_ARGUMENT: AuditStatus = -1;
 pub const AUDIT_E_HANDLE: AuditStatus = -2;
 /// The configuration can't be used; the message names the key and what is allowed.
 pub const AUDIT_E_CONFIG: AuditStatus = -3;
-/// The log can't take an entry. Nothing was sent; trying again is safe.
+/// The log can't take an entry, or can't be read. Nothing was sent; trying again is safe.
 pub const AUDIT_E_LOG: AuditStatus = -4;
 /// The call was made, and the reply holds its answer or its error, but the log could not take its
 /// entry: it waits in the journal, and is written as soon as the log can take it, also if the process
@@ -24,11 +24,15 @@ pub const AUDIT_E_LOG: AuditStatus = -4;
 pub const AUDIT_E_LOG_PENDING: AuditStatus = -5;
 /// The chat call failed, and its entry is written.
 pub const AUDIT_E_CALL: AuditStatus = -6;
-/// The chat call was cancelled. Its entry is written, unless it was cancelled before it began:
-/// then nothing was sent, and AUDIT_REPLY_ENTRY is NULL.
+/// The call was cancelled. Of a chat call the entry is written, unless it was cancelled before it
+/// began: then nothing was sent, and AUDIT_REPLY_ENTRY is NULL.
 pub const AUDIT_E_CANCELLED: AuditStatus = -7;
 /// The time given to audit_logger_close ran out.
 pub const AUDIT_E_TIMEOUT: AuditStatus = -8;
+/// The log isn't what was sealed: the report of audit_logger_verify says where.
+pub const AUDIT_E_TAMPERED: AuditStatus = -9;
+/// There is no Merkle log in that directory, or no sealed entry with that id.
+pub const AUDIT_E_NOT_FOUND: AuditStatus = -10;
 /// A logger can't be closed from a callback of one of its own calls: it would wait for itself.
 pub const AUDIT_E_REENTRANT: AuditStatus = -11;
 /// The process was forked in a callback of this call, and this is the child: the call is the
@@ -39,11 +43,11 @@ pub const AUDIT_E_FORKED: AuditStatus = -12;
 pub const AUDIT_E_INTERNAL: AuditStatus = -13;
 
 /// Text: the answer of the model, or the part of it that came before an error; NULL if none came.
-/// Of audit_logger_hash: the hash.
+/// Of audit_logger_hash: the hash. Of audit_logger_prove: the proof.
 pub const AUDIT_REPLY_CONTENT: i32 = 1;
 /// Text, JSON: the response's body as received; of a streamed answer, the chat.completion that its
-/// chunks add up to. Of audit_logger_new and audit_logger_stats: what
-/// they report. (A body that arrived is here after an error too, even if it isn't JSON.)
+/// chunks add up to. Of audit_logger_new, audit_logger_stats, audit_logger_verify and
+/// audit_logger_prove: what they report. (A body that arrived is here after an error too, even if it isn't JSON.)
 pub const AUDIT_REPLY_JSON: i32 = 2;
 /// Text, JSON: the entry, as its line stands in the log, without the line feed.
 pub const AUDIT_REPLY_ENTRY: i32 = 3;

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use super::align::Class;
 use super::note::Signer;
-use super::prove::{NoProof, check, prove};
+use super::prove::{check, prove};
 use super::record::{Range, Said};
 use super::testlog::{DAY, NEXT, TestLog, copy};
-use super::verify::{Failure, Options, Report, verify};
+use super::verify::{Options, Report, verify};
+use crate::error::Status;
 
 fn verified(path: &Path, options: &Options) -> Report {
     verify(path, options, &mut |_, _| {}, &|| false).unwrap()
@@ -448,7 +449,7 @@ fn an_older_checkpoint_is_consistent_and_one_of_another_tree_isnt() {
     assert_eq!(first(&verified(&log.path(), &options)).0, Class::RolledBack);
     fs::write(&kept, "nonsense").unwrap();
     let failure = verify(&log.path(), &options, &mut |_, _| {}, &|| false);
-    assert!(matches!(failure, Err(Failure::Argument(_))));
+    assert!(matches!(failure, Err(error) if error.status == Status::Argument));
 }
 
 #[test]
@@ -499,7 +500,7 @@ fn a_directory_without_a_tree_has_no_verdict() {
     let log = two_days();
     fs::remove_dir_all(log.file(".integrity")).unwrap();
     let failure = verify(&log.path(), &Options::default(), &mut |_, _| {}, &|| false);
-    assert!(matches!(failure, Err(Failure::NotSealed(_))));
+    assert!(matches!(failure, Err(error) if error.status == Status::NotFound));
     let options = Options {
         vkey: Some(log.vkey()),
         ..guarded(&log)
@@ -517,7 +518,7 @@ fn a_directory_without_a_tree_has_no_verdict() {
 fn verifying_can_be_cancelled() {
     let log = two_days();
     let cancelled = verify(&log.path(), &Options::default(), &mut |_, _| {}, &|| true);
-    assert!(matches!(cancelled, Err(Failure::Cancelled)));
+    assert!(matches!(cancelled, Err(error) if error.status == Status::Cancelled));
 }
 
 #[test]
@@ -560,7 +561,7 @@ fn a_proof_holds_for_its_line_and_for_nothing_else() {
     let id = log.entries(NEXT, 700);
     log.entries(NEXT, 300);
     let unsealed = prove(&log.path(), &id, None);
-    assert!(matches!(unsealed, Err(NoProof::NotSealed)));
+    assert!(matches!(unsealed, Err(error) if error.status == Status::NotFound));
     log.seal(NEXT);
     let proved = prove(&log.path(), &id, None).unwrap();
     assert_eq!(proved.file, NEXT);
@@ -583,14 +584,14 @@ fn a_proof_holds_for_its_line_and_for_nothing_else() {
     }
     assert!(matches!(
         prove(&log.path(), "no such id", None),
-        Err(NoProof::NotFound)
+        Err(error) if error.status == Status::NotFound
     ));
     change(&log, NEXT, |lines| {
         lines[769] = lines[769].replace("id", "i d")
     });
     assert!(matches!(
         prove(&log.path(), &id, None),
-        Err(NoProof::NotFound)
+        Err(error) if error.status == Status::NotFound
     ));
 }
 

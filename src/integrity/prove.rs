@@ -19,12 +19,15 @@ use std::path::Path;
 use memchr::memmem;
 use sha2::{Digest as _, Sha256};
 
+use crate::error::{Error, Status};
+use crate::json::show;
+
 use super::align::Findings;
 use super::files::{Directory, TREE};
 use super::merkle::{Hash, check_inclusion, leaf_hash, prove_inclusion};
 use super::note::{Checkpoint, Verifier, format_hash, last_checkpoint, parse_hash, parse_size};
 use super::tiles::{Kind, Tile, Tree, entries, read};
-use super::verify::{Failure, key, own_checkpoints};
+use super::verify::{key, own_checkpoints};
 
 /// The first line of a proof.
 const HEAD: &str = "c2sp.org/tlog-proof@v1";
@@ -45,54 +48,38 @@ pub struct Proved {
     pub proof: String,
 }
 
-/// Why there is no proof.
-#[derive(Debug)]
-pub enum NoProof {
-    /// No line has that id.
-    NotFound,
-    /// The line is there, and not sealed yet; or it isn't the one that was sealed.
-    NotSealed,
-    /// The tree isn't what was signed.
-    Tampered(String),
-    /// The log can't be read.
-    Failed(Failure),
-}
-
-impl From<Failure> for NoProof {
-    fn from(failure: Failure) -> NoProof {
-        NoProof::Failed(failure)
-    }
-}
-
 /// Proves the entry with this id, with the public key that is given or the directory's own.
-pub fn prove(path: &Path, id: &str, vkey: Option<&str>) -> Result<Proved, NoProof> {
+pub fn prove(path: &Path, id: &str, vkey: Option<&str>) -> Result<Proved, Error> {
+    let absent = |why: String| Error::new(Status::NotFound, why);
     let directory = Directory::new(path);
     let verifier = key(&directory, vkey)?;
     // An entry can stand twice, should a disk have failed; one of the two may not be sealed.
-    let candidates = lines_of(&directory, id).map_err(Failure::Io)?;
+    let candidates = lines_of(&directory, id).map_err(Error::log)?;
     if candidates.is_empty() {
-        return Err(NoProof::NotFound);
+        return Err(absent(format!("no entry has the id {}", show(id))));
     }
     let (checkpoint, note) = newest(&directory, &verifier)?;
     let digests: Vec<Hash> = candidates
         .iter()
         .map(|(_, line)| Sha256::digest(line).into())
         .collect();
-    let (index, at) = index_of(&directory, checkpoint.size, &digests)?.ok_or(NoProof::NotSealed)?;
+    let (index, at) = index_of(&directory, checkpoint.size, &digests)?.ok_or_else(|| {
+        let (file, _) = &candidates[0];
+        absent(format!(
+            "{file}: the entry isn't sealed as it stands: it is too new, or was changed, which verify tells"
+        ))
+    })?;
 
-    let tampered = |what: String| NoProof::Tampered(format!("{TREE}/{what}; verify tells more"));
     let hashes = prove_inclusion(
         index,
         checkpoint.size,
         &Tree::new(&directory, checkpoint.size),
     )
-    .map_err(|error| tampered(error.to_string()))?
+    .map_err(|error| tampered(TREE, error))?
     .unwrap_or_default();
     let leaf = leaf_hash(&digests[at]);
     if !check_inclusion(&hashes, index, &leaf, checkpoint.size, &checkpoint.root) {
-        return Err(tampered(
-            "tile: the tree isn't the one that was signed".to_owned(),
-        ));
+        return Err(tampered(TREE, "the tree isn't the one that was signed"));
     }
     let mut proof = format!("{HEAD}\nindex {index}\n");
     for hash in &hashes {
@@ -108,6 +95,14 @@ pub fn prove(path: &Path, id: &str, vkey: Option<&str>) -> Result<Proved, NoProo
         index,
         proof,
     })
+}
+
+/// Something in the tree isn't what was signed.
+fn tampered(file: &str, what: impl std::fmt::Display) -> Error {
+    Error::new(
+        Status::Tampered,
+        format!("{file}: {what}; verify tells more"),
+    )
 }
 
 /// The lines with this id, and their files.
@@ -137,12 +132,12 @@ fn lines_of(directory: &Directory, id: &str) -> Result<Vec<(String, Vec<u8>)>, S
 }
 
 /// The newest checkpoint that the key has signed, and its note.
-fn newest(directory: &Directory, verifier: &Verifier) -> Result<(Checkpoint, String), NoProof> {
+fn newest(directory: &Directory, verifier: &Verifier) -> Result<(Checkpoint, String), Error> {
     let mut newest: Option<(Checkpoint, String)> = None;
     for name in ["checkpoint", "heads"] {
         let bytes = directory
             .text(name)
-            .map_err(|error| Failure::Io(format!("{TREE}/{name}: {error}")))?
+            .map_err(|error| Error::log(format!("{TREE}/{name}: {error}")))?
             .unwrap_or_default();
         if let Some((checkpoint, note)) = last_checkpoint(&bytes, verifier)
             && newest
@@ -158,10 +153,10 @@ fn newest(directory: &Directory, verifier: &Verifier) -> Result<(Checkpoint, Str
             // Tell a log without any from one whose checkpoints are another key's.
             let mut findings = Findings::default();
             own_checkpoints(directory, verifier, &mut findings)?;
-            let found = findings.kept.into_iter().next();
-            Err(NoProof::Tampered(found.map_or_else(String::new, |found| {
-                format!("{}: {}", found.file, found.message)
-            })))
+            Err(match findings.kept.first() {
+                Some(found) => tampered(&found.file, &found.message),
+                None => tampered(TREE, "there is no checkpoint"),
+            })
         }
     }
 }
@@ -171,11 +166,10 @@ fn index_of(
     directory: &Directory,
     size: u64,
     digests: &[Hash],
-) -> Result<Option<(u64, usize)>, NoProof> {
+) -> Result<Option<(u64, usize)>, Error> {
     let mut index = 0;
     for tile in Tile::all(Kind::Entries, size) {
-        let bytes =
-            read(directory, &tile).map_err(|error| NoProof::Tampered(format!("{TREE}/{error}")))?;
+        let bytes = read(directory, &tile).map_err(|error| tampered(TREE, error))?;
         for entry in entries(&bytes) {
             if let Some(at) = digests.iter().position(|digest| digest == entry) {
                 return Ok(Some((index, at)));

@@ -9,10 +9,11 @@
 //! Files and tree are each read once, from front to back, so memory stays flat.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::config::{Setting, settings};
+use crate::error::{Error, Status};
 use crate::json::Object;
 
 use super::align::{Class, Day, Finding, Findings};
@@ -40,27 +41,52 @@ pub struct Options {
     pub checkpoints: Vec<PathBuf>,
 }
 
-/// Why there is no report.
-#[derive(Debug)]
-pub enum Failure {
-    /// There is no Merkle log.
-    NotSealed(String),
-    /// What was given can't be used.
-    Argument(String),
-    /// A file can't be read.
-    Io(String),
-    /// The host cancelled.
-    Cancelled,
+impl Options {
+    /// Reads them from a JSON object.
+    pub fn parse(text: &str) -> Result<Options, Error> {
+        let mut options = Options::default();
+        for setting in settings("options", Status::Argument, text)? {
+            match setting.key.as_str() {
+                "guard_file" => options.guard = setting.or_null(Setting::text)?.map(PathBuf::from),
+                "checkpoints" => options.checkpoints = setting.paths()?,
+                _ => take_key(&mut options.vkey, &setting)?,
+            }
+        }
+        Ok(options)
+    }
 }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::NotSealed(message) | Failure::Argument(message) | Failure::Io(message) => {
-                f.write_str(message)
-            }
-            Failure::Cancelled => f.write_str("cancelled"),
-        }
+/// The public key in the options of a proof, a JSON object.
+pub fn key_in(text: &str) -> Result<Option<String>, Error> {
+    let mut vkey = None;
+    for setting in settings("options", Status::Argument, text)? {
+        take_key(&mut vkey, &setting)?;
+    }
+    Ok(vkey)
+}
+
+fn take_key(vkey: &mut Option<String>, setting: &Setting) -> Result<(), Error> {
+    let given = match setting.key.as_str() {
+        "vkey" => setting.or_null(Setting::text)?,
+        "vkey_file" => match setting.or_null(Setting::text)? {
+            Some(path) => Some(text_of(Path::new(&path))?),
+            None => None,
+        },
+        _ => return Err(setting.unknown()),
+    };
+    if vkey.is_some() && given.is_some() {
+        return Err(setting.error("is the second key; set \"vkey\" or \"vkey_file\""));
+    }
+    *vkey = vkey.take().or(given);
+    Ok(())
+}
+
+/// A small file that was named: a key, a guard, a kept checkpoint.
+pub fn text_of(path: &Path) -> Result<String, Error> {
+    match read_plain(path) {
+        Ok(Some(bytes)) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Ok(None) => Err(Error::argument(format!("{} isn't there", path.display()))),
+        Err(error) => Err(Error::log(format!("{}: {error}", path.display()))),
     }
 }
 
@@ -111,6 +137,27 @@ impl Report {
     /// Whether nothing is wrong.
     pub fn intact(&self) -> bool {
         self.finding_count == 0
+    }
+
+    /// An error that names the first finding, if something is wrong.
+    pub fn verdict(&self) -> Result<(), Error> {
+        let Some(first) = self.findings.first() else {
+            return Ok(());
+        };
+        let place = match first.line {
+            0 => String::new(),
+            line => format!(", line {line}"),
+        };
+        Err(Error::new(
+            Status::Tampered,
+            format!(
+                "{}{place}: {}: {} (findings: {})",
+                first.file,
+                first.class.name(),
+                first.message,
+                self.finding_count
+            ),
+        ))
     }
 
     /// How much the verdict is worth.
@@ -203,20 +250,20 @@ struct Known {
 }
 
 /// The public key, and whether it was given.
-pub fn key(directory: &Directory, given: Option<&str>) -> Result<Verifier, Failure> {
+pub fn key(directory: &Directory, given: Option<&str>) -> Result<Verifier, Error> {
     if let Some(text) = given {
-        return Verifier::parse(text).map_err(Failure::Argument);
+        return Verifier::parse(text).map_err(Error::argument);
     }
     let bytes = directory
         .text("vkey")
-        .map_err(|error| Failure::Io(format!("{TREE}/vkey: {error}")))?
+        .map_err(|error| Error::log(format!("{TREE}/vkey: {error}")))?
         .ok_or_else(|| {
-            Failure::NotSealed(format!(
+            Error::new(Status::NotFound, format!(
                 "there is no {TREE}/vkey: the log isn't sealed, or was until its tree was removed"
             ))
         })?;
     Verifier::parse(&String::from_utf8_lossy(&bytes))
-        .map_err(|error| Failure::Argument(format!("{TREE}/vkey: {error}")))
+        .map_err(|error| Error::log(format!("{TREE}/vkey: {error}")))
 }
 
 /// The directory's own checkpoints: the published one, and all in `heads`. What isn't signed by
@@ -225,13 +272,13 @@ pub fn own_checkpoints(
     directory: &Directory,
     verifier: &Verifier,
     findings: &mut Findings,
-) -> Result<Vec<Checkpoint>, Failure> {
+) -> Result<Vec<Checkpoint>, Error> {
     let mut found = Vec::new();
     for name in ["heads", "checkpoint"] {
         let path = format!("{TREE}/{name}");
         let bytes = directory
             .text(name)
-            .map_err(|error| Failure::Io(format!("{path}: {error}")))?
+            .map_err(|error| Error::log(format!("{path}: {error}")))?
             .unwrap_or_default();
         let candidates = match name {
             "heads" => notes(&bytes),
@@ -259,19 +306,14 @@ pub fn own_checkpoints(
 }
 
 /// What the guard and the kept checkpoints know.
-fn remembered(options: &Options, verifier: &Verifier) -> Result<Vec<Known>, Failure> {
-    let load = |path: &Path| match read_plain(path) {
-        Ok(Some(bytes)) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Ok(None) => Err(Failure::Argument(format!("{} isn't there", path.display()))),
-        Err(error) => Err(Failure::Io(format!("{}: {error}", path.display()))),
-    };
+fn remembered(options: &Options, verifier: &Verifier) -> Result<Vec<Known>, Error> {
     let mut known = Vec::new();
     if let Some(path) = &options.guard {
         let who = format!("the guard {}", path.display());
-        let checkpoint = Checkpoint::guarded(&load(path)?, verifier.name())
-            .map_err(|error| Failure::Argument(format!("{who}: {error}")))?
+        let checkpoint = Checkpoint::guarded(&text_of(path)?, verifier.name())
+            .map_err(|error| Error::argument(format!("{who}: {error}")))?
             .ok_or_else(|| {
-                Failure::Argument(format!("{who} knows nothing of {}", verifier.name()))
+                Error::argument(format!("{who} knows nothing of {}", verifier.name()))
             })?;
         known.push(Known {
             who,
@@ -280,11 +322,10 @@ fn remembered(options: &Options, verifier: &Verifier) -> Result<Vec<Known>, Fail
         });
     }
     for path in &options.checkpoints {
-        let text = load(path)?;
+        let text = text_of(path)?;
         let kept = notes(text.as_bytes());
-        let wrong = |what: &str| {
-            Failure::Argument(format!("the kept checkpoint {} {what}", path.display()))
-        };
+        let wrong =
+            |what: &str| Error::argument(format!("the kept checkpoint {} {what}", path.display()));
         if kept.is_empty() {
             return Err(wrong("isn't a signed note"));
         }
@@ -309,7 +350,7 @@ pub fn verify(
     options: &Options,
     progress: &mut dyn FnMut(u64, u64),
     cancelled: &dyn Fn() -> bool,
-) -> Result<Report, Failure> {
+) -> Result<Report, Error> {
     let directory = Directory::new(path);
     let verifier = key(&directory, options.vkey.as_deref())?;
     // First the guard: of a log that is being written it would run ahead of a tree read before.
@@ -429,11 +470,11 @@ impl Run<'_> {
     }
 
     /// Builds the tree again.
-    fn tree(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<(), Failure> {
+    fn tree(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<(), Error> {
         let size = self.report.size;
         for tile in Tile::all(Kind::Entries, size) {
             if (self.cancelled)() {
-                return Err(Failure::Cancelled);
+                return Err(Error::new(Status::Cancelled, "cancelled"));
             }
             let bytes = match read(self.directory, &tile) {
                 Ok(bytes) => bytes,
@@ -468,7 +509,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn entry(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    fn entry(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let index = self.edge.size();
         let mut full = Vec::new();
         let levels = &mut self.levels;
@@ -540,7 +581,7 @@ impl Run<'_> {
         }
     }
 
-    fn digest(&mut self, index: u64, digest: Hash) -> Result<(), Failure> {
+    fn digest(&mut self, index: u64, digest: Hash) -> Result<(), Error> {
         let Some(mut segment) = self.segment.take() else {
             self.wrong(format!("entry {index} is a digest that no seg announced"));
             return Ok(());
@@ -552,12 +593,12 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn unreadable(&self, day: usize, error: &io::Error) -> Failure {
+    fn unreadable(&self, day: usize, error: &io::Error) -> Error {
         let name = self.names.iter().find(|(_, at)| **at == day);
-        Failure::Io(format!("{}: {error}", name.map_or("", |(name, _)| name)))
+        Error::log(format!("{}: {error}", name.map_or("", |(name, _)| name)))
     }
 
-    fn record(&mut self, index: u64, record: Record) -> Result<(), Failure> {
+    fn record(&mut self, index: u64, record: Record) -> Result<(), Error> {
         if self.segment.take().is_some() {
             self.wrong(format!("entry {index} stands within a seg"));
         }
@@ -574,7 +615,7 @@ impl Run<'_> {
                 version, origin, ..
             } => {
                 if version > VERSION {
-                    return Err(Failure::Argument(format!(
+                    return Err(Error::log(format!(
                         "the log is of version {version}, and this library knows {VERSION}; a later one can verify it"
                     )));
                 }
@@ -635,7 +676,7 @@ impl Run<'_> {
     }
 
     /// The file of that name, as the one used last. Others are closed when too many are open.
-    fn day(&mut self, name: &str) -> Result<usize, Failure> {
+    fn day(&mut self, name: &str) -> Result<usize, Error> {
         let day = match self.names.get(name) {
             Some(day) => *day,
             None => {
@@ -656,10 +697,9 @@ impl Run<'_> {
     }
 
     /// Finishes every file, those that the tree doesn't know included, and makes the report.
-    fn finish(mut self) -> Result<Report, Failure> {
+    fn finish(mut self) -> Result<Report, Error> {
         let listed = self.directory.days();
-        let listed =
-            listed.map_err(|error| Failure::Io(format!("the log's directory: {error}")))?;
+        let listed = listed.map_err(|error| Error::log(format!("the log's directory: {error}")))?;
         for name in listed {
             if !self.names.contains_key(&name) {
                 self.days.push(Day::new(&name));
@@ -675,9 +715,9 @@ impl Run<'_> {
             let day = &mut self.days[*at];
             let tail = day
                 .finish(self.directory, self.cancelled)
-                .map_err(|error| Failure::Io(format!("{name}: {error}")))?;
+                .map_err(|error| Error::log(format!("{name}: {error}")))?;
             if (self.cancelled)() {
-                return Err(Failure::Cancelled);
+                return Err(Error::new(Status::Cancelled, "cancelled"));
             }
             report.unsealed_lines += tail.lines;
             report.unsealed_bytes += tail.bytes;
