@@ -43,3 +43,14 @@ mod json;
 mod logger;
 mod store;
 mod sys;
+
+/// What the command line tool is built on. No part of the interface: it may change in any release.
+///
+/// The tool checks proofs, makes keys, shows progress and reads days as they grow, for which C has no
+/// functions; so it stands on what the C functions stand on, not on them.
+#[doc(hidden)]
+pub mod tool {
+    pub use crate::error::{Error, Status};
+    pub use crate::integrity::{files, note, prove, verify};
+    pub use crate::store::keys::make_file;
+}

@@ -104,7 +104,8 @@ pub fn read_plain(path: &Path) -> io::Result<Option<Vec<u8>>> {
     open_plain(&path)?.map(read_bounded).transpose()
 }
 
-fn open_plain(path: &Path) -> io::Result<Option<File>> {
+/// Opens a plain file to read it; `None` if it isn't there. A link isn't followed.
+pub fn open_plain(path: &Path) -> io::Result<Option<File>> {
     let mut options = OpenOptions::new();
     // Not blocking, for a FIFO without a writer would hold the caller for ever.
     options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC);

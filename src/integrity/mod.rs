@@ -8,7 +8,7 @@
 #![allow(dead_code)]
 
 mod align;
-mod files;
+pub mod files;
 pub mod merkle;
 pub mod note;
 pub mod prove;

@@ -1,12 +1,15 @@
 //! The key that signs the Merkle log.
 
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::folder::{Folder, TEMPORARY};
+use crate::error::Error;
 use crate::integrity::note::Signer;
 use crate::sys::{self, RandomBytes};
 
@@ -50,6 +53,25 @@ pub fn make(state: &Folder, name: &str) -> io::Result<Signer> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// Makes a key in a new file that only its owner may read, called `name` or, without one, after the
+/// machine. A file that is there is never overwritten.
+pub fn make_file(path: &Path, name: Option<&str>) -> Result<Signer, Error> {
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::InvalidInput => Error::argument(error.to_string()),
+        _ => Error::log(format!("{}: {error}", path.display())),
+    };
+    let name = name.map_or_else(|| new_name(None, Path::new("audit_logs")), str::to_owned);
+    let signer = random(&name).map_err(failed)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    let made = options.open(path).and_then(|mut file| {
+        file.write_all(signer.text().as_bytes())?;
+        file.sync_all()
+    });
+    made.map_err(failed)?;
+    Ok(signer)
 }
 
 fn random(name: &str) -> io::Result<Signer> {

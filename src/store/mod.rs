@@ -7,7 +7,7 @@ mod guard;
 mod health;
 mod journal;
 mod keeper;
-mod keys;
+pub mod keys;
 mod lines;
 mod recovery;
 mod seal;

@@ -49,6 +49,27 @@ pub fn with_faults() -> &'static Path {
     })
 }
 
+/// The command line tool.
+pub fn tool() -> Command {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        // Beside the tests, for all that it depends on but its own is built there already.
+        run(cargo().args([
+            "build",
+            "--locked",
+            "--offline",
+            "--features",
+            "cli",
+            "--bin",
+            "audit-logger",
+        ]));
+        target().join("debug/audit-logger")
+    });
+    let mut tool = Command::new(built);
+    tool.env_remove("NO_COLOR").env_remove("LD_LIBRARY_PATH");
+    tool
+}
+
 fn cargo() -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(root());

@@ -1,0 +1,79 @@
+//! Looks into audit logs from a terminal or a script: verifies them, proves entries, makes keys,
+//! follows them, adds them up. It needs no rights but reading, and a copy of a log will do.
+
+#![forbid(unsafe_code)]
+#![deny(clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used)]
+
+mod entries;
+mod keygen;
+mod output;
+mod prove;
+mod stats;
+mod tail;
+mod verify;
+
+use std::process::ExitCode;
+
+use audit_logger::tool::{Error, Status};
+use clap::{Parser, Subcommand};
+
+use output::{Output, complain};
+
+/// Verifies audit logs, proves their entries, follows them and adds them up.
+#[derive(Parser)]
+#[command(version, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  fine
+  1  the log was tampered with, or a proof doesn't hold
+  2  wrong usage: an argument can't be used
+  3  no answer: the log can't be read, or there is no Merkle log or no such entry in it
+
+Colours are used on a terminal only, and never if NO_COLOR is set.";
+
+#[derive(Subcommand)]
+enum Command {
+    Verify(verify::Arguments),
+    Prove(prove::Arguments),
+    Check(prove::CheckArguments),
+    Keygen(keygen::Arguments),
+    Tail(tail::Arguments),
+    Stats(stats::Arguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut out = Output::new();
+    let done = match arguments.command {
+        Command::Verify(arguments) => verify::run(&arguments, &mut out),
+        Command::Prove(arguments) => prove::run(&arguments, &mut out),
+        Command::Check(arguments) => prove::check(&arguments, &mut out),
+        Command::Keygen(arguments) => keygen::run(&arguments, &mut out),
+        Command::Tail(arguments) => tail::run(&arguments, &mut out),
+        Command::Stats(arguments) => stats::run(&arguments, &mut out),
+    };
+    let Err(error) = done.and(out.finish()) else {
+        return ExitCode::SUCCESS;
+    };
+    complain(&error.message);
+    ExitCode::from(match error.status {
+        Status::Tampered => 1,
+        Status::Argument => 2,
+        _ => 3,
+    })
+}
+
+/// What an argument that is a public key's text, or the path of a file with it, stands for.
+fn vkey(given: &str) -> Result<String, Error> {
+    match audit_logger::tool::note::Verifier::parse(given) {
+        Ok(_) => Ok(given.to_owned()),
+        // What has two plus signs is rather a mistyped key than a path.
+        Err(error) if given.split('+').count() > 2 => Err(Error::argument(error)),
+        Err(_) => audit_logger::tool::verify::text_of(given.as_ref()),
+    }
+}

@@ -1,0 +1,112 @@
+//! `prove` and `check`: one entry, with nothing else of the log shown.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use audit_logger::tool::prove;
+use audit_logger::tool::{Error, Status};
+use clap::Args;
+
+use crate::output::Output;
+
+/// Proves that an entry is in a log
+///
+/// Writes the entry's line and its proof (C2SP tlog-proof), which show nothing else of the log.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  audit-logger prove audit_logs 3f2b8c1e-5a47-4d9e-9c36-0e1f7b6a2d58 -o entry
+  audit-logger check --vkey log.vkey entry.jsonl entry.tlog-proof
+
+With -o FILE they go to FILE.jsonl and FILE.tlog-proof; without, the line goes to the standard output, and
+the proof to ENTRY_ID.tlog-proof.
+
+Exit codes: 0 proved, 1 the tree isn't what was signed, 2 wrong usage, 3 no such sealed entry, or it can't be
+read")]
+pub struct Arguments {
+    /// The directory of the log
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// The entry's id
+    #[arg(value_name = "ENTRY_ID")]
+    id: String,
+    /// The public key, or a file with it; the one in the directory if absent
+    #[arg(long, value_name = "TEXT|FILE")]
+    vkey: Option<String>,
+    /// Where line and proof go, without the ending
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Checks that a line is an entry of the log that a key signs
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  audit-logger check --vkey log.vkey entry.jsonl entry.tlog-proof
+
+Exit codes: 0 it is, 1 it isn't, 2 wrong usage, 3 a file can't be read")]
+pub struct CheckArguments {
+    /// The public key, or a file with it
+    #[arg(long, value_name = "TEXT|FILE")]
+    vkey: String,
+    /// The file with the line
+    #[arg(value_name = "LINE_FILE")]
+    line: PathBuf,
+    /// The file with the proof
+    #[arg(value_name = "PROOF_FILE")]
+    proof: PathBuf,
+}
+
+pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
+    let vkey = arguments.vkey.as_deref().map(crate::vkey).transpose()?;
+    let proved = prove::prove(&arguments.directory, &arguments.id, vkey.as_deref())?;
+    let with = |path: &Path, ending: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    match &arguments.output {
+        Some(path) => {
+            write_new(&with(path, ".tlog-proof"), proved.proof.as_bytes())?;
+            write_new(&with(path, ".jsonl"), &[&proved.line[..], b"\n"].concat())
+        }
+        None => {
+            // It was found, so it is the id of an entry; but who writes the log could call one "/etc/x".
+            let name = Path::new(&arguments.id);
+            if name.file_name() != Some(name.as_os_str()) {
+                return Err(Error::argument("the id can't name a file; use -o FILE"));
+            }
+            write_new(&with(name, ".tlog-proof"), proved.proof.as_bytes())?;
+            out.raw_line(&proved.line);
+            Ok(())
+        }
+    }
+}
+
+/// Writes a file that isn't there yet.
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(bytes))
+        .map_err(|error| Error::log(format!("{}: {error}", path.display())))
+}
+
+pub fn check(arguments: &CheckArguments, out: &mut Output) -> Result<(), Error> {
+    let vkey = crate::vkey(&arguments.vkey)?;
+    audit_logger::tool::note::Verifier::parse(&vkey).map_err(Error::argument)?;
+    let read = |path: &Path| {
+        fs::read(path).map_err(|error| Error::log(format!("{}: {error}", path.display())))
+    };
+    let (line, proof) = (read(&arguments.line)?, read(&arguments.proof)?);
+    let proof = String::from_utf8_lossy(&proof);
+    let checked =
+        prove::check(&line, &proof, &vkey).map_err(|error| Error::new(Status::Tampered, error))?;
+    out.line(format_args!(
+        "the line is entry {} of {} in {}",
+        checked.index, checked.checkpoint.size, checked.checkpoint.origin
+    ));
+    Ok(())
+}

@@ -1,0 +1,541 @@
+//! The command line tool.
+
+mod support;
+
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use support::calls::{Logger, record, text};
+use support::{Scratch, available, last_file, merged, run, tool};
+
+const DAY: &str = "audit_2026-11-23.jsonl";
+const FURTHER: &str = "audit_2026-11-23.1.jsonl";
+const NEXT: &str = "audit_2026-11-24.jsonl";
+
+/// Runs the tool in a directory.
+fn run_in(directory: &Path, arguments: &[&str]) -> Output {
+    let mut tool = tool();
+    tool.current_dir(directory).args(arguments);
+    tool.output().expect("the tool starts")
+}
+
+/// Runs the tool, which ends with that exit code, and returns what it printed.
+#[track_caller]
+fn printed(directory: &Path, arguments: &[&str], code: i32) -> String {
+    let output = run_in(directory, arguments);
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{arguments:?}: {output:?}"
+    );
+    String::from_utf8(output.stdout).expect("it prints UTF-8")
+}
+
+/// The entry of that number, as a line, with other members than usual.
+fn entry(number: u32, timestamp: &str, other: Value) -> String {
+    let entry = json!({
+        "id": format!("00000000-0000-4000-8000-{number:012}"),
+        "timestamp": timestamp,
+        "event_type": "chat_completion",
+        "user_id": "user-1",
+        "model": "some/model",
+        "prompt_hash": "0".repeat(64),
+        "response_hash": "0".repeat(64),
+        "prompt_tokens": 10,
+        "completion_tokens": 20,
+        "latency_ms": 100.0,
+        "status": "success",
+        "error_type": null,
+        "metadata": {},
+        "details": {"schema": 1, "cost": 0.5},
+    });
+    format!("{}\n", merged(entry, &other))
+}
+
+fn append(file: &Path, text: &str) {
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .append(true)
+        .create(true)
+        .open(file)
+        .expect("it can be opened");
+    file.write_all(text.as_bytes()).expect("it can be written");
+}
+
+/// Two days, with a further file in which a twin stands, a blank and a torn line.
+fn log() -> Scratch {
+    let scratch = Scratch::new();
+    let error = json!({
+        "status": "error", "error_type": "RateLimitError", "latency_ms": 300.0,
+        "prompt_tokens": 0, "completion_tokens": 0, "details": {"schema": 1},
+    });
+    append(
+        &scratch.join(DAY),
+        &[
+            entry(1, "2026-11-23T10:00:00.000000Z", json!({})),
+            "      \n".to_owned(),
+            entry(2, "2026-11-23T11:00:00.000000Z", error),
+            "{\"torn\n".to_owned(),
+            entry(
+                3,
+                "2026-11-23T14:00:00.000000Z",
+                json!({"user_id": "user-2"}),
+            ),
+        ]
+        .concat(),
+    );
+    let unknown = json!({
+        "prompt_tokens": null, "completion_tokens": null, "latency_ms": null,
+        "status": "error", "error_type": "OutcomeUnknown", "model": "other/model",
+    });
+    append(
+        &scratch.join(FURTHER),
+        &[
+            entry(1, "2026-11-23T10:00:00.000000Z", json!({})),
+            entry(4, "2026-11-23T13:00:00.000000Z", unknown),
+        ]
+        .concat(),
+    );
+    let gap = json!({
+        "event_type": "audit_gap", "status": "error", "error_type": "AuditGap",
+        "user_id": "", "model": "", "metadata": {"calls": 7},
+    });
+    append(
+        &scratch.join(NEXT),
+        &[
+            entry(5, "2026-11-24T00:00:01.000000Z", json!({})),
+            entry(6, "2026-11-24T00:00:02.000000Z", gap),
+        ]
+        .concat(),
+    );
+    scratch
+}
+
+/// The numbers of the entries in what `tail` printed.
+fn numbers(printed: &str) -> Vec<u32> {
+    let number = |line: &str| line.get(line.len() - 12..)?.parse().ok();
+    printed
+        .lines()
+        .map(|line| number(line).unwrap_or_else(|| panic!("no id ends {line:?}")))
+        .collect()
+}
+
+#[test]
+fn every_command_has_a_help_with_an_example_and_the_exit_codes_are_told() {
+    let here = Path::new(".");
+    let help = printed(here, &["--help"], 0);
+    assert!(help.contains("Exit codes"), "{help}");
+    for command in ["verify", "prove", "check", "keygen", "tail", "stats"] {
+        assert!(help.contains(command), "{command} isn't in the help");
+        let help = printed(here, &[command, "--help"], 0);
+        assert!(help.contains(&format!("audit-logger {command} ")), "{help}");
+    }
+    printed(here, &["no-such-command"], 2);
+    printed(here, &["stats", "--from", "yesterday", "."], 2);
+}
+
+#[test]
+fn what_cant_be_read_or_isnt_sealed_ends_with_three_and_says_why() {
+    let log = log();
+    for arguments in [
+        &["verify", "."][..],
+        &["prove", ".", "no-such-id"],
+        &["tail", "no-such-directory"],
+        &["stats", "no-such-directory"],
+        &["check", "--vkey", EXAMPLE_KEY, "no-line", "no-proof"],
+    ] {
+        let output = run_in(log.path(), arguments);
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}: {output:?}");
+        assert!(output.stderr.starts_with(b"audit-logger: "), "{output:?}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+    }
+    for vkey in ["no-such-file", "a+bad+key"] {
+        printed(log.path(), &["verify", ".", "--vkey", vkey], 2);
+    }
+}
+
+/// The example of C2SP signed-note.
+const EXAMPLE_KEY: &str = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k";
+
+#[test]
+fn stats_add_up_days_once_for_twins_and_apart_for_gaps() {
+    let log = log();
+    let report = printed(log.path(), &["stats", ".", "--json"], 0);
+    let report: Value = serde_json::from_str(&report).expect("it is JSON");
+    let groups = report["groups"].as_array().expect("an array");
+    assert_eq!(groups.len(), 2);
+    let first = &groups[0];
+    assert_eq!(first["day"], "2026-11-23");
+    assert_eq!(first["calls"], 4);
+    assert_eq!(
+        first["errors_by_type"],
+        json!({"OutcomeUnknown": 1, "RateLimitError": 1})
+    );
+    assert_eq!(
+        (&first["prompt_tokens"], &first["completion_tokens"]),
+        (&json!(20), &json!(40))
+    );
+    assert_eq!(first["calls_without_tokens"], 1);
+    assert_eq!(
+        (&first["cost"], &first["calls_without_cost"]),
+        (&json!(1.5), &json!(1))
+    );
+    assert_eq!(groups[1]["calls"], 1, "a gap isn't a call");
+    assert_eq!(report["total"]["calls"], 5);
+    assert_eq!(report["gaps"], 7);
+    assert_eq!(
+        report["skipped_lines"], 1,
+        "a blank line is nothing, a torn one is"
+    );
+
+    let table = printed(log.path(), &["stats", "."], 0);
+    for line in [
+        "1  OutcomeUnknown",
+        "7 calls have no entry",
+        "1 lines are no entries",
+    ] {
+        assert!(table.contains(line), "{line:?} isn't in\n{table}");
+    }
+    let total = table.lines().find(|line| line.starts_with("total"));
+    let cells: Vec<&str> = total.expect("a total").split_whitespace().collect();
+    assert_eq!(cells[..6], ["total", "5", "2", "30", "60", "2.0000"]);
+}
+
+#[test]
+fn stats_are_of_the_days_asked_for_by_what_was_asked_for() {
+    let log = log();
+    let of = |arguments: &[&str]| {
+        let report = printed(
+            log.path(),
+            &[&["stats", ".", "--json"], arguments].concat(),
+            0,
+        );
+        let report: Value = serde_json::from_str(&report).expect("it is JSON");
+        report
+    };
+    assert_eq!(of(&["--from", "2026-11-24"])["total"]["calls"], 1);
+    assert_eq!(of(&["--to", "2026-11-23"])["total"]["calls"], 4);
+    assert_eq!(of(&["--to", "2026-11-22"])["total"]["calls"], 0);
+    let calls = |by: &str| -> Vec<(String, u64)> {
+        let report = of(&["--by", by]);
+        let groups = report["groups"].as_array().expect("an array");
+        let group =
+            |group: &Value| (group[by].as_str()?.to_owned(), group["calls"].as_u64()?).into();
+        groups.iter().filter_map(group).collect()
+    };
+    assert_eq!(calls("user"), [("user-1".into(), 4), ("user-2".into(), 1)]);
+    assert_eq!(
+        calls("model"),
+        [("other/model".into(), 1), ("some/model".into(), 4)]
+    );
+}
+
+#[test]
+fn percentiles_are_right_to_within_one_percent() {
+    let scratch = Scratch::new();
+    let lines: String = (0..1000)
+        .map(|number| {
+            let latency = f64::from(1 + number * 7919 % 1000) * 1.7;
+            entry(
+                number,
+                "2026-11-23T10:00:00.000000Z",
+                json!({"latency_ms": latency}),
+            )
+        })
+        .collect();
+    append(&scratch.join(DAY), &lines);
+    let report = printed(scratch.path(), &["stats", ".", "--json"], 0);
+    let report: Value = serde_json::from_str(&report).expect("it is JSON");
+    for (name, exact) in [
+        ("p50", 500.0 * 1.7),
+        ("p90", 900.0 * 1.7),
+        ("p99", 990.0 * 1.7),
+    ] {
+        let found = report["total"]["latency_ms"][name]
+            .as_f64()
+            .expect("a number");
+        assert!(
+            (found / exact - 1.0).abs() < 0.01,
+            "{name}: {found}, exactly {exact}"
+        );
+    }
+}
+
+#[test]
+fn compressed_days_are_read_like_others() {
+    if !available("gzip") {
+        return;
+    }
+    let log = log();
+    let stats = printed(log.path(), &["stats", "."], 0);
+    let tail = printed(log.path(), &["tail", "."], 0);
+    run(Command::new("gzip").args([log.join(DAY), log.join(FURTHER)]));
+    assert_eq!(printed(log.path(), &["stats", "."], 0), stats);
+    assert_eq!(printed(log.path(), &["tail", "."], 0), tail);
+}
+
+#[test]
+fn a_log_of_the_library_is_read_as_it_was_written() {
+    let scratch = Scratch::new();
+    let path = scratch.join("log");
+    let logger = Logger::new(&json!({"output_path": path}));
+    for user in ["a", "b", "b"] {
+        let mut record = record();
+        record.user_id = text(user);
+        logger.log(&record).expect(audit_logger::ffi::AUDIT_OK);
+    }
+    let report = printed(&path, &["stats", ".", "--by", "user", "--json"], 0);
+    let report: Value = serde_json::from_str(&report).expect("it is JSON");
+    assert_eq!(report["groups"][1]["calls"], 2);
+    assert_eq!(report["total"]["prompt_tokens"], 15);
+    let latency = report["total"]["latency_ms"]["p50"].as_f64();
+    assert!(latency.is_some_and(|latency| (latency / 12.5 - 1.0).abs() < 0.01));
+    let lines = fs::read_to_string(last_file(&path)).expect("it can be read");
+    assert_eq!(printed(&path, &["tail", ".", "--json"], 0), lines);
+}
+
+#[test]
+fn tail_shows_the_last_entries_over_files_and_days_in_their_order() {
+    let log = log();
+    let tail = |arguments: &[&str]| {
+        numbers(&printed(
+            log.path(),
+            &[&["tail", "."], arguments].concat(),
+            0,
+        ))
+    };
+    assert_eq!(tail(&[]), [1, 2, 4, 3, 5, 6]);
+    assert_eq!(tail(&["-n", "1"]), [6]);
+    assert_eq!(tail(&["-n", "4"]), [4, 3, 5, 6]);
+    assert!(tail(&["-n", "0"]).is_empty());
+    assert_eq!(tail(&["--user", "user-2"]), [3]);
+    assert_eq!(tail(&["--model", "some/model"]), [1, 2, 3, 5]);
+    assert_eq!(tail(&["--model", "some/model", "--status", "error"]), [2]);
+    let line = printed(log.path(), &["tail", ".", "-n", "1", "--user", "user-1"], 0);
+    assert_eq!(
+        line,
+        "2026-11-24T00:00:01.000000Z  success  user-1  some/model  10+20  100 ms  \
+         00000000-0000-4000-8000-000000000005\n"
+    );
+}
+
+#[test]
+fn tail_finds_few_entries_far_from_the_end_of_a_long_file() {
+    let scratch = Scratch::new();
+    let mut lines = entry(1, "2026-11-23T10:00:00.000000Z", json!({"user_id": "rare"}));
+    for number in 2..6000 {
+        lines.push_str(&entry(number, "2026-11-23T10:00:00.000000Z", json!({})));
+    }
+    append(&scratch.join(DAY), &lines);
+    let tail = |arguments: &[&str]| {
+        numbers(&printed(
+            scratch.path(),
+            &[&["tail", "."], arguments].concat(),
+            0,
+        ))
+    };
+    assert_eq!(tail(&["--user", "rare"]), [1]);
+    assert_eq!(tail(&["-n", "3"]), [5997, 5998, 5999]);
+    assert_eq!(tail(&["-n", "5000"]).len(), 5000);
+}
+
+#[test]
+fn what_a_terminal_would_obey_is_escaped() {
+    let scratch = Scratch::new();
+    let user = "\u{1b}]0;title\u{7}\u{9b}31m\u{202e}\r\n";
+    let line = entry(
+        1,
+        "2026-11-23T10:00:00.000000Z",
+        json!({"user_id": user, "model": user}),
+    );
+    append(&scratch.join(DAY), &line);
+    for arguments in [
+        &["tail", "."][..],
+        &["stats", ".", "--by", "user"],
+        &["stats", ".", "--by", "model"],
+    ] {
+        let printed = printed(scratch.path(), arguments, 0);
+        let obeyed = |c: &char| c.is_control() && *c != '\n' || *c == '\u{202e}';
+        assert_eq!(printed.chars().find(obeyed), None, "{printed:?}");
+        assert!(
+            printed.contains(r"\u001b]0;title\u0007\u009b31m\u202e"),
+            "{printed:?}"
+        );
+    }
+}
+
+#[test]
+fn colours_are_for_terminals_and_not_with_no_color() {
+    if !available("script") {
+        return;
+    }
+    let log = log();
+    let command = format!("{} tail .", tool().get_program().to_string_lossy());
+    let on_a_terminal = |no_color: &str| {
+        let mut script = Command::new("script");
+        script
+            .current_dir(log.path())
+            .env("TERM", "xterm")
+            .env("NO_COLOR", no_color)
+            .args(["-qec", &command, "/dev/null"]);
+        run(&mut script)
+    };
+    assert!(on_a_terminal("").contains("\x1b[32msuccess\x1b[0m"));
+    assert!(!on_a_terminal("1").contains('\x1b'));
+    assert!(!printed(log.path(), &["tail", "."], 0).contains('\x1b'));
+}
+
+#[test]
+fn a_reader_who_stops_early_ends_it_quietly() {
+    let scratch = Scratch::new();
+    let lines: String = (0..3000)
+        .map(|number| entry(number, "2026-11-23T10:00:00.000000Z", json!({})))
+        .collect();
+    append(&scratch.join(DAY), &lines);
+    let mut tool = tool();
+    tool.current_dir(scratch.path())
+        .args(["tail", ".", "-n", "3000"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = tool.spawn().expect("the tool starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn keygen_makes_a_key_that_only_its_owner_reads_and_never_overwrites_one() {
+    let scratch = Scratch::new();
+    let vkey = printed(
+        scratch.path(),
+        &["keygen", "--origin", "a.example/log", "-o", "key"],
+        0,
+    );
+    assert!(vkey.starts_with("a.example/log+"), "{vkey}");
+    let key = scratch.join("key");
+    let private = fs::read_to_string(&key).expect("it can be read");
+    assert!(private.starts_with("PRIVATE+KEY+a.example/log+"));
+    let mode = fs::metadata(&key)
+        .expect("it is there")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let again = run_in(scratch.path(), &["keygen", "-o", "key"]);
+    assert_eq!(again.status.code(), Some(3), "{again:?}");
+    assert!(again.stdout.is_empty(), "{again:?}");
+    assert_eq!(fs::read_to_string(&key).expect("it can be read"), private);
+    printed(
+        scratch.path(),
+        &["keygen", "--origin", "a b", "-o", "other"],
+        2,
+    );
+    assert!(!scratch.join("other").exists());
+    let other = printed(scratch.path(), &["keygen", "-o", "other"], 0);
+    assert_ne!(other, vkey);
+}
+
+/// `tail -f`, ended with the value.
+struct Following {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Following {
+    fn start(directory: &Path) -> Following {
+        let mut tool = tool();
+        tool.current_dir(directory)
+            .args(["tail", ".", "-f"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut child = tool.spawn().expect("the tool starts");
+        let stdout = child.stdout.take().expect("it is piped");
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Following { child, lines }
+    }
+
+    /// The next entries that it shows have these numbers.
+    #[track_caller]
+    fn shows(&self, expected: &[u32]) {
+        for number in expected {
+            let line = self.lines.recv_timeout(Duration::from_secs(20));
+            let line = line.unwrap_or_else(|_| panic!("entry {number} isn't shown"));
+            assert_eq!(numbers(&line), [*number]);
+        }
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An entry of the day of the tests' own.
+fn at(number: u32) -> String {
+    entry(number, "2026-11-24T01:00:00.000000Z", json!({}))
+}
+
+#[test]
+fn following_goes_on_past_midnight_into_further_files_and_shows_whole_lines_once() {
+    let log = log();
+    let following = Following::start(log.path());
+    following.shows(&[1, 2, 4, 3, 5, 6]);
+    append(&log.join(NEXT), &at(11));
+    following.shows(&[11]);
+    let line = at(12);
+    let (begun, rest) = line.split_at(50);
+    append(&log.join(NEXT), begun);
+    std::thread::sleep(Duration::from_millis(500));
+    append(&log.join(NEXT), rest);
+    following.shows(&[12]);
+    append(&log.join("audit_2026-11-24.1.jsonl"), &(at(12) + &at(13)));
+    following.shows(&[13]);
+    append(&log.join("audit_2026-11-25.jsonl"), &at(14));
+    following.shows(&[14]);
+    append(&log.join(NEXT), &("{torn\n".to_owned() + &at(15)));
+    following.shows(&[15]);
+}
+
+#[test]
+fn following_survives_files_that_are_renamed_cut_or_removed() {
+    let log = log();
+    let today = log.join(NEXT);
+    let following = Following::start(log.path());
+    following.shows(&[1, 2, 4, 3, 5, 6]);
+
+    // A rotation: who still writes to the old file is heard, and the new one is begun.
+    let renamed = PathBuf::from(format!("{}.old", today.display()));
+    fs::rename(&today, &renamed).expect("it can be renamed");
+    append(&renamed, &at(21));
+    following.shows(&[21]);
+    append(&today, &at(22));
+    following.shows(&[22]);
+    // Under another name of the log it's the same file still.
+    fs::rename(&today, log.join("audit_2026-11-24.1.jsonl")).expect("it can be renamed");
+    append(&log.join("audit_2026-11-24.1.jsonl"), &at(23));
+    following.shows(&[23]);
+
+    append(&today, &(at(24) + &at(25)));
+    following.shows(&[24, 25]);
+    fs::write(&today, at(26)).expect("it can be written");
+    following.shows(&[26]);
+    fs::remove_file(&today).expect("it can be removed");
+    append(&today, &at(27));
+    following.shows(&[27]);
+}
