@@ -1,9 +1,15 @@
 """Compares every line of a log with the entries of its tree: python3 linecheck.py DIRECTORY
 
-Says the first line that isn't what was sealed, and exits with 1. Stock Python, nothing else. It
-takes the entries as they are: fsck tells whether they are what was signed.
+Says the first line that isn't what was sealed, and exits with 1; days may be compressed. Stock Python,
+nothing else. It takes the entries as they are: fsck tells whether they are what was signed.
 """
-import hashlib, json, os, sys
+import functools, gzip, hashlib, json, os, sys
+
+
+@functools.lru_cache(8)
+def opened(path):
+    return open(path, "rb") if os.path.exists(path) else gzip.open(path + ".gz")
+
 
 directory, segs = sys.argv[1], []
 tiles = os.walk(os.path.join(directory, ".integrity/tile/entries"))
@@ -25,9 +31,9 @@ lines = 0
 for seg in segs:
     where = f"{seg['file']}, bytes {seg['off']} to {seg['off'] + seg['len']}"
     try:
-        with open(os.path.join(directory, seg["file"]), "rb") as file:
-            file.seek(seg["off"])
-            found = [line for line in file.read(seg["len"]).split(b"\n") if line.strip(b" ")]
+        file = opened(os.path.join(directory, seg["file"]))
+        file.seek(seg["off"])
+        found = [line for line in file.read(seg["len"]).split(b"\n") if line.strip(b" ")]
     except OSError as error:
         sys.exit(f"{where}: {error}")
     if len(found) != seg["n"] or len(seg["digests"]) != seg["n"]:
