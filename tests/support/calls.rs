@@ -198,3 +198,26 @@ impl Drop for Logger {
         audit_log_free(self.0);
     }
 }
+
+/// What audit_logger_verify finds: the reply's report.
+pub fn verified(
+    log: &std::path::Path,
+    options: &serde_json::Value,
+) -> (AuditStatus, serde_json::Value) {
+    let path = CString::new(log.to_str().expect("UTF-8")).expect("no NUL");
+    let options = CString::new(options.to_string()).expect("no NUL");
+    let mut reply = ptr::null_mut();
+    // SAFETY: the texts and the reply are locals.
+    let status = unsafe {
+        audit_logger_verify(
+            path.as_ptr(),
+            options.as_ptr(),
+            ptr::null_mut(),
+            &raw mut reply,
+        )
+    };
+    let answer = Answer { status, reply };
+    let report = answer.text(AUDIT_REPLY_JSON).map(serde_json::from_str);
+    let report = report.unwrap_or_else(|| panic!("no report: {}", answer.message()));
+    (status, report.expect("a report is JSON"))
+}
