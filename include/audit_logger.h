@@ -29,6 +29,7 @@
  *  audit_logger_hash      x       x
  *  audit_logger_verify    x       x           x                       x                 x        x
  *  audit_logger_prove     x                   x                                         x        x
+ *  audit_logger_maintain  x       x      x    x                       x
  *  audit_cancel_new       x
  */
 #ifndef AUDIT_LOGGER_H
@@ -463,6 +464,40 @@ void audit_log_free(AuditLogger *logger);
 AUDIT_MUST_USE
 AuditStatus audit_logger_stats(AuditLogger *logger,
                                AuditReply **reply);
+
+// Looks after the days of a log that are over: compresses them, and removes those that have
+// expired. Nothing else ever does. Today and yesterday (UTC) stay as they are. It needs no logger,
+// and may run beside any: from cron or a timer, say once a day, as the user that the service runs as.
+//
+// First what killed processes left is made whole, as audit_logger_new does it. Then expired days are
+// marked, and those removed that an earlier run, at least 24 hours ago, marked: a clock that is wrong
+// once removes nothing. Then days are compressed, audit_D.jsonl to audit_D.jsonl.gz, which never
+// replaces a file, and is read back before the plain one is removed. A run that is killed is
+// completed by the next.
+//
+// path: the log's directory, NUL-terminated; not NULL. It isn't created.
+//
+// options: a JSON object, NUL-terminated, or NULL for none of these: "retention_days" (a day
+// expires when it has been over for so many days, 1 to 36500; without it none does);
+// "compress_after_days" (likewise; without it none is compressed).
+//
+// cancel: ends the run when it is triggered, or NULL. What was done by then stays done.
+//
+// reply: where the reply goes, or NULL. AUDIT_REPLY_JSON is an object: "path", "recovered", "torn"
+// and "warnings" as audit_logger_new has them; "marked" (expired days that wait to be removed:
+// {"day", "since"}); "deleted" and "compressed" (names of files); "skipped" (files that should have
+// been one of these: {"file", "reason"}). It is there also when a file failed and after cancelling.
+//
+// Returns AUDIT_OK (also if files were skipped because a call that is open, or a living process,
+// needs them); AUDIT_E_ARGUMENT; AUDIT_E_HANDLE (cancel); AUDIT_E_LOG (the directory isn't a log's
+// or can't be written to, another process holds its lock for ten seconds, or a file failed: the rest
+// was done); AUDIT_E_CANCELLED; AUDIT_E_INTERNAL. Any thread; no logger of this process is
+// disturbed.
+AUDIT_MUST_USE
+AuditStatus audit_logger_maintain(const char *path,
+                                  const char *options,
+                                  AuditCancel *cancel,
+                                  AuditReply **reply);
 
 // Says what the log shows for a text, to find the entries of a known prompt or answer: its SHA-256,
 // or, if the configuration sets hash_key_file, its HMAC-SHA256 with that key.

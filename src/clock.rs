@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use chrono::{DateTime, Datelike, Timelike, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, Timelike, Utc};
 
 /// Where the time comes from; the tests put their own in its place.
 pub type Now = fn() -> SystemTime;
@@ -51,6 +51,18 @@ impl Timestamp {
         // The slice's length is a constant; the fallback is never taken.
         self.0.first_chunk().unwrap_or(b"0000-00-00")
     }
+
+    /// Whether a date is over for good: today isn't, nor is yesterday, which clocks that differ a
+    /// little still call today.
+    pub fn is_over(&self, date: &[u8; 10]) -> bool {
+        self.days_since(date).is_some_and(|days| days > 1)
+    }
+
+    /// How many days ago a date was; negative for one to come, `None` for what is no date.
+    pub fn days_since(&self, date: &[u8; 10]) -> Option<i64> {
+        let day = |date: &[u8; 10]| std::str::from_utf8(date).ok()?.parse::<NaiveDate>().ok();
+        Some((day(self.date())? - day(date)?).num_days())
+    }
 }
 
 impl std::fmt::Display for Timestamp {
@@ -72,6 +84,15 @@ mod tests {
             let since = Duration::from_micros(time.timestamp_micros() as u64);
             assert_eq!(Timestamp::of(UNIX_EPOCH + since).to_string(), text);
         }
+    }
+
+    #[test]
+    fn days_are_counted_by_the_calendar() {
+        let now = Timestamp(*b"2028-03-01T00:00:00.000000Z");
+        let since = |date| now.days_since(date);
+        assert_eq!(since(b"2028-02-28"), Some(2));
+        assert_eq!(since(b"2028-03-02"), Some(-1));
+        assert_eq!((since(b"2027-02-29"), since(b"2028-13-01")), (None, None));
     }
 
     #[test]

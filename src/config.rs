@@ -349,6 +349,37 @@ impl CallOptions {
     }
 }
 
+/// What is to be done with days that are over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Maintenance {
+    /// How many days they are kept; for ever without it.
+    pub retention_days: Option<i64>,
+    /// After how many days they are compressed; never without it.
+    pub compress_after_days: Option<i64>,
+}
+
+impl Maintenance {
+    /// Reads its options; without a text there are none.
+    pub fn parse(text: Option<&str>) -> Result<Maintenance, Error> {
+        const MAX_DAYS: u64 = 36_500;
+        let mut wanted = Maintenance::default();
+        for setting in settings("options", Status::Argument, text.unwrap_or("{}"))? {
+            let days = match setting.key.as_str() {
+                "retention_days" => &mut wanted.retention_days,
+                "compress_after_days" => &mut wanted.compress_after_days,
+                _ => {
+                    return Err(setting.error(
+                        "is not a known key; there are \"retention_days\" and \
+                         \"compress_after_days\"",
+                    ));
+                }
+            };
+            *days = i64::try_from(setting.integer(1, MAX_DAYS)?).ok();
+        }
+        Ok(wanted)
+    }
+}
+
 const MAX_KEY: usize = 8192;
 
 fn usable_key(text: &str) -> Result<Secret, &'static str> {

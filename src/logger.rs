@@ -134,12 +134,12 @@ impl Logger {
             )
         })?;
         let (host, details) = (sys::host_name(), config.details);
+        let count_gaps = config.on_log_failure == OnLogFailure::Count;
         let settings = store::Settings {
             path: config.output_path.clone(),
             access: config.group.map_or(Access::Owner, Access::Group),
             allow_network: config.allow_network_filesystem,
             to_disk: config.durability == Durability::Disk,
-            count_gaps: config.on_log_failure == OnLogFailure::Count,
             now: SystemTime::now,
             sealing: config.integrity.as_ref().map(|integrity| Sealing {
                 key: integrity.key.as_ref().map(Secret::share),
@@ -149,9 +149,11 @@ impl Logger {
                 heartbeat: integrity.heartbeat,
                 hash_key_id: config.hashing.key_id().map(str::to_owned),
             }),
-            gap_entry: Box::new({
+            gap_entry: count_gaps.then(|| -> store::GapEntry {
                 let (host, hashing) = (host.clone(), config.hashing.clone());
-                move |calls, first, last| gap_entry(&host, details, &hashing, calls, first, last)
+                Box::new(move |calls, first, last| {
+                    gap_entry(&host, details, &hashing, calls, first, last)
+                })
             }),
         };
         let logger = Logger {

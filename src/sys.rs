@@ -701,11 +701,16 @@ pub fn remove_directory_at(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
     check(unsafe { libc::unlinkat(fd, name.as_ptr(), flags) }).map(drop)
 }
 
-/// Gives the file `from` the further name `to`, both below `dir`. Never in the place of another.
-pub fn link_at(dir: BorrowedFd<'_>, from: &CStr, to: &CStr) -> io::Result<()> {
-    let fd = dir.as_raw_fd();
+/// Gives the file `from` below `from_dir` the further name `to` below `to_dir`, unless that is taken.
+pub fn link_at(
+    from_dir: BorrowedFd<'_>,
+    from: &CStr,
+    to_dir: BorrowedFd<'_>,
+    to: &CStr,
+) -> io::Result<()> {
+    let (from_dir, to_dir) = (from_dir.as_raw_fd(), to_dir.as_raw_fd());
     // SAFETY: the names are NUL-terminated and outlive the call.
-    check(unsafe { libc::linkat(fd, from.as_ptr(), fd, to.as_ptr(), 0) }).map(drop)
+    check(unsafe { libc::linkat(from_dir, from.as_ptr(), to_dir, to.as_ptr(), 0) }).map(drop)
 }
 
 /// Renames `from` to `to`, both below `dir`.

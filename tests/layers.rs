@@ -15,6 +15,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
             "client",
             "logger",
             "integrity",
+            "store",
             "entry",
             "config",
             "json",
@@ -35,6 +36,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
     (
         "store",
         &[
+            "config",
             "integrity",
             "entry",
             "json",

@@ -16,12 +16,13 @@ use std::time::Duration;
 pub use types::*;
 
 use crate::client::{ChatRequest, Client, Listener};
-use crate::config::Config;
+use crate::config::{Config, Maintenance};
 use crate::entry::Details;
 use crate::error::{Error, Status};
 use crate::integrity::{prove, verify};
 use crate::json;
 use crate::logger::{self, Came, Logger, Pending, Subject};
+use crate::store;
 use crate::sys::{self, Event, HostThread};
 use guard::{bytes, c_text, put, reply_to, sized, text, value};
 use handle::{Held, Table};
@@ -47,13 +48,13 @@ fn cancel_of_this_process(handle: *const AuditCancel) -> Option<Held<'static, Ev
 }
 
 /// The cancel that the host passed, or `None` where it's NULL.
-fn cancel(handle: *const AuditCancel) -> Result<Option<Held<'static, Event>>, Error> {
+fn cancel_if_given(handle: *const AuditCancel) -> Result<Option<Held<'static, Event>>, Error> {
     let cancel = cancel_of_this_process(handle);
     if cancel.is_none() && !handle.is_null() {
         return Err(Error::new(
             Status::Handle,
-            "cancel was freed, was made before a fork, or isn't one; pass what audit_cancel_new gave \
-             in this process",
+            "cancel was freed, was made before a fork, or isn't one; pass what audit_cancel_new \
+             gave in this process",
         ));
     }
     Ok(cancel)
@@ -169,7 +170,7 @@ pub unsafe extern "C" fn audit_chat(
         if request.flags != 0 {
             return Err(Error::argument("request: flags must be 0 in this version"));
         }
-        let cancel = cancel(request.cancel)?;
+        let cancel = cancel_if_given(request.cancel)?;
         let mut callbacks = Callbacks { host, request };
         let listens = request.on_delta.is_some() || request.on_chunk.is_some();
         let listener = listens.then_some(&mut callbacks as &mut dyn Listener);
@@ -615,6 +616,60 @@ pub unsafe extern "C" fn audit_logger_stats(
     unsafe { reply_to(reply, report) }
 }
 
+/// Looks after the days of a log that are over: compresses them, and removes those that have
+/// expired. Nothing else ever does. Today and yesterday (UTC) stay as they are. It needs no logger,
+/// and may run beside any: from cron or a timer, say once a day, as the user that the service runs as.
+///
+/// First what killed processes left is made whole, as audit_logger_new does it. Then expired days are
+/// marked, and those removed that an earlier run, at least 24 hours ago, marked: a clock that is wrong
+/// once removes nothing. Then days are compressed, audit_D.jsonl to audit_D.jsonl.gz, which never
+/// replaces a file, and is read back before the plain one is removed. A run that is killed is
+/// completed by the next.
+///
+/// path: the log's directory, NUL-terminated; not NULL. It isn't created.
+///
+/// options: a JSON object, NUL-terminated, or NULL for none of these: "retention_days" (a day
+/// expires when it has been over for so many days, 1 to 36500; without it none does);
+/// "compress_after_days" (likewise; without it none is compressed).
+///
+/// cancel: ends the run when it is triggered, or NULL. What was done by then stays done.
+///
+/// reply: where the reply goes, or NULL. AUDIT_REPLY_JSON is an object: "path", "recovered", "torn"
+/// and "warnings" as audit_logger_new has them; "marked" (expired days that wait to be removed:
+/// {"day", "since"}); "deleted" and "compressed" (names of files); "skipped" (files that should have
+/// been one of these: {"file", "reason"}). It is there also when a file failed and after cancelling.
+///
+/// Returns AUDIT_OK (also if files were skipped because a call that is open, or a living process,
+/// needs them); AUDIT_E_ARGUMENT; AUDIT_E_HANDLE (cancel); AUDIT_E_LOG (the directory isn't a log's
+/// or can't be written to, another process holds its lock for ten seconds, or a file failed: the rest
+/// was done); AUDIT_E_CANCELLED; AUDIT_E_INTERNAL. Any thread; no logger of this process is
+/// disturbed.
+///
+/// # Safety
+///
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn audit_logger_maintain(
+    path: *const c_char,
+    options: *const c_char,
+    cancel: *mut AuditCancel,
+    reply: *mut *mut AuditReply,
+) -> AuditStatus {
+    let maintain = |_: &HostThread| {
+        // SAFETY: as the caller promises.
+        let path = required("path", unsafe { c_text("path", path) }?)?;
+        // SAFETY: as the caller promises.
+        let wanted = Maintenance::parse(unsafe { c_text("options", options) }?)?;
+        let cancel = cancel_if_given(cancel)?;
+        let (report, ended) = store::maintain(Path::new(path), &wanted, cancel.as_deref())?;
+        let reply = ended.map_or_else(Reply::from, |()| Reply::ok());
+        Ok(reply.with_text(AUDIT_REPLY_JSON, report))
+    };
+    // SAFETY: as the caller promises.
+    unsafe { reply_to(reply, maintain) }
+}
+
 /// Says what the log shows for a text, to find the entries of a known prompt or answer: its SHA-256,
 /// or, if the configuration sets hash_key_file, its HMAC-SHA256 with that key.
 ///
@@ -696,7 +751,7 @@ pub unsafe extern "C" fn audit_logger_verify(
         // SAFETY: as the caller promises.
         let options = unsafe { c_text("options", options) }?.unwrap_or("{}");
         let options = verify::Options::parse(options)?;
-        let cancel = self::cancel(cancel)?;
+        let cancel = cancel_if_given(cancel)?;
         let cancelled = || cancel.as_ref().is_some_and(|cancel| cancel.has_happened());
         let report = verify::verify(Path::new(path), &options, &mut |_, _| {}, &cancelled)?;
         let reply = match report.verdict() {

@@ -29,6 +29,7 @@
  *  audit_logger_hash      x       x
  *  audit_logger_verify    x       x           x                       x                 x        x
  *  audit_logger_prove     x                   x                                         x        x
+ *  audit_logger_maintain  x       x      x    x                       x
  *  audit_cancel_new       x
  */
 #ifndef AUDIT_LOGGER_H

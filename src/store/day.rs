@@ -48,6 +48,14 @@ impl DayName {
         }
     }
 
+    /// The same file, compressed.
+    pub fn compressed(self) -> DayName {
+        DayName {
+            compressed: true,
+            ..self
+        }
+    }
+
     /// The name of the file.
     pub fn file_name(&self) -> String {
         let date = String::from_utf8_lossy(&self.date);
@@ -130,10 +138,11 @@ pub struct Found {
 }
 
 impl DayFile {
-    /// Opens the file of that name, or creates it.
+    /// Opens the file of that name, or creates it. One that is compressed is finished: then it's the
+    /// next one of the day.
     pub fn open(directory: &Directory, name: DayName, now: &Timestamp) -> io::Result<DayFile> {
-        let file = directory.open_to_append(&name.file_name())?;
-        DayFile::new(directory, name, file, now)
+        let open = |name: &str| directory.open_to_append(name);
+        DayFile::first_unfinished(directory, name, now, open)
     }
 
     /// Creates the next further file of a day.
@@ -142,16 +151,42 @@ impl DayFile {
         earlier: DayName,
         now: &Timestamp,
     ) -> io::Result<DayFile> {
+        let name = DayName {
+            number: earlier.number + 1,
+            ..earlier
+        };
+        let create = |name: &str| directory.create_to_append(name);
+        DayFile::first_unfinished(directory, name, now, create)
+    }
+
+    /// A name stands for one file, plain or compressed: a plain one beside a compressed one would
+    /// be taken for it.
+    fn first_unfinished(
+        directory: &Directory,
+        first: DayName,
+        now: &Timestamp,
+        open: impl Fn(&str) -> io::Result<OpenFile>,
+    ) -> io::Result<DayFile> {
         const MOST: u32 = 10_000;
-        let mut name = earlier;
-        loop {
-            name.number += 1;
-            match directory.create_to_append(&name.file_name()) {
-                Err(error)
-                    if error.kind() == io::ErrorKind::AlreadyExists && name.number < MOST => {}
-                result => return DayFile::new(directory, name, result?, now),
+        for number in first.number..=MOST {
+            let name = DayName { number, ..first };
+            let compressed = name.compressed().file_name();
+            if directory.has(&compressed)? {
+                continue;
+            }
+            let file = match open(&name.file_name()) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                file => file?,
+            };
+            // It may have come since; whoever puts it there removes the plain one afterwards.
+            if !directory.has(&compressed)? {
+                return DayFile::new(directory, name, file, now);
             }
         }
+        Err(io::Error::other(format!(
+            "{}: the day has too many files",
+            first.file_name()
+        )))
     }
 
     fn new(

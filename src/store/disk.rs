@@ -16,6 +16,25 @@ use super::tree;
 use crate::error::Error;
 use crate::sys::{self, Private};
 
+impl Access {
+    /// Who may read the log in a directory, as it is now.
+    pub fn found_in(path: &Path) -> io::Result<Access> {
+        let directory = path.metadata()?;
+        let group = directory.gid();
+        let lets_group_read = |name: &String| {
+            let file = path.join(name).symlink_metadata();
+            file.is_ok_and(|file| file.gid() == group && file.mode() & 0o040 != 0)
+        };
+        let names = sys::names_in(Private::new(|| File::open(path))?.as_fd())?;
+        let days = names.iter().filter(|name| DayName::parse(name).is_some());
+        let given = directory.mode() & 0o2050 == 0o2050;
+        Ok(match days.max() {
+            Some(last) if given && lets_group_read(last) => Access::Group(group),
+            _ => Access::Owner,
+        })
+    }
+}
+
 /// The version of what this library keeps in a directory. A directory of another version is
 /// refused: an older library could do damage in a newer one's files.
 const FORMAT: &str = "audit_logger 1\n";
@@ -32,6 +51,8 @@ const MAX_WARNINGS: usize = 16;
 pub struct Opening<'a> {
     /// Where it is.
     pub path: &'a Path,
+    /// Whether it is created where it's missing, and made a log's where it is none.
+    pub create: bool,
     /// Who may read it.
     pub access: Access,
     /// Whether it may be on a network file system.
@@ -52,8 +73,7 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Opens the directory, which is created if it is missing, and proves that it can be written
-    /// to.
+    /// Opens the directory, and proves that it can be written to.
     pub fn open(opening: &Opening<'_>) -> Result<Directory, Error> {
         Self::try_open(opening).map_err(|error| {
             Error::log(format!(
@@ -65,6 +85,15 @@ impl Directory {
 
     fn try_open(opening: &Opening<'_>) -> io::Result<Directory> {
         let &Opening { path, access, .. } = opening;
+        if !opening.create {
+            // A directory that was named by mistake stays as it is.
+            std::fs::metadata(path.join(".state/format")).map_err(|error| {
+                io::Error::new(
+                    error.kind(),
+                    format!("holds no log (.state/format: {error}); name a logger's output_path"),
+                )
+            })?;
+        }
         if path.exists() && !path.is_dir() {
             return Err(io::Error::other(
                 "is not a directory; name one, or a path that is free",
@@ -206,6 +235,23 @@ impl Directory {
         self.log.still_names(name, file)
     }
 
+    /// Whether a name is taken.
+    pub fn has(&self, name: &str) -> io::Result<bool> {
+        self.log.has(name)
+    }
+
+    /// Gives what was made in `.state` the name of a day's file, unless that is taken.
+    pub fn publish(&self, made: &Temporary<'_>, name: &str) -> io::Result<()> {
+        let access = self.log.access();
+        own(&made.file, access, access.file_mode())?;
+        self.state.link(&made.name, &self.log, name)
+    }
+
+    /// Removes a day's file.
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        self.log.remove(name)
+    }
+
     /// Has the disk confirm the names in the directory.
     pub fn sync(&self) -> io::Result<()> {
         self.log.sync()
@@ -275,6 +321,17 @@ impl Directory {
         self.state.replace(name, bytes, false)
     }
 
+    /// Creates a file in `.state` that goes with the value.
+    pub fn temporary(&self) -> io::Result<Temporary<'_>> {
+        let name = format!("{TEMPORARY}{}", Uuid::new_v4());
+        let file = self.create_state(&name)?;
+        Ok(Temporary {
+            directory: self,
+            name,
+            file,
+        })
+    }
+
     /// Appends to a file in `.state`, created if it is missing.
     pub fn append_state(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.state.append(name, bytes).map(drop)
@@ -294,7 +351,8 @@ impl Directory {
                 .iter()
                 .any(|with| name.starts_with(with));
             if temporary
-                && let Ok(file) = self.open_state(&name)
+                // To read it, for it may have a second name: that of a day's file.
+                && let Ok(file) = self.state.open(&name, libc::O_RDONLY)
                 && let Ok(age) = file.metadata()?.modified()?.elapsed()
                 && age > OLD
             {
@@ -313,6 +371,42 @@ impl Directory {
     /// process holds it. It ends with the value, or with the process.
     pub fn try_lock(&self) -> io::Result<Option<Lock>> {
         self.state.try_lock("lock")
+    }
+
+    /// The process that holds the lock, if the kernel tells.
+    pub fn lock_holder(&self) -> Option<u32> {
+        let inode = self
+            .state
+            .open("lock", libc::O_RDONLY)
+            .ok()?
+            .metadata()
+            .ok()?
+            .ino();
+        let locks = std::fs::read_to_string("/proc/locks").ok()?;
+        locks.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let [_, "FLOCK", _, _, pid, file, ..] = fields[..] else {
+                return None;
+            };
+            file.ends_with(&format!(":{inode}"))
+                .then(|| pid.parse().ok())?
+        })
+    }
+}
+
+/// A file in `.state` that is removed when this is dropped.
+#[derive(Debug)]
+pub struct Temporary<'d> {
+    directory: &'d Directory,
+    name: String,
+    /// Open to read and write it.
+    pub file: OpenFile,
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        // If it stays, a sweep removes it in an hour.
+        let _ = self.directory.remove_state(&self.name);
     }
 }
 

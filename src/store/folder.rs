@@ -34,7 +34,8 @@ impl Access {
         }
     }
 
-    fn file_mode(self) -> u32 {
+    /// Of its files.
+    pub fn file_mode(self) -> u32 {
         match self {
             Access::Owner => 0o600,
             Access::Group(_) => 0o640,
@@ -207,9 +208,19 @@ impl Folder {
         sys::remove_at(self.handle.as_fd(), &c_name(name)?)
     }
 
-    /// Gives a file a further name: an error of kind `AlreadyExists` if it isn't free.
-    pub fn link(&self, name: &str, further: &str) -> io::Result<()> {
-        sys::link_at(self.handle.as_fd(), &c_name(name)?, &c_name(further)?)
+    /// Gives a file a further name, here or in another folder: an error of kind `AlreadyExists` if it
+    /// isn't free.
+    pub fn link(&self, name: &str, to: &Folder, further: &str) -> io::Result<()> {
+        let (from, into) = (self.handle.as_fd(), to.handle.as_fd());
+        sys::link_at(from, &c_name(name)?, into, &c_name(further)?)
+    }
+
+    /// Whether a name is taken.
+    pub fn has(&self, name: &str) -> io::Result<bool> {
+        match sys::identity_at(self.handle.as_fd(), &c_name(name)?) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            found => found.map(|_| true),
+        }
     }
 
     /// The names of the files in it.

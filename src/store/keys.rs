@@ -40,7 +40,7 @@ pub fn make(state: &Folder, name: &str) -> io::Result<Signer> {
     let temporary = format!("{TEMPORARY}{}", Uuid::new_v4());
     let made = state.write(&temporary, signer.text().as_bytes());
     let made = made.and_then(|file| file.sync_all());
-    let made = made.and_then(|()| state.link(&temporary, NAME));
+    let made = made.and_then(|()| state.link(&temporary, state, NAME));
     let _ = state.remove(&temporary);
     match made {
         Ok(()) => {

@@ -9,6 +9,7 @@ mod journal;
 mod keeper;
 pub mod keys;
 mod lines;
+mod maintain;
 mod recovery;
 mod seal;
 mod synced;
@@ -35,6 +36,7 @@ use disk::{Directory, Opening};
 pub use folder::Access;
 use health::{Counters, Health};
 use journal::{Journal, Slot};
+pub use maintain::maintain;
 pub use seal::Sealing;
 use seal::{Found, Sealer};
 use synced::{Synced, Ticket};
@@ -49,18 +51,17 @@ pub struct Settings {
     pub allow_network: bool,
     /// Whether an acknowledged entry, and an intent, is on disk; otherwise it survives the process.
     pub to_disk: bool,
-    /// Whether calls go on that the log can't take, and are counted.
-    pub count_gaps: bool,
     /// The clock.
     pub now: Now,
-    /// Makes the entry that stands for calls without one.
-    pub gap_entry: GapEntry,
+    /// Makes the entry that stands for calls without one: calls go on that the log can't take, and
+    /// are counted. Without it they aren't made.
+    pub gap_entry: Option<GapEntry>,
     /// How the log is sealed, if it is.
     pub sealing: Option<Sealing>,
 }
 
 /// Of how many calls, the first and the last.
-type GapEntry = Box<dyn Fn(u64, &Timestamp, &Timestamp) -> Line + Send + Sync>;
+pub type GapEntry = Box<dyn Fn(u64, &Timestamp, &Timestamp) -> Line + Send + Sync>;
 
 /// Appends lines to the file of their date. Shared by any number of threads; other processes may
 /// append to the same files.
@@ -149,8 +150,20 @@ impl Store {
         settings: &Arc<Settings>,
         identity: Option<(u64, u64)>,
     ) -> Result<(Arc<Store>, Swept), Error> {
+        let store = Store::at(settings, identity, true)?;
+        let swept = store.sweep_at_first()?;
+        keeper::enlist(&store);
+        Ok((store, swept))
+    }
+
+    fn at(
+        settings: &Arc<Settings>,
+        identity: Option<(u64, u64)>,
+        create: bool,
+    ) -> Result<Arc<Store>, Error> {
         let directory = Directory::open(&Opening {
             path: &settings.path,
+            create,
             access: settings.access,
             allow_network: settings.allow_network,
             to_disk: settings.to_disk,
@@ -159,7 +172,7 @@ impl Store {
         let directory = Arc::new(directory);
         let sealer = settings.sealing.as_ref();
         let sealer = sealer.map(|sealing| Sealer::open(&directory, sealing, (settings.now)()));
-        let store = Arc::new(Store {
+        Ok(Arc::new(Store {
             directory,
             settings: Arc::clone(settings),
             sealer: sealer.transpose()?,
@@ -167,10 +180,11 @@ impl Store {
             counters: Counters::default(),
             flushing: Mutex::default(),
             swept: Mutex::default(),
-        });
-        let swept = store.sweep_at_first()?;
-        keeper::enlist(&store);
-        Ok((store, swept))
+        }))
+    }
+
+    fn counts_gaps(&self) -> bool {
+        self.settings.gap_entry.is_some()
     }
 
     fn sweep_at_first(&self) -> Result<Swept, Error> {
@@ -247,7 +261,7 @@ impl Store {
         match result {
             Ok(slot) => Ok(Intent(Some(slot))),
             Err(error) => match self.report(&mut self.lock(), now, Err(error)) {
-                Err(error) if !self.settings.count_gaps => Err(error),
+                Err(error) if !self.counts_gaps() => Err(error),
                 _ => Ok(Intent(None)),
             },
         }
@@ -265,7 +279,7 @@ impl Store {
             .and_then(|()| self.day_file(state, now.date(), now)?.place());
         let place = match place {
             // The journal may have room when the log hasn't.
-            Err(_) if self.settings.count_gaps && state.waiting.len() < MAX_WAITING => {
+            Err(_) if self.counts_gaps() && state.waiting.len() < MAX_WAITING => {
                 Place::head_of(*now.date())
             }
             place => place?,
@@ -304,10 +318,9 @@ impl Store {
             }
             Err(error) => {
                 let mut state = self.lock();
-                if slot.is_none() && self.settings.count_gaps {
-                    self.count_gap(&mut state, now);
-                } else {
-                    self.keep_waiting(&mut state, line.clone(), slot);
+                match &self.settings.gap_entry {
+                    Some(entry) if slot.is_none() => self.count_gap(&mut state, now, entry),
+                    _ => self.keep_waiting(&mut state, line.clone(), slot),
                 }
                 keeper::wake();
                 self.report(&mut state, now, Err(error))
@@ -386,13 +399,13 @@ impl Store {
         state.waiting.push_back((line, slot));
     }
 
-    fn count_gap(&self, state: &mut State, now: Timestamp) {
+    fn count_gap(&self, state: &mut State, now: Timestamp, entry: &GapEntry) {
         self.counters.gaps.fetch_add(1, Ordering::Relaxed);
         let before = state.gap.take();
         let (calls, first) = before
             .as_ref()
             .map_or((1, now), |gap| (gap.calls + 1, gap.first));
-        let mut line = (self.settings.gap_entry)(calls, &first, &now);
+        let mut line = entry(calls, &first, &now);
         if let Some(gap) = before {
             // Else a kill between two counts could leave two entries for the first ones.
             line.set_id(gap.line.id());
@@ -584,6 +597,15 @@ impl Store {
         }
     }
 
+    /// Leaves the current file if its day is over, so that it can be compressed or removed: nobody
+    /// has appended since.
+    fn leave_what_is_over(&self, state: &mut State, now: &Timestamp) {
+        let over = state.day.take_if(|day| now.is_over(&day.name().date));
+        if let Some(day) = over {
+            self.retire(state, &day);
+        }
+    }
+
     /// This process's journal, made if there is none.
     fn journal<'s>(&self, state: &'s mut State) -> io::Result<&'s Arc<Journal>> {
         // What a refused one still holds stays in it.
@@ -606,7 +628,7 @@ impl Store {
         if self.settings.to_disk {
             self.directory.sync_state()?;
         }
-        if self.settings.count_gaps {
+        if self.counts_gaps() {
             let place = Place::head_of(*self.now().date());
             let slot = journal.reserve(place)?;
             if let Some(gap) = &state.gap {
@@ -718,7 +740,7 @@ impl Store {
     ) -> io::Result<Option<DayName>> {
         self.refuse(&mut self.lock(), file);
         let mut further = DayFile::create_after(&self.directory, day, &self.now())?;
-        let whole = recovery::sound_lines(file, from, |line| {
+        let whole = recovery::sound_lines(recovery::lines_of(day, file, from)?, |line| {
             let line = [line, b"\n"].concat();
             further.append(&line).map(drop)
         })?;
@@ -786,6 +808,7 @@ impl Store {
             state.last_error = Some((now, self.message(&error)));
         }
         self.leave_what_was_moved(&mut state);
+        self.leave_what_is_over(&mut state, &now);
         self.note(&state, state.day.as_ref());
         drop(state);
 
@@ -838,19 +861,23 @@ impl Store {
             };
             let mut known = HashSet::new();
             for other in self.directory.days()? {
-                if other.date == day.date && !other.compressed {
-                    let other = self.directory.open_to_read(&other.file_name())?;
-                    recovery::sound_lines(&other, 0, |line| {
+                if other.date == day.date {
+                    let open = self.directory.open_to_read(&other.file_name())?;
+                    recovery::sound_lines(recovery::lines_of(other, &open, 0)?, |line| {
                         known.extend(recovery::id_of(line));
                         Ok(())
                     })?;
                 }
             }
-            let mut into = DayFile::open(&self.directory, day, &self.now())?;
-            recovery::sound_lines(file, 0, |line| {
+            let mut into = None;
+            recovery::sound_lines(recovery::lines_of(day, file, 0)?, |line| {
                 if recovery::id_of(line).is_some_and(|id| known.contains(&id)) {
                     return Ok(());
                 }
+                let into = match &mut into {
+                    Some(into) => into,
+                    none => none.insert(DayFile::open(&self.directory, day, &self.now())?),
+                };
                 let line = [line, b"\n"].concat();
                 into.append(&line).map(drop)
             })?;
@@ -893,11 +920,16 @@ impl Store {
     /// Makes whole what dead processes left, and reports the directory's health. `None` if another
     /// process is at it. `all`: every day's tail is looked at, not only the last ones.
     fn sweep(&self, all: bool) -> io::Result<Option<Swept>> {
-        /// The file of today, that of yesterday, and further ones of theirs.
-        const LAST: usize = 4;
         let Some(_lock) = self.directory.try_lock()? else {
             return Ok(None);
         };
+        self.make_whole(all).map(Some)
+    }
+
+    /// The same, by one who holds the directory's lock.
+    fn make_whole(&self, all: bool) -> io::Result<Swept> {
+        /// The file of today, that of yesterday, and further ones of theirs.
+        const LAST: usize = 4;
         let mut swept = Swept::default();
         let (mut alive, mut dead) = (Vec::new(), Vec::new());
         for name in self.directory.state_names(journal::PREFIX)? {
@@ -937,7 +969,7 @@ impl Store {
         let before = self.directory.read_state("health.json").unwrap_or_default();
         let report = health::report(&before, &self.now(), &alive, &dead);
         self.directory.replace_state("health.json", &report)?;
-        Ok(Some(swept))
+        Ok(swept)
     }
 
     fn close_tail(&self, day: DayName) -> io::Result<u64> {

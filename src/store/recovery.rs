@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use flate2::read::MultiGzDecoder;
 use uuid::Uuid;
 
 use super::day::{DayName, Place, blank};
@@ -67,7 +68,7 @@ pub fn mend(directory: &Directory, from: Place, now: &Timestamp) -> io::Result<u
         return Ok(0);
     };
     let mut mended = 0;
-    let mut lines = lines_from_line_of(&file, from.offset)?;
+    let mut lines = lines_of(day, &file, from.offset)?;
     while let Some(line) = lines.next()? {
         // What has no end yet may still be written.
         if !line.closed || line.is_sound() {
@@ -135,7 +136,7 @@ pub fn torn(directory: &Directory, day: DayName) -> io::Result<Vec<Torn>> {
         return Ok(Vec::new());
     };
     let mut torn = Vec::new();
-    let mut lines = lines_from(&file, 0)?;
+    let mut lines = Lines::new(part(&file, 0)?, 0);
     while let Some(line) = lines.next()? {
         let value: serde_json::Value = serde_json::from_slice(line.text).unwrap_or_default();
         if value["file"].as_str().and_then(DayName::parse) == Some(day)
@@ -162,7 +163,7 @@ pub fn find(
 ) -> io::Result<HashSet<Uuid>> {
     let mut there = HashSet::new();
     for day in directory.days()? {
-        if day.compressed || day < place.day || there.len() == wanted.len() {
+        if day < place.day || there.len() == wanted.len() {
             continue;
         }
         let Some(file) = found(directory.open_to_read(&day.file_name()))? else {
@@ -170,8 +171,14 @@ pub fn find(
         };
         // From the head of the line: an entry behind a torn piece isn't one.
         let from = if day == place.day { place.offset } else { 0 };
-        let mut lines = lines_from_line_of(&file, from)?;
-        while let Some(line) = lines.next()? {
+        let mut lines = lines_of(day, &file, from)?;
+        loop {
+            let line = match lines.next() {
+                // Somebody damaged it. The calls get their entries all the same.
+                Err(_) if day.compressed => break,
+                line => line?,
+            };
+            let Some(line) = line else { break };
             if let Some(id) = id_of(line.text)
                 && wanted.contains(&id)
                 && line.closed
@@ -190,15 +197,12 @@ pub fn id_of(line: &[u8]) -> Option<Uuid> {
     Uuid::try_parse_ascii(rest.get(..36)?).ok()
 }
 
-/// Hands over every sound line of a file from a place on. Returns whether all of it could be read
-/// and was sound.
+/// Hands over every sound line. Returns whether all of them could be read and were sound.
 pub fn sound_lines(
-    file: &File,
-    from: u64,
+    mut lines: Lines<impl Read>,
     mut take: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<bool> {
     let mut whole = true;
-    let mut lines = lines_from(file, from)?;
     loop {
         match lines.next() {
             Ok(None) => return Ok(whole),
@@ -211,7 +215,7 @@ pub fn sound_lines(
     }
 }
 
-/// A part of a file, read without its own position.
+/// A part of a file, read without the file's own position.
 pub struct Part<'a> {
     file: &'a File,
     at: u64,
@@ -228,16 +232,23 @@ impl Read for Part<'_> {
     }
 }
 
-/// The lines of a file as it is now: others may append to it as fast as they are read.
-pub fn lines_from(file: &File, at: u64) -> io::Result<Lines<Part<'_>>> {
+/// What a file holds from a place on, as it is now: others may append to it as fast as it's read.
+pub fn part(file: &File, at: u64) -> io::Result<Part<'_>> {
     let end = file.metadata()?.len().max(at);
-    Ok(Lines::new(Part { file, at, end }, at))
+    Ok(Part { file, at, end })
 }
 
-/// The same, from the head of the line that a place is in.
-fn lines_from_line_of(file: &File, at: u64) -> io::Result<Lines<Part<'_>>> {
-    let at = at.min(file.metadata()?.len());
-    lines_from(file, line_start(file, at)?)
+/// The lines of a day's file, from the one that a place is in; of a compressed file, all.
+pub fn lines_of<'f>(
+    day: DayName,
+    file: &'f File,
+    place: u64,
+) -> io::Result<Lines<Box<dyn Read + 'f>>> {
+    if day.compressed {
+        return Ok(Lines::new(Box::new(MultiGzDecoder::new(file)), 0));
+    }
+    let at = line_start(file, place.min(file.metadata()?.len()))?;
+    Ok(Lines::new(Box::new(part(file, at)?), at))
 }
 
 /// Where the line begins that a place is in.

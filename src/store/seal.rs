@@ -25,7 +25,7 @@ use super::day::{DayName, Place};
 use super::disk::Directory;
 use super::folder::OpenFile;
 use super::guard::Guard;
-use super::lines::Seen;
+use super::lines::{Lines, Seen};
 use super::recovery;
 use super::tree::{self, Known, Tree};
 use super::{disk, keys};
@@ -422,7 +422,7 @@ impl Sealer {
         if from == length {
             return Ok(from < sealed);
         }
-        let mut lines = recovery::lines_from(&file, from)?;
+        let mut lines = Lines::new(recovery::part(&file, from)?, from);
         let mut digests = Vec::new();
         let mut torn = Vec::new();
         let mut end = from;
