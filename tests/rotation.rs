@@ -2,32 +2,19 @@
 
 mod support;
 
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use support::worker::{Bench, Running, Work};
-use support::{available, day_files, skip};
+use support::{Clock, day_files};
 
 #[test]
 fn whatever_the_clock_does_every_line_is_in_the_file_of_its_own_date() {
-    let library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
-    if !available("faketime") {
-        return;
-    }
-    if !Path::new(library).exists() {
-        return skip("libfaketime isn't where it was looked for");
-    }
     let bench = Bench::new(json!({}));
-    let clock = bench.scratch.join("clock");
-    let set = |time: &str| {
-        // By renaming: the workers read it all the time.
-        let new = bench.scratch.join("clock.new");
-        std::fs::write(&new, format!("@{time}\n")).expect("it can be written");
-        std::fs::rename(&new, &clock).expect("it can be moved");
+    let Some(clock) = Clock::new(&bench.scratch, "2026-11-23 23:59:59") else {
+        return;
     };
-    set("2026-11-23 23:59:59");
     let work = Work {
         doings: "lblw",
         times: 0,
@@ -36,13 +23,7 @@ fn whatever_the_clock_does_every_line_is_in_the_file_of_its_own_date() {
         expected: "AUDIT_OK",
     };
     let mut command = bench.command("p", work);
-    command
-        .env("LD_PRELOAD", library)
-        .env("FAKETIME_TIMESTAMP_FILE", &clock)
-        .env("FAKETIME_NO_CACHE", "1")
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-        .env("TZ", "UTC");
-    let worker = Running(command.spawn().expect("it starts"));
+    let worker = Running(clock.on(&mut command).spawn().expect("it starts"));
     std::thread::sleep(Duration::from_millis(1500));
     for time in [
         "2026-11-23 23:59:59",
@@ -52,7 +33,7 @@ fn whatever_the_clock_does_every_line_is_in_the_file_of_its_own_date() {
         "1970-01-02 00:00:00",
         "2026-11-23 12:00:00",
     ] {
-        set(time);
+        clock.set(time);
         std::thread::sleep(Duration::from_millis(400));
     }
     drop(worker);

@@ -180,7 +180,7 @@ impl Run<'_> {
         let files = self.days_older_than(retention_days)?;
         let mut dates: Vec<[u8; 10]> = files.iter().map(|day| day.date).collect();
         dates.dedup();
-        let known = self.marks();
+        let known = self.logged(self.marks())?;
         let now = self.store.now().to_string();
         for date in dates {
             let mark = known.iter().find(|mark| mark.date == date);
@@ -225,10 +225,13 @@ impl Run<'_> {
         Ok(self.directory().remove(&day.file_name())?)
     }
 
-    /// Marks that can't be read count as none: their days are marked again.
-    fn marks(&self) -> Vec<Mark> {
-        let text = self.directory().read_state(MARKS).unwrap_or_default();
-        text.lines().filter_map(Mark::read).collect()
+    fn marks(&self) -> io::Result<Vec<Mark>> {
+        let text = match self.directory().read_state(MARKS) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            text => text?,
+        };
+        // What a power cut left of one counts as none: its day is marked again.
+        Ok(text.lines().filter_map(Mark::read).collect())
     }
 
     // ------------------------------------------------------------ compressing

@@ -182,6 +182,42 @@ fn joined(parts: &[impl AsRef<OsStr>]) -> std::ffi::OsString {
     parts.iter().map(AsRef::as_ref).collect()
 }
 
+/// A clock that programs are started under in place of the machine's.
+pub struct Clock(PathBuf);
+
+impl Clock {
+    /// `None`, and the test is skipped, where libfaketime is absent.
+    pub fn new(scratch: &Scratch, time: &str) -> Option<Clock> {
+        if !Path::new(FAKETIME).exists() {
+            skip("libfaketime isn't installed, or isn't where it was looked for");
+            return None;
+        }
+        let clock = Clock(scratch.join("clock"));
+        clock.set(time);
+        Some(clock)
+    }
+
+    /// From now on it's `2026-11-23 23:59:59`, UTC, and goes on from there.
+    pub fn set(&self, time: &str) {
+        // By renaming: the programs read it all the time.
+        let new = self.0.with_extension("new");
+        std::fs::write(&new, format!("@{time}\n")).expect("it can be written");
+        std::fs::rename(&new, &self.0).expect("it can be moved");
+    }
+
+    /// Has a program started under it.
+    pub fn on<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+        command
+            .env("LD_PRELOAD", FAKETIME)
+            .env("FAKETIME_TIMESTAMP_FILE", &self.0)
+            .env("FAKETIME_NO_CACHE", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .env("TZ", "UTC")
+    }
+}
+
+const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+
 /// A directory of the test's own, removed when it passes.
 pub struct Scratch(PathBuf);
 
