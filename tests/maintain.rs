@@ -780,6 +780,23 @@ impl Stage {
     }
 }
 
+#[test]
+fn a_call_whose_entry_is_in_a_compressed_file_isn_t_entered_again() {
+    let Some(stage) = Stage::set() else {
+        return;
+    };
+    // Before anybody has looked after the process that was killed.
+    let (log, plain) = (&stage.bench.log, stage.bench.log.join(name(12, 0)));
+    let bytes = std::fs::read(&plain).expect("it's there");
+    pack(&log.join(format!("{}.gz", name(12, 0))), &bytes);
+    std::fs::remove_file(&plain).expect("it can be removed");
+    stage.bench.open();
+    for (id, files) in ids(log) {
+        let copy = files.iter().any(|file| file.contains(&date(6)));
+        assert_eq!(files.len(), 1 + usize::from(copy), "{id} is in {files:?}");
+    }
+}
+
 /// What changes anything, and what it's done by.
 const CALLS: [&str; 8] = [
     "openat",
