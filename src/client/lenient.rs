@@ -8,9 +8,6 @@ use serde_json::Value;
 
 use super::response::Fault;
 
-/// How much memory a text may take as values: a hostile one takes a hundred times its length.
-pub const MAX_WEIGHT: usize = 4_000_000;
-
 /// What a text takes as values, about, in units of 32 bytes: one for each value, and twenty for
 /// each object, whose members stand in a node of their own.
 pub fn weight(text: &[u8]) -> usize {
@@ -28,11 +25,38 @@ pub fn weight(text: &[u8]) -> usize {
     weight
 }
 
-/// The fault of an answer beyond MAX_WEIGHT.
-pub fn too_rich() -> Fault {
+/// Refuses an answer before it takes more memory than the process has: a failed allocation would end
+/// the host. Of what is to be read now it needs the length and the weight, and the weight of what
+/// was read before.
+///
+/// The memory is asked for and given back, so another thread may take it first. But where a limit is
+/// set for the process, a large answer is what meets it.
+pub fn check_room(length: usize, weight: usize, before: usize) -> Result<(), Fault> {
+    /// A hostile text takes a hundred times its length as values.
+    const MAX_WEIGHT: usize = 4_000_000;
+    /// The body, mended, unescaped, parsed, its text, the reply: not all at once, but some are copied
+    /// as they grow.
+    const COPIES: usize = 8;
+    /// A list is copied as it grows, too.
+    const UNIT: usize = 3 * 32;
+    if before.saturating_add(weight) > MAX_WEIGHT {
+        return Err(Fault::invalid(
+            "ResponseTooLarge",
+            "the answer holds too many values to be kept in memory",
+        ));
+    }
+    let mut room: Vec<u8> = Vec::new();
+    let reserved = room.try_reserve_exact(length * COPIES + weight * UNIT);
+    // Memory that is visibly unused is never asked for.
+    std::hint::black_box(&mut room);
+    reserved.map_err(|_| no_memory())
+}
+
+/// The fault of an answer that there is no memory for.
+pub fn no_memory() -> Fault {
     Fault::invalid(
         "ResponseTooLarge",
-        "the answer holds too many values to be kept in memory",
+        "the process has no memory for an answer of this length",
     )
 }
 

@@ -26,6 +26,9 @@ pub struct Reception<'l, 'h> {
     hash: Hasher,
     whole: Vec<u8>,
     stream: Option<Stream>,
+    length: usize,
+    /// Why no more was read of what is kept whole.
+    cut: Option<Fault>,
 }
 
 #[derive(Default)]
@@ -60,6 +63,8 @@ impl<'l, 'h> Reception<'l, 'h> {
             hash,
             whole: Vec::new(),
             stream: None,
+            length: 0,
+            cut: None,
         }
     }
 
@@ -78,7 +83,7 @@ impl<'l, 'h> Reception<'l, 'h> {
         }
         let (completion, fault) = response::read(status, headers, &self.whole);
         // A refusal is clear from its status, however much of its text came.
-        let cut = cut.filter(|_| status < 400);
+        let cut = self.cut.or(cut).filter(|_| status < 400);
         let mut tried = match cut {
             // Of an answer that was cut off nothing is known for certain.
             Some(_) => Try {
@@ -120,14 +125,27 @@ impl Receiver for Reception<'_, '_> {
 
     fn piece(&mut self, bytes: &[u8]) -> Flow {
         self.hash.update(bytes);
+        self.length += bytes.len();
         let limits = self.limits;
         match (&mut self.stream, self.listener.as_deref_mut()) {
             (Some(Stream { parser, answer }), Some(listener)) => {
-                parser.push(bytes, |data| answer.event(data, listener, limits))
+                match lenient::check_room(self.length, 0, 0) {
+                    Ok(()) => parser.push(bytes, |data| answer.event(data, listener, limits)),
+                    Err(full) => {
+                        answer.cut = Some(full);
+                        Flow::Stop
+                    }
+                }
             }
-            _ => {
+            _ if self.whole.try_reserve(bytes.len()).is_ok() => {
                 self.whole.extend_from_slice(bytes);
                 Flow::More
+            }
+            _ => {
+                // What the entry needs must find memory.
+                self.whole = Vec::new();
+                self.cut = Some(lenient::no_memory());
+                Flow::Stop
             }
         }
     }
@@ -143,11 +161,12 @@ impl StreamedAnswer {
             return Flow::More;
         }
         // Before it's parsed: a single event can hold it all.
-        self.weight = self.weight.saturating_add(lenient::weight(data));
-        if self.weight > lenient::MAX_WEIGHT {
-            self.cut = Some(lenient::too_rich());
+        let weight = lenient::weight(data);
+        if let Err(too_large) = lenient::check_room(data.len(), weight, self.weight) {
+            self.cut = Some(too_large);
             return Flow::Stop;
         }
+        self.weight += weight;
         let chunk = match lenient::parse(data) {
             Ok(chunk) => chunk,
             Err(error) => {

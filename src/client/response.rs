@@ -68,9 +68,9 @@ pub fn read(status: u16, headers: &HeaderMap, body: &[u8]) -> (Completion, Optio
     // Slow answers of OpenRouter begin with blank lines that keep the connection alive; some
     // servers send a byte order mark.
     let bare = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    if lenient::weight(bare) > lenient::MAX_WEIGHT {
+    if let Err(too_large) = lenient::check_room(bare.len(), lenient::weight(bare), 0) {
         let fault = match status {
-            200..300 => lenient::too_rich(),
+            200..300 => too_large,
             _ => refusal(status, None),
         };
         return (Completion::default(), Some(fault));

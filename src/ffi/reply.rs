@@ -43,6 +43,8 @@ impl Reply {
     /// Sets a text field.
     pub fn with_text(mut self, field: i32, text: impl Into<Vec<u8>>) -> Reply {
         let mut bytes = text.into();
+        // A body isn't copied to one of twice its length for the NUL.
+        bytes.reserve_exact(1);
         bytes.push(0);
         if let Some(place) = usize::try_from(field)
             .ok()
