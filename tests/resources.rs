@@ -2,7 +2,9 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -10,9 +12,10 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use audit_logger::ffi::*;
-use support::calls::{Logger, record};
+use support::calls::Logger;
 use support::server::{Server, Then, completion, response};
-use support::{Scratch, entries, memory_kib};
+use support::worker::{Bench, Work};
+use support::{Scratch, available, compile, day_files, entries, release, root, run};
 
 /// The tests count what the whole process has, so they run one after the other.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -94,21 +97,158 @@ fn a_hundred_slow_calls_at_once_all_end_and_leave_no_descriptor() {
     }
 }
 
+/// What a process has: KiB resident, descriptors, threads.
+fn taken(process: u32) -> Option<[usize; 3]> {
+    let place = PathBuf::from(format!("/proc/{process}"));
+    let status = std::fs::read_to_string(place.join("status")).ok()?;
+    let resident = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    let count = |name| Some(std::fs::read_dir(place.join(name)).ok()?.count());
+    Some([
+        resident.split_whitespace().nth(1)?.parse().ok()?,
+        count("fd")?,
+        count("task")?,
+    ])
+}
+
+/// Has a worker do something `times` over, and holds what it takes after a tenth of that to what it
+/// takes until the end. With AUDIT_TEST_SOAK set it does it `soaking` times.
+fn takes_no_more_and_more(doing: &str, times: usize, soaking: usize) {
+    let _alone = ALONE.lock().unwrap_or_else(|error| error.into_inner());
+    let times = match std::env::var_os("AUDIT_TEST_SOAK") {
+        Some(_) => soaking,
+        None => times,
+    };
+    let bench = Bench::new(json!({}));
+    let work = Work {
+        doings: doing,
+        times,
+        threads: 1,
+        longest: 100,
+        expected: "AUDIT_OK",
+    };
+    let said = bench.scratch.join("said");
+    let mut worker = bench.start("p", work);
+    let (process, mut before, mut most, mut samples) = (worker.0.id(), None, [0; 3], 0);
+    let ended = loop {
+        let length = said.metadata().map_or(0, |metadata| metadata.len());
+        if let (true, Some(now)) = (length > times as u64 * 5, taken(process)) {
+            before.get_or_insert(now);
+            most = std::array::from_fn(|at| most[at].max(now[at]));
+            samples += 1;
+        }
+        if let Some(ended) = worker.0.try_wait().expect("a child can be waited for") {
+            break ended;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert!(ended.success(), "the worker failed or took too long");
+    let before = before.expect("it runs for long enough to be looked at");
+    println!("{times} x {doing}: {before:?}, at most {most:?} in {samples} looks");
+    assert!(most[0] < before[0] + 1024, "its memory grows");
+    // The library's thread opens some for a moment.
+    assert!(most[1] < before[1] + 10, "its descriptors grow");
+    assert_eq!(most[2], before[2], "its threads grow");
+
+    let mut ids = std::collections::HashSet::new();
+    for file in day_files(&bench.log) {
+        let file = BufReader::new(std::fs::File::open(file).expect("it's there"));
+        for line in file.lines() {
+            let line = line.expect("UTF-8");
+            let id = line.get(7..43).expect("an entry begins with its id");
+            let id = u128::from_str_radix(&id.replace('-', ""), 16).expect("hexadecimal");
+            assert!(ids.insert(id), "an entry is there twice");
+        }
+    }
+    assert_eq!(ids.len(), times, "each has its entry");
+}
+
 #[test]
-fn memory_stays_flat_over_a_hundred_thousand_records() {
+fn entries_by_the_hundred_thousand_take_no_more_memory_descriptors_or_threads() {
+    takes_no_more_and_more("l", 100_000, 1_000_000);
+}
+
+#[test]
+fn calls_by_the_thousand_take_no_more_memory_descriptors_or_threads() {
+    takes_no_more_and_more("c", 5000, 100_000);
+}
+
+/// Runs tests/c/limits.c, and counts its entries.
+fn meets_a_limit(server: &Server, limit: &str) {
     let _alone = ALONE.lock().unwrap_or_else(|error| error.into_inner());
     let scratch = Scratch::new();
-    let logger = Logger::new(&json!({"output_path": scratch.join("log")}));
-    let log = |count: usize| {
-        for _ in 0..count {
-            logger.log(&record()).expect(AUDIT_OK);
-        }
+    let (log, program) = (scratch.join("log"), scratch.join("limits"));
+    compile(&root().join("tests/c/limits.c"), release(), &program, &[]);
+    let printed = run(Command::new(program)
+        .arg(&log)
+        .arg(server.base_url())
+        .arg(limit));
+    let count: usize = printed.trim().parse().expect("it prints a number");
+    assert_eq!(entries(&log).len(), count);
+}
+
+#[test]
+fn out_of_descriptors_every_step_fails_with_an_error_and_then_all_works_again() {
+    meets_a_limit(&support::worker::answering(), "descriptors");
+}
+
+#[test]
+fn a_large_answer_in_little_memory_is_refused_and_never_ends_the_host() {
+    // Escapes: they are copied once more than other texts.
+    let text = "\n".repeat(10 << 20);
+    let chunk = |text: &str| {
+        let delta = json!({"choices": [{"index": 0, "delta": {"content": text}}]});
+        format!("data: {delta}\n\n")
     };
-    // As many as are kept until they are sealed.
-    log(20_000);
-    let before = (memory_kib("VmRSS:"), descriptors(), threads());
-    log(100_000);
-    let grown = memory_kib("VmRSS:").saturating_sub(before.0);
-    assert!(grown < 1024, "{grown} KiB more are resident");
-    assert_eq!((descriptors(), threads()), (before.1, before.2));
+    let end = "data: [DONE]\n\n";
+    let streamed = [("content-type", "text/event-stream")];
+    let whole = response(200, &[], completion(&text).as_bytes());
+    let one = response(200, &streamed, (chunk(&text) + end).as_bytes());
+    let many = chunk(&text[..1 << 10]).repeat(10 << 10) + end;
+    let many = response(200, &streamed, many.as_bytes());
+    let server = Server::start(move |request, stream| {
+        let body = request.json();
+        stream.write_all(match (body["model"] == "large", body["stream"] == true) {
+            (true, false) => &whole,
+            (true, true) => &many,
+            _ => &one,
+        })?;
+        Ok(Then::Keep)
+    });
+    meets_a_limit(&server, "memory");
+}
+
+#[test]
+fn without_a_thread_to_be_had_calls_go_on() {
+    if !available("strace") {
+        return;
+    }
+    let work = Work {
+        doings: "clbf",
+        times: 40,
+        threads: 1,
+        longest: 100,
+        expected: "AUDIT_OK",
+    };
+    let _alone = ALONE.lock().unwrap_or_else(|error| error.into_inner());
+    let bench = Bench::new(json!({}));
+    run(&mut bench.injected("clone,clone3", "error=EAGAIN", work));
+    assert!(bench.faults() > 0, "no thread was asked for");
+    bench.check();
+
+    // A name can't be looked up then: an error, with its entry.
+    let url = bench.server.base_url().replace("127.0.0.1", "localhost");
+    let bench = Bench::new(json!({"base_url": url}));
+    let work = Work {
+        doings: "c",
+        expected: "AUDIT_E_CALL",
+        ..work
+    };
+    run(&mut bench.injected("clone,clone3", "error=EAGAIN", work));
+    assert_eq!(bench.check().entries, work.times);
+    let logged = entries(&bench.log);
+    assert!(
+        logged
+            .iter()
+            .all(|entry| entry["error_type"] == "APIConnectionError")
+    );
 }

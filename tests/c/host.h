@@ -31,22 +31,28 @@
         audit_reply_free(reply);                                                                   \
     } while (0)
 
-/* A configuration for the log in `path` and the server at `base_url`. */
-static inline const char *config_for(const char *path, const char *base_url)
+/* A configuration for the log in `path` and the server at `base_url`; `more` is further members, each
+ * with a comma before it. */
+static inline const char *config_with(const char *path, const char *base_url, const char *more)
 {
     static char config[4096];
     snprintf(config, sizeof config,
              "{\"output_path\": \"%s\", \"base_url\": \"%s\", \"api_key\": \"sk-test\","
-             " \"max_retries\": 0}",
-             path, base_url);
+             " \"max_retries\": 0%s}",
+             path, base_url, more);
     return config;
 }
 
-static inline AuditLogger *logger_for(const char *path, const char *base_url)
+static inline const char *config_for(const char *path, const char *base_url)
+{
+    return config_with(path, base_url, "");
+}
+
+static inline AuditLogger *logger_with(const char *config)
 {
     AuditLogger *logger = NULL;
     AuditReply *reply = NULL;
-    AuditStatus status = audit_logger_new(config_for(path, base_url), &logger, &reply);
+    AuditStatus status = audit_logger_new(config, &logger, &reply);
     if (status != AUDIT_OK) {
         fprintf(stderr, "%s: %s\n", audit_status_name(status),
                 audit_reply_text(reply, AUDIT_REPLY_ERROR_MESSAGE, NULL));
@@ -54,6 +60,11 @@ static inline AuditLogger *logger_for(const char *path, const char *base_url)
     }
     audit_reply_free(reply);
     return logger;
+}
+
+static inline AuditLogger *logger_for(const char *path, const char *base_url)
+{
+    return logger_with(config_for(path, base_url));
 }
 
 static inline AuditChatRequest a_request(void)

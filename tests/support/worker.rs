@@ -88,12 +88,21 @@ impl Bench {
     pub fn injected(&self, calls: &str, fault: &str, work: Work) -> Command {
         let mut strace = Command::new("strace");
         strace
-            .args(["-f", "-qq", "-o", "/dev/null", "-e"])
+            .args(["-f", "-qq", "-o"])
+            .arg(self.scratch.join("trace"))
+            .arg("-e")
             .arg(format!("trace={calls}"))
             .arg("-e")
             .arg(format!("inject={calls}:{fault}"))
             .arg(&self.program);
         self.arguments(strace, "p", work)
+    }
+
+    /// How many system calls of the last such worker were failed or delayed.
+    pub fn faults(&self) -> usize {
+        let trace = std::fs::read(self.scratch.join("trace")).expect("strace left it");
+        let trace = String::from_utf8_lossy(&trace);
+        trace.matches("(INJECTED)").count() + trace.matches("(DELAYED)").count()
     }
 
     fn arguments(&self, mut command: Command, name: &str, work: Work) -> Command {
