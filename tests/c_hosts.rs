@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::json;
-
 use support::server::{Server, Then, completion, response};
+use support::tls::{Certificates, HERE, nginx};
+use support::worker::echoing;
 use support::{Scratch, available, compile, entries, last_file, release, root, run, with_faults};
 
 fn program(scratch: &Scratch, name: &str) -> PathBuf {
@@ -167,46 +167,42 @@ fn exit_handlers_may_call_and_limits_don_t_end_the_host() {
     assert_eq!(entries(&log).len(), 2);
 }
 
+/// A hundred rounds of forks, with calls on both sides, to a server that repeats the prompt.
+fn forks(scratch: &Scratch, base_url: &str, more: &str) {
+    let log = scratch.join("log");
+    let program = program(scratch, "forks");
+    let printed = run(Command::new(program)
+        .arg(&log)
+        .arg(base_url)
+        .arg("100")
+        .arg(more));
+    let calls: usize = printed.trim().parse().expect("it prints a number");
+    println!("{calls} calls to {base_url}");
+    // The first, the last, a hundred on each side, one with a cancel, the forked one, and its
+    // child's own; and those of the thread that always calls.
+    assert!(calls > 205 + 10, "the thread hardly called: {calls}");
+    let logged = entries(&log);
+    assert_eq!(logged.len(), calls);
+    assert!(logged.iter().all(|entry| entry["status"] == "success"));
+}
+
 #[test]
 fn a_fork_leaves_each_side_its_own_calls_answers_and_entries() {
-    // Repeats the prompt, letter by letter if it's asked to stream.
-    let server = Server::start(|request, stream| {
-        let body = request.json();
-        let said = body["messages"][0]["content"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
-        std::thread::sleep(Duration::from_millis(2));
-        if body["stream"] != true {
-            stream.write_all(&response(200, &[], completion(&said).as_bytes()))?;
-            return Ok(Then::Keep);
-        }
-        let chunk = |letter: char| {
-            let delta =
-                json!({"choices": [{"index": 0, "delta": {"content": letter.to_string()}}]});
-            format!("data: {delta}\n\n")
-        };
-        let events: String = said
-            .chars()
-            .map(chunk)
-            .chain(["data: [DONE]\n\n".into()])
-            .collect();
-        let headers = [("content-type", "text/event-stream")];
-        stream.write_all(&response(200, &headers, events.as_bytes()))?;
-        Ok(Then::Keep)
-    });
-    let scratch = Scratch::new();
-    let log = scratch.join("log");
-    let program = program(&scratch, "forks");
-    run(Command::new(program)
-        .arg(&log)
-        .arg(server.base_url())
-        .arg("100"));
-    // The first, the last, a hundred on each side, one with a cancel, the forked one, and its
-    // child's own.
-    let logged = entries(&log);
-    assert_eq!(logged.len(), 205);
-    assert!(logged.iter().all(|entry| entry["status"] == "success"));
+    let server = echoing();
+    forks(&Scratch::new(), &server.base_url(), "");
+}
+
+#[test]
+fn a_fork_leaves_each_side_its_own_connections_of_tls() {
+    if !(available("openssl") && available("nginx")) {
+        return;
+    }
+    let (server, scratch) = (echoing(), Scratch::new());
+    Certificates::new(&scratch).sign("server", HERE, "2");
+    let (_nginx, port) = nginx(&scratch, &server);
+    let authority = scratch.join("ca.pem");
+    let more = format!(", \"ca_file\": \"{}\"", authority.display());
+    forks(&scratch, &format!("https://localhost:{port}/api/v1"), &more);
 }
 
 #[test]

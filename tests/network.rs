@@ -4,131 +4,17 @@ mod support;
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use audit_logger::ffi::*;
 use support::calls::Logger;
 use support::server::{Server, Then, completion, response};
+use support::tls::{Certificates, HERE, Running, free_port, nginx};
 use support::{Scratch, available, compile, entries, release, root, run};
-
-/// A program that runs beside a test and is ended with it.
-struct Running(Child);
-
-impl Running {
-    fn start(command: &mut Command) -> Running {
-        Running(
-            command
-                .stdin(Stdio::piped())
-                .spawn()
-                .unwrap_or_else(|e| panic!("{command:?}: {e}")),
-        )
-    }
-
-    /// Waits until it accepts connections.
-    fn on(self, port: u16) -> Running {
-        let began = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(
-                began.elapsed() < Duration::from_secs(10),
-                "nothing listens on {port}"
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        self
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // SIGTERM, not SIGKILL: nginx ends its workers only when it is asked to end.
-        let Ok(id) = i32::try_from(self.0.id()) else {
-            return;
-        };
-        // SAFETY: the child is ours and hasn't been waited for, so the id is still its own.
-        unsafe { libc::kill(id, libc::SIGTERM) };
-        let _ = self.0.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("it has an address").port()
-}
-
-/// Certificates made for one test: an authority and what it signed.
-struct Certificates(PathBuf);
-
-impl Certificates {
-    fn new(scratch: &Scratch) -> Certificates {
-        let this = Certificates(scratch.path().to_owned());
-        this.openssl(
-            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
-             -keyout ca.key -out ca.pem -subj /CN=authority \
-             -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign",
-        );
-        this
-    }
-
-    fn openssl(&self, arguments: &str) {
-        run(Command::new("openssl")
-            .current_dir(&self.0)
-            .args(arguments.split_whitespace()));
-    }
-
-    /// A certificate `<name>.pem` with its key, for the given names and days.
-    fn sign(&self, name: &str, names: &str, days: &str) {
-        let extensions = format!("subjectAltName={names}\nextendedKeyUsage=serverAuth\n");
-        std::fs::write(self.0.join("extensions"), extensions).expect("it can be written");
-        self.openssl(&format!(
-            "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout {name}.key \
-             -out {name}.csr -subj /CN={name}"
-        ));
-        self.openssl(&format!(
-            "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days {days} \
-             -extfile extensions -out {name}.pem"
-        ));
-    }
-}
-
-const HERE: &str = "DNS:localhost,IP:127.0.0.1";
-
-/// nginx with TLS in front of `upstream`, compressing and without buffering.
-fn nginx(scratch: &Scratch, upstream: &Server) -> (Running, u16) {
-    let port = free_port();
-    let at = scratch.path().display();
-    let config = format!(
-        "daemon off; pid {at}/nginx.pid; error_log {at}/nginx.log; worker_processes 1;
-         events {{}}
-         http {{
-             access_log off; client_max_body_size 64m;
-             client_body_temp_path {at}/t1; proxy_temp_path {at}/t2; fastcgi_temp_path {at}/t3;
-             uwsgi_temp_path {at}/t4; scgi_temp_path {at}/t5;
-             gzip on; gzip_proxied any; gzip_min_length 1; gzip_types application/json;
-             server {{
-                 listen 127.0.0.1:{port} ssl;
-                 ssl_certificate {at}/server.pem; ssl_certificate_key {at}/server.key;
-                 location / {{
-                     proxy_pass http://{};
-                     proxy_http_version 1.1; proxy_buffering off;
-                 }}
-             }}
-         }}",
-        upstream.address()
-    );
-    let path = scratch.join("nginx.conf");
-    std::fs::write(&path, config).expect("it can be written");
-    let log = File::create(scratch.join("nginx.out")).expect("it can be written");
-    let command = &mut Command::new("nginx");
-    (
-        Running::start(command.arg("-c").arg(path).stderr(log)).on(port),
-        port,
-    )
-}
 
 fn tinyproxy(scratch: &Scratch) -> (Running, u16) {
     let port = free_port();

@@ -2,12 +2,14 @@
 
 mod support;
 
+use std::collections::HashSet;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
 
-use support::worker::{Bench, Work, answering};
-use support::{Scratch, compile, entries, release, root, run};
+use support::worker::{Bench, Work, answering, echoing, hex};
+use support::{Scratch, compile, entries, python_with, release, root, run};
 
 #[test]
 fn eight_processes_of_eight_threads_write_every_entry_once() {
@@ -96,4 +98,51 @@ fn a_killed_parent_is_swept_while_its_idle_child_lives() {
     assert_eq!(logged.len(), 2);
     assert_eq!(logged[1]["error_type"], "OutcomeUnknown");
     assert_eq!(logged[1]["latency_ms"], json!(null));
+}
+
+/// Every one of the prompts has as many entries as it was sent or logged, each with an id of its own.
+fn check(log: &Path, prompts: impl Iterator<Item = String>, each: usize) {
+    let logged = entries(log);
+    let ids: HashSet<_> = logged.iter().map(|entry| entry["id"].as_str()).collect();
+    assert_eq!(ids.len(), logged.len(), "ids are shared");
+    for prompt in prompts {
+        let hash = hex(&prompt);
+        let count = logged.iter().filter(|entry| entry["prompt_hash"] == *hash);
+        assert_eq!(count.count(), each, "entries of {prompt:?}");
+    }
+}
+
+#[test]
+fn workers_forked_after_the_logger_was_made_call_and_log_at_once() {
+    let (scratch, server) = (Scratch::new(), echoing());
+    let (log, program) = (scratch.join("log"), scratch.join("prefork"));
+    compile(&root().join("tests/c/prefork.c"), release(), &program, &[]);
+    run(Command::new(program)
+        .arg(&log)
+        .arg(server.base_url())
+        .args(["4", "50"]));
+    let prompts = (0..5).flat_map(|worker| {
+        (0..2).flat_map(move |thread| (0..50).map(move |i| format!("{worker}-{thread}-{i}")))
+    });
+    check(&log, prompts, 2);
+    assert_eq!(entries(&log).len(), 1 + 5 * 2 * 50 * 2);
+    assert_eq!(server.requests().len(), 5 * 2 * 50);
+}
+
+#[test]
+fn a_pool_of_python_s_multiprocessing_shares_a_logger() {
+    let Some(python) = python_with("ctypes, multiprocessing") else {
+        return;
+    };
+    let (scratch, server) = (Scratch::new(), echoing());
+    let log = scratch.join("log");
+    run(Command::new(python)
+        .arg(root().join("tests/python/prefork.py"))
+        .arg(root().join("examples"))
+        .arg(release().join("libaudit_logger.so"))
+        .arg(&log)
+        .arg(server.base_url())
+        .arg("200"));
+    check(&log, (0..200).map(|number| format!("call {number}")), 1);
+    assert_eq!(entries(&log).len(), 221);
 }

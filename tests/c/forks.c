@@ -1,7 +1,9 @@
 /*
- * Forks before, between and inside calls; each side calls on its own. Arguments: the log's
- * directory, the base URL of a server that streams, how many rounds.
+ * Forks before, between, during and inside calls; each side calls on its own. Arguments: the log's
+ * directory, the base URL of a server that streams, how many rounds, further members of the
+ * configuration. Prints how many calls it made.
  */
+#include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -9,6 +11,7 @@
 
 static AuditLogger *logger;
 static pid_t child;
+static int calls, done;
 
 static int32_t fork_once(const char *text, size_t len, void *context)
 {
@@ -32,6 +35,19 @@ static void call(const char *prompt)
     /* The server repeats the prompt: never another's answer. */
     CHECK(strcmp(audit_reply_text(reply, AUDIT_REPLY_CONTENT, NULL), prompt) == 0);
     audit_reply_free(reply);
+    __atomic_add_fetch(&calls, 1, __ATOMIC_SEQ_CST);
+}
+
+/* So that forks fall into calls. */
+static void *call_all_the_time(void *unused)
+{
+    int i;
+    for (i = 0; !__atomic_load_n(&done, __ATOMIC_SEQ_CST); i++) {
+        char prompt[32];
+        snprintf(prompt, sizeof prompt, "thread %d", i);
+        call(prompt);
+    }
+    return unused;
 }
 
 static void wait_for_child(void)
@@ -44,11 +60,14 @@ static void wait_for_child(void)
 int main(int argc, char **argv)
 {
     int rounds, i;
+    pthread_t thread;
 
-    CHECK(argc == 4);
+    CHECK(argc == 5);
+    alarm(60);
     rounds = atoi(argv[3]);
-    logger = logger_for(argv[1], argv[2]);
+    logger = logger_with(config_with(argv[1], argv[2], argv[4]));
     call("first");
+    CHECK(pthread_create(&thread, NULL, call_all_the_time, NULL) == 0);
     for (i = 0; i < rounds; i++) {
         char ours[32], theirs[32];
         snprintf(ours, sizeof ours, "parent %d", i);
@@ -61,7 +80,10 @@ int main(int argc, char **argv)
             _exit(0);
         }
         wait_for_child();
+        __atomic_add_fetch(&calls, 1, __ATOMIC_SEQ_CST);
     }
+    __atomic_store_n(&done, 1, __ATOMIC_SEQ_CST);
+    CHECK(pthread_join(thread, NULL) == 0);
 
     {
         /* A cancel is the business of the process that made it. */
@@ -80,6 +102,7 @@ int main(int argc, char **argv)
         }
         wait_for_child();
         EXPECT(audit_chat(logger, &request, &reply), AUDIT_OK, "");
+        calls++;
         audit_cancel_free(cancel);
     }
 
@@ -102,8 +125,10 @@ int main(int argc, char **argv)
         CHECK(strcmp(audit_reply_text(reply, AUDIT_REPLY_CONTENT, NULL), "hello") == 0);
         audit_reply_free(reply);
         wait_for_child();
+        calls += 2;
     }
     call("last");
     audit_log_free(logger);
+    printf("%d\n", calls);
     return 0;
 }

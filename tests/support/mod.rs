@@ -4,6 +4,7 @@
 
 pub mod calls;
 pub mod server;
+pub mod tls;
 pub mod worker;
 
 use std::ffi::OsStr;

@@ -53,6 +53,32 @@ pub fn answering() -> Server {
     Server::start(move |_, stream| std::io::Write::write_all(stream, &answer).map(|()| Then::Keep))
 }
 
+/// A server that repeats the prompt, letter by letter if it's asked to stream.
+pub fn echoing() -> Server {
+    Server::start(|request, stream| {
+        let body = request.json();
+        let said = body["messages"][0]["content"].as_str().unwrap_or_default();
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        let answer = if body["stream"] == true {
+            let chunk = |letter: char| {
+                let delta =
+                    json!({"choices": [{"index": 0, "delta": {"content": letter.to_string()}}]});
+                format!("data: {delta}\n\n")
+            };
+            let events: String = said
+                .chars()
+                .map(chunk)
+                .chain(["data: [DONE]\n\n".into()])
+                .collect();
+            let headers = [("content-type", "text/event-stream")];
+            response(200, &headers, events.as_bytes())
+        } else {
+            response(200, &[], completion(said).as_bytes())
+        };
+        std::io::Write::write_all(stream, &answer).map(|()| Then::Keep)
+    })
+}
+
 impl Bench {
     pub fn new(more: Value) -> Bench {
         let scratch = Scratch::new();
