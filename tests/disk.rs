@@ -17,18 +17,18 @@ use audit_logger::ffi::*;
 use support::calls::Logger;
 use support::server::{Server, Then, completion, response};
 use support::worker::{Bench, Work};
-use support::{Scratch, available, day_files, entries, merged, run, skip};
+use support::{Scratch, available, compile, day_files, entries, merged, release, root, run, skip};
 
 /// A file system of its own in memory, unmounted when it's dropped.
 struct Small(PathBuf);
 
 impl Small {
     /// `None`, and the test is skipped, where none can be mounted.
-    fn mount(scratch: &Scratch, size: &str) -> Option<Small> {
+    fn mount(scratch: &Scratch, options: &str) -> Option<Small> {
         let place = scratch.join("small");
         std::fs::create_dir(&place).expect("it can be made");
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
             .arg(&place)
             .output();
         if !mounted.is_ok_and(|output| output.status.success()) {
@@ -36,6 +36,12 @@ impl Small {
             return None;
         }
         Some(Small(place))
+    }
+
+    fn remount(&self, options: &str) {
+        run(Command::new("mount")
+            .args(["-o", &format!("remount,{options}")])
+            .arg(&self.0));
     }
 
     /// What takes all the room when it's filled.
@@ -82,7 +88,7 @@ fn until_full(logger: &Logger) {
 #[test]
 fn a_disk_that_fills_during_a_call_keeps_its_entry_and_the_log_goes_on_by_itself() {
     let scratch = Scratch::new();
-    let Some(small) = Small::mount(&scratch, "1m") else {
+    let Some(small) = Small::mount(&scratch, "size=1m") else {
         return;
     };
     let log = small.0.join("log");
@@ -122,7 +128,7 @@ fn a_disk_that_fills_during_a_call_keeps_its_entry_and_the_log_goes_on_by_itself
 #[test]
 fn an_entry_that_waits_outlives_its_process() {
     let scratch = Scratch::new();
-    let Some(small) = Small::mount(&scratch, "1m") else {
+    let Some(small) = Small::mount(&scratch, "size=1m") else {
         return;
     };
     let log = small.0.join("log");
@@ -148,7 +154,7 @@ fn an_entry_that_waits_outlives_its_process() {
 #[test]
 fn calls_that_go_on_without_an_entry_are_counted_in_one() {
     let scratch = Scratch::new();
-    let Some(small) = Small::mount(&scratch, "1m") else {
+    let Some(small) = Small::mount(&scratch, "size=1m") else {
         return;
     };
     let log = small.0.join("log");
@@ -220,7 +226,8 @@ fn the_entry_of_calls_without_one_is_hashed_with_the_key() {
     assert!(begun["details"]["hash_key_id"].is_string());
 }
 
-/// Fails the nth system call of a kind, for every n: once, and from then on.
+/// Fails the nth system call of a kind, for every n: once, and from then on. What they fail with takes
+/// turns.
 #[test]
 fn nothing_acknowledged_is_lost_whichever_write_fails() {
     if !available("strace") {
@@ -233,19 +240,23 @@ fn nothing_acknowledged_is_lost_whichever_write_fails() {
         longest: 200,
         expected: "any",
     };
-    let mut faults = 0;
-    for (calls, error) in [
-        ("write", "ENOSPC"),
-        ("pwrite64", "EIO"),
-        ("openat", "EMFILE"),
+    let (mut places, mut faults) = (0, 0);
+    for (calls, errors) in [
+        ("write", ["ENOSPC", "EDQUOT", "EIO", "EROFS"]),
+        ("pwrite64", ["EIO", "EROFS", "ENOSPC", "EDQUOT"]),
+        ("openat", ["EMFILE", "EDQUOT", "EROFS", "ENOSPC"]),
     ] {
-        for forever in ["", "+"] {
-            for nth in 1..60 {
+        for (forever, first) in [("", 0), ("+", 1)] {
+            for nth in 1.. {
+                let error = errors[(nth + first) % errors.len()];
                 let bench = Bench::new(json!({}));
                 let ended = bench
                     .injected(calls, &format!("error={error}:when={nth}{forever}"), work)
                     .output()
                     .expect("strace starts");
+                if bench.faults() == 0 {
+                    break;
+                }
                 if ended.status.code() == Some(127) {
                     // The dynamic linker was hit, not the library.
                     continue;
@@ -255,11 +266,138 @@ fn nothing_acknowledged_is_lost_whichever_write_fails() {
                     "{calls} {error} {nth}{forever}: the host was ended: {ended:?}"
                 );
                 bench.check();
-                faults += 1;
+                places += 1;
+                faults += bench.faults();
+                assert!(nth < 400, "{calls}: a worker makes fewer of them");
             }
         }
     }
-    println!("{faults} faults injected");
+    println!("{faults} faults injected, from {places} places on");
+    assert!(places > 100, "{places}");
+}
+
+#[test]
+fn the_log_goes_on_by_itself_when_errors_end() {
+    if !available("strace") {
+        return;
+    }
+    let work = Work {
+        doings: "clb",
+        times: 60,
+        threads: 1,
+        longest: 200,
+        expected: "any",
+    };
+    // Writes to the journal: what the worker itself writes are plain ones.
+    for error in ["EROFS", "EDQUOT", "ENOSPC", "EIO"] {
+        let bench = Bench::new(json!({}));
+        run(&mut bench.injected("pwrite64", &format!("error={error}:when=20..40"), work));
+        bench.check();
+        let said = bench.said();
+        let failed = said.iter().filter(|said| said.what.starts_with("AUDIT_E"));
+        assert!(failed.count() > 0, "{error}: nothing failed");
+        let last = said.last().expect("it worked");
+        assert!(!last.what.starts_with("AUDIT_E"), "{error}: {last:?}");
+    }
+}
+
+/// A disk that is only slow holds nothing up but those who wait for it.
+#[test]
+fn while_the_disk_is_slow_to_confirm_calls_go_on_and_stats_answer_at_once() {
+    if !available("strace") {
+        return;
+    }
+    let (scratch, server) = (Scratch::new(), support::worker::answering());
+    let program = scratch.join("slow_disk");
+    let source = root().join("tests/c/slow_disk.c");
+    compile(&source, release(), &program, &[]);
+    run(Command::new("strace")
+        .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync"])
+        .args(["-e", "inject=fdatasync:delay_enter=2000000"])
+        .arg(program)
+        .arg(scratch.join("log"))
+        .arg(server.base_url()));
+}
+
+#[test]
+fn slow_writes_lose_nothing() {
+    if !available("strace") {
+        return;
+    }
+    let work = Work {
+        doings: "clb",
+        times: 9,
+        threads: 4,
+        longest: 200,
+        expected: "AUDIT_OK",
+    };
+    let bench = Bench::new(json!({"durability": "disk"}));
+    let calls = "write,pwrite64,fdatasync";
+    run(&mut bench.injected(calls, "delay_enter=3000:delay_exit=3000", work));
+    assert!(bench.faults() > 100, "hardly a write was slow");
+    let counts = bench.check();
+    assert_eq!(counts.entries, 4 * 9);
+}
+
+#[test]
+fn a_file_system_mounted_read_only_refuses_calls_until_it_can_be_written_to() {
+    let scratch = Scratch::new();
+    let Some(small) = Small::mount(&scratch, "size=1m") else {
+        return;
+    };
+    let (log, server) = (small.0.join("log"), support::worker::answering());
+    // Of a file that is open to write to it, Linux lets nobody take the rights: so before the first.
+    let logger = logger(&log, &server, &json!({}));
+    small.remount("ro");
+    let answer = logger.ask("refused").expect(AUDIT_E_LOG);
+    assert!(
+        answer.message().contains("ead-only"),
+        "{}",
+        answer.message()
+    );
+    logger.log(&support::calls::record()).expect(AUDIT_E_LOG);
+    let Err(answer) = Logger::try_new(&json!({"output_path": log}).to_string()) else {
+        panic!("a logger is made that can't write");
+    };
+    assert_eq!(answer.status, AUDIT_E_LOG);
+    assert_eq!(server.requests().len(), 0, "a call was sent");
+    small.remount("rw");
+    let answer = logger.ask("with room").expect(AUDIT_OK);
+    assert_eq!(entries(&log), [answer.entry()]);
+}
+
+#[test]
+fn without_an_inode_for_its_files_the_log_refuses_calls_until_there_is_one() {
+    let mut refused = 0;
+    for left in 0..4 {
+        let scratch = Scratch::new();
+        let Some(small) = Small::mount(&scratch, "size=4m,nr_inodes=64") else {
+            return;
+        };
+        let (log, server) = (small.0.join("log"), support::worker::answering());
+        let logger = logger(&log, &server, &json!({}));
+        let mut fillers: Vec<_> = (0..64)
+            .map(|number| small.0.join(number.to_string()))
+            .take_while(|path| std::fs::File::create(path).is_ok())
+            .collect();
+        let remove = |path: &PathBuf| std::fs::remove_file(path).expect("it's there");
+        fillers.drain(..left).for_each(|path| remove(&path));
+        let first = logger.ask("first");
+        if first.status != AUDIT_OK {
+            assert_eq!(first.status, AUDIT_E_LOG);
+            assert_eq!(server.requests().len(), 0, "a call was sent");
+            refused += 1;
+        }
+        fillers.iter().for_each(remove);
+        logger.ask("second").expect(AUDIT_OK);
+        assert_eq!(entries(&log).len(), server.requests().len());
+        drop(logger);
+        assert_eq!(entries(&log).len(), server.requests().len());
+    }
+    assert_eq!(
+        refused, 2,
+        "without room for a journal, and for the day's file"
+    );
 }
 
 #[test]

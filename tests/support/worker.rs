@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs::OpenOptions;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -79,6 +80,17 @@ pub fn echoing() -> Server {
     })
 }
 
+/// The worker, compiled once.
+fn worker() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let build = || {
+        let program = release().with_file_name("worker");
+        compile(&root().join("tests/c/worker.c"), release(), &program, &[]);
+        program
+    };
+    BUILT.get_or_init(build).clone()
+}
+
 impl Bench {
     pub fn new(more: Value) -> Bench {
         let scratch = Scratch::new();
@@ -88,8 +100,6 @@ impl Bench {
 
     /// With the log in a directory of the test's choice.
     pub fn at(scratch: Scratch, log: PathBuf, more: Value) -> Bench {
-        let program = scratch.join("worker");
-        compile(&root().join("tests/c/worker.c"), release(), &program, &[]);
         let server = answering();
         let config = json!({
             "output_path": log, "api_key": "sk-test", "base_url": server.base_url(),
@@ -98,7 +108,7 @@ impl Bench {
         Bench {
             scratch,
             server,
-            program,
+            program: worker(),
             log,
             config: merged(config, &more),
         }
