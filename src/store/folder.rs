@@ -192,10 +192,10 @@ impl Folder {
             }
             self.rename(&temporary, name)
         });
-        if replaced.is_err() {
+        replaced.map_err(|error| {
             let _ = self.remove(&temporary);
-        }
-        replaced
+            io::Error::new(error.kind(), format!("{name}: {error}"))
+        })
     }
 
     /// Renames a file, in the place of another if there is one.

@@ -513,7 +513,9 @@ impl Store {
         let place = start.map(|offset| Place { offset, ..here });
         let file = day.handle();
         if found.torn {
-            state.torn.push(here);
+            // In a file that was cut short, the torn line is before where we had been.
+            let offset = if found.cut { 0 } else { here.offset };
+            state.torn.push(Place { offset, ..here });
             keeper::wake();
         }
         if found.cut {
