@@ -3,14 +3,17 @@
 mod support;
 
 use std::fs::Permissions;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use audit_logger::ffi::*;
 use support::calls::{Logger, record};
-use support::{Scratch, entries, last_file};
+use support::worker::{Bench, Work};
+use support::{Scratch, available, entries, last_file, run, skip};
 
 fn logger(log: &Path) -> Logger {
     Logger::new(&json!({"output_path": log}))
@@ -99,12 +102,12 @@ fn a_file_deleted_under_the_writer_loses_no_line() {
     let logger = logger(&log);
     let first = logger.log(&record()).expect(AUDIT_OK);
     std::fs::remove_file(last_file(&log)).expect("it can be removed");
-    std::thread::sleep(std::time::Duration::from_millis(1100));
+    std::thread::sleep(Duration::from_millis(1100));
     let second = logger.log(&record()).expect(AUDIT_OK);
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let until = Instant::now() + Duration::from_secs(10);
     while entries(&log).len() < 2 {
-        assert!(std::time::Instant::now() < until, "the first line is lost");
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert!(Instant::now() < until, "the first line is lost");
+        std::thread::sleep(Duration::from_millis(50));
     }
     let mut logged = entries(&log);
     logged.sort_by_key(|entry| entry["timestamp"].as_str().map(str::to_owned));
@@ -203,4 +206,189 @@ fn a_day_that_was_frozen_or_linked_elsewhere_holds_no_recovery_up() {
     std::fs::hard_link(&earlier, scratch.join("backup")).expect("it can be made");
     logger(&log).log(&record()).expect(AUDIT_OK);
     assert_eq!(std::fs::read(&earlier).expect("it's there"), b"{}\n");
+}
+
+#[test]
+fn a_file_cut_short_under_the_writer_is_reported_and_the_next_lines_are_whole() {
+    let scratch = Scratch::new();
+    // To nothing, to its first line, and to the middle of its second.
+    for (number, kept) in [0.0, 1.0, 1.5].into_iter().enumerate() {
+        let log = scratch.join(&number.to_string());
+        let logger = logger(&log);
+        for _ in 0..3 {
+            logger.log(&record()).expect(AUDIT_OK);
+        }
+        assert_eq!(logger.stats()["warnings"], json!([]));
+        let file = last_file(&log);
+        let line = file.metadata().expect("it's there").len() as f64 / 3.0;
+        let cut = std::fs::File::options().write(true).open(&file);
+        cut.and_then(|file| file.set_len((line * kept) as u64))
+            .expect("it can be cut");
+        let after = logger.log(&record()).expect(AUDIT_OK).entry();
+        let stats = logger.stats();
+        for said in [&stats["warnings"][0], &stats["last_error"]["message"]] {
+            let said = said.as_str().expect("it's reported");
+            assert!(
+                said.contains("was cut short") && said.contains(".jsonl"),
+                "{said}"
+            );
+        }
+        drop(logger);
+        let logged = entries(&log);
+        assert_eq!(logged.len(), kept as usize + 1);
+        assert_eq!(logged.last(), Some(&after));
+    }
+}
+
+/// What may stand where a file of `.state` should: made at a path, with another outside of the log.
+fn strangers() -> Vec<(&'static str, fn(&Path, &Path))> {
+    vec![
+        ("a link", |path, other| {
+            symlink(other, path).expect("it can be made");
+        }),
+        ("a hard link", |path, other| {
+            std::fs::hard_link(other, path).expect("it can be made");
+        }),
+        ("a directory", |path, _| {
+            std::fs::create_dir(path).expect("it can be made");
+        }),
+        ("a FIFO", |path, _| {
+            run(Command::new("mkfifo").arg(path));
+        }),
+        ("a device", |path, _| {
+            // /dev/null.
+            let made = Command::new("mknod")
+                .arg(path)
+                .args(["c", "1", "3"])
+                .output();
+            if !made.is_ok_and(|output| output.status.success()) {
+                skip("only root can make a device");
+            }
+        }),
+    ]
+}
+
+#[test]
+fn what_stands_in_place_of_a_file_of_the_library_s_own_is_refused_or_replaced_and_never_followed() {
+    for name in [
+        "format",
+        "lock",
+        "health.json",
+        "torn",
+        "journal-00000000-0000-4000-8000-000000000000",
+    ] {
+        for (what, put) in strangers() {
+            let scratch = Scratch::new();
+            let (log, whole) = three(&scratch);
+            let file = last_file(&log);
+            // So that something is to be written to "torn".
+            std::fs::write(&file, &whole[..whole.len() - 20]).expect("it can be written");
+            let (path, other) = (log.join(".state").join(name), scratch.join("other"));
+            let _ = std::fs::remove_file(&path);
+            std::fs::write(&other, "another's").expect("it can be written");
+            put(&path, &other);
+            let began = Instant::now();
+            let opened = Logger::try_new(&json!({"output_path": log}).to_string());
+            assert!(began.elapsed() < Duration::from_secs(5), "{what} as {name}");
+            match opened {
+                Err(answer) => {
+                    assert_eq!(answer.status, AUDIT_E_LOG, "{what} as {name}");
+                    assert!(answer.message().contains(name), "{}", answer.message());
+                }
+                Ok(logger) => {
+                    let entry = logger.log(&record()).expect(AUDIT_OK).entry();
+                    let warned = logger.stats()["warnings"].to_string().contains(name);
+                    drop(logger);
+                    let text = std::fs::read_to_string(&file).expect("UTF-8");
+                    let last = text.lines().last().expect("a line");
+                    assert_eq!(serde_json::from_str::<Value>(last).ok(), Some(entry));
+                    let plain = path
+                        .symlink_metadata()
+                        .is_ok_and(|metadata| metadata.is_file() && metadata.nlink() == 1);
+                    assert!(
+                        plain || warned,
+                        "{what} as {name} stays, and nobody is told"
+                    );
+                }
+            }
+            let left = std::fs::read_to_string(&other).expect("it's there");
+            assert_eq!(left, "another's", "{what} as {name} was written to");
+        }
+    }
+}
+
+const ONCE: Work = Work {
+    doings: "lc",
+    times: 2,
+    threads: 1,
+    longest: 100,
+    expected: "AUDIT_OK",
+};
+
+#[test]
+fn a_network_file_system_is_refused_unless_it_is_allowed() {
+    if !available("strace") {
+        return;
+    }
+    // What statfs(2) would say of the type, in its bytes.
+    for (name, bytes) in [
+        ("NFS", "6969000000000000"),
+        ("SMB2", "424d53fe00000000"),
+        ("9p", "9719020100000000"),
+        ("Ceph", "0064c30000000000"),
+    ] {
+        for allowed in [false, true] {
+            let bench = Bench::new(json!({"allow_network_filesystem": allowed}));
+            let answered = format!("poke_exit=@arg2={bytes}");
+            let output = bench.injected("fstatfs", &answered, ONCE).output();
+            let output = output.expect("strace starts");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.success(), allowed, "{name}: {said}");
+            let named = said.contains(&format!("network file system ({name})"));
+            assert!(
+                allowed || named && said.starts_with("AUDIT_E_LOG"),
+                "{said}"
+            );
+            assert_eq!(entries(&bench.log).len(), if allowed { 2 } else { 0 });
+        }
+    }
+}
+
+#[test]
+fn on_a_read_only_root_file_system_the_log_needs_one_writable_directory_and_no_more() {
+    let scratch = Scratch::new();
+    let (volume, log) = (scratch.join("volume"), scratch.join("volume/log"));
+    std::fs::create_dir(&volume).expect("it can be made");
+    let bench = Bench::at(scratch, log, json!({}));
+    let read_only = |config: &Bench, name: &str| {
+        // The test's own directory, and the root; the volume stays as it is.
+        let script = "mount --make-rprivate / && mount --bind \"$1\" \"$1\" &&
+            mount --bind \"$1/volume\" \"$1/volume\" && mount -o remount,bind,ro \"$1\" &&
+            mount -o remount,bind,ro / && shift && exec \"$@\"";
+        let worker = config.command(name, ONCE);
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "sh", "-c", script, "sh"])
+            .arg(bench.scratch.path())
+            .arg(worker.get_program())
+            .args(worker.get_args())
+            .env_remove("LD_LIBRARY_PATH");
+        command.output().expect("unshare starts")
+    };
+    let output = read_only(&bench, "p");
+    let said = String::from_utf8_lossy(&output.stderr);
+    if said.contains("unshare") || said.contains("mount:") {
+        return skip("only root can mount a file system");
+    }
+    assert!(output.status.success(), "{said}");
+    assert_eq!(entries(&bench.log).len(), 2);
+
+    let elsewhere = Bench::at(Scratch::new(), bench.scratch.join("log"), json!({}));
+    let output = read_only(&elsewhere, "p");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "a log was made there");
+    assert!(
+        said.starts_with("AUDIT_E_LOG") && said.contains("ead-only"),
+        "{said}"
+    );
 }
