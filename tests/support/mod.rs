@@ -200,9 +200,15 @@ impl Clock {
 
     /// From now on it's `2026-11-23 23:59:59`, UTC, and goes on from there.
     pub fn set(&self, time: &str) {
+        let time = chrono::NaiveDateTime::parse_from_str(time, "%Y-%m-%d %H:%M:%S");
+        self.set_second(time.expect("it's a time").and_utc().timestamp());
+    }
+
+    /// The same, of a second since 1970.
+    pub fn set_second(&self, second: i64) {
         // By renaming: the programs read it all the time.
         let new = self.0.with_extension("new");
-        std::fs::write(&new, format!("@{time}\n")).expect("it can be written");
+        std::fs::write(&new, format!("@{second}\n")).expect("it can be written");
         std::fs::rename(&new, &self.0).expect("it can be moved");
     }
 
@@ -211,6 +217,7 @@ impl Clock {
         command
             .env("LD_PRELOAD", FAKETIME)
             .env("FAKETIME_TIMESTAMP_FILE", &self.0)
+            .env("FAKETIME_FMT", "%s")
             .env("FAKETIME_NO_CACHE", "1")
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
             .env("TZ", "UTC")
