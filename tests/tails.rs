@@ -240,9 +240,12 @@ fn a_file_cut_short_under_the_writer_is_reported_and_the_next_lines_are_whole() 
     }
 }
 
-/// What may stand where a file of `.state` should: made at a path, with another outside of the log.
-fn strangers() -> Vec<(&'static str, fn(&Path, &Path))> {
-    vec![
+/// Puts something at a path; there's another file, outside of the log.
+type Put = fn(&Path, &Path);
+
+/// What may stand where a file of `.state` should.
+fn strangers() -> [(&'static str, Put); 5] {
+    [
         ("a link", |path, other| {
             symlink(other, path).expect("it can be made");
         }),
