@@ -408,12 +408,13 @@ AuditStatus audit_logger_finish(AuditPending *pending,
 //
 // logger: from audit_logger_new.
 //
-// timeout_ms: how long to wait for other threads of the library; negative for no limit. This
-// version has none: it writes on the calling thread, and a disk that hangs outlasts any value.
+// timeout_ms: how long to wait for the disk; negative for no limit. (Where no thread can be made to wait
+// in the caller's place, a disk that hangs outlasts it.)
 //
 // reply: where the reply goes, or NULL.
 //
-// Returns AUDIT_OK; AUDIT_E_HANDLE; AUDIT_E_LOG (not confirmed); AUDIT_E_INTERNAL. Any thread.
+// Returns AUDIT_OK; AUDIT_E_TIMEOUT (not confirmed yet); AUDIT_E_HANDLE; AUDIT_E_LOG (not confirmed);
+// AUDIT_E_INTERNAL. Any thread.
 AUDIT_MUST_USE
 AuditStatus audit_logger_flush(AuditLogger *logger,
                                int64_t timeout_ms,
@@ -426,12 +427,13 @@ AuditStatus audit_logger_flush(AuditLogger *logger,
 //
 // logger: from audit_logger_new.
 //
-// timeout_ms: how long to wait for running calls; negative for no limit.
+// timeout_ms: how long to wait for running calls and the disk; negative for no limit. When it's over,
+// calls that were told to end and a disk that is just confirming have five more seconds each.
 //
 // reply: where the reply goes, or NULL.
 //
-// Returns AUDIT_OK; AUDIT_E_TIMEOUT (calls were cancelled, or, as the message says, one doesn't
-// end); AUDIT_E_REENTRANT (from a callback of its own call); AUDIT_E_HANDLE; AUDIT_E_LOG (the disk
+// Returns AUDIT_OK; AUDIT_E_TIMEOUT (calls were cancelled, or, as the message says, one or the disk
+// doesn't end); AUDIT_E_REENTRANT (from a callback of its own call); AUDIT_E_HANDLE; AUDIT_E_LOG (the disk
 // didn't confirm); AUDIT_E_INTERNAL. Any thread.
 AUDIT_MUST_USE
 AuditStatus audit_logger_close(AuditLogger *logger,

@@ -121,8 +121,8 @@ const OUTCOME_UNKNOWN: &str = "OutcomeUnknown";
 /// in place of nulls, and another class of error.
 const MAX_GROWTH: usize = 128;
 
-/// How long `close` waits for calls that it told to end.
-const CANCEL_GRACE: Duration = Duration::from_secs(5);
+/// How long `close` waits for calls that it told to end, and, when its time is up, for the disk.
+const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
 impl Logger {
     /// Opens the log that the configuration names. Returns what it found, as JSON, with it.
@@ -312,22 +312,24 @@ impl Logger {
         }
     }
 
-    /// Writes what waits and has the disk confirm the log.
-    pub fn flush(&self) -> Result<(), Error> {
-        self.process()?.store.flush()
+    /// Writes what waits and has the disk confirm the log, in that time if there's a limit.
+    pub fn flush(&self, timeout: Option<Duration>) -> Result<(), Error> {
+        self.process()?.store.flush_within(timeout)
     }
 
     /// Takes no new calls, waits for the running ones until the time is up, ends those that are
-    /// left, and flushes. Without a limit it waits for all of them.
+    /// left, and flushes. Without a limit it waits for all of them, and for the disk.
     pub fn close(&self, timeout: Option<Duration>) -> Result<(), Error> {
+        let began = Instant::now();
         let process = self.process()?;
         self.closed.store(true, Ordering::SeqCst);
         let cut = process.wait_until_idle(timeout);
         if cut > 0 {
             process.stop.set();
-            process.wait_until_idle(Some(CANCEL_GRACE));
+            process.wait_until_idle(Some(CLOSE_GRACE));
         }
-        process.store.flush()?;
+        let left = timeout.map(|timeout| timeout.saturating_sub(began.elapsed()) + CLOSE_GRACE);
+        process.store.flush_within(left)?;
         match (cut, process.running.load(Ordering::SeqCst)) {
             (0, _) => Ok(()),
             (cut, 0) => Err(Error::new(

@@ -59,7 +59,7 @@ os.chdir(sys.argv[2])
 assert library.audit_logger_new(b'{\"output_path\": \"here\"}', ctypes.byref(logger), ctypes.byref(reply)) == 0
 os.chdir('/')
 print(library.audit_reply_text(reply, 2, None).decode())
-assert library.audit_logger_flush(logger, ctypes.c_int64(0), None) == 0
+assert library.audit_logger_flush(logger, ctypes.c_int64(-1), None) == 0
 library.audit_log_free(logger)
 ";
     if !support::available("python3") {

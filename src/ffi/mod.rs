@@ -491,17 +491,23 @@ pub unsafe extern "C" fn audit_logger_finish(
     unsafe { reply_to(reply, finish) }
 }
 
+/// A time to wait; `None` without a limit.
+fn limit(timeout_ms: i64) -> Option<Duration> {
+    u64::try_from(timeout_ms).ok().map(Duration::from_millis)
+}
+
 /// Writes entries that wait, and has the disk confirm every entry of this process that was
 /// written before.
 ///
 /// logger: from audit_logger_new.
 ///
-/// timeout_ms: how long to wait for other threads of the library; negative for no limit. This
-/// version has none: it writes on the calling thread, and a disk that hangs outlasts any value.
+/// timeout_ms: how long to wait for the disk; negative for no limit. (Where no thread can be made to wait
+/// in the caller's place, a disk that hangs outlasts it.)
 ///
 /// reply: where the reply goes, or NULL.
 ///
-/// Returns AUDIT_OK; AUDIT_E_HANDLE; AUDIT_E_LOG (not confirmed); AUDIT_E_INTERNAL. Any thread.
+/// Returns AUDIT_OK; AUDIT_E_TIMEOUT (not confirmed yet); AUDIT_E_HANDLE; AUDIT_E_LOG (not confirmed);
+/// AUDIT_E_INTERNAL. Any thread.
 ///
 /// # Safety
 ///
@@ -513,13 +519,12 @@ pub unsafe extern "C" fn audit_logger_flush(
     timeout_ms: i64,
     reply: *mut *mut AuditReply,
 ) -> AuditStatus {
-    let _ = timeout_ms;
+    let flush = |_: &HostThread| {
+        let flushed = service(logger)?.logger.flush(limit(timeout_ms));
+        flushed.map(|()| Reply::ok())
+    };
     // SAFETY: as the caller promises.
-    unsafe {
-        reply_to(reply, |_| {
-            service(logger)?.logger.flush().map(|()| Reply::ok())
-        })
-    }
+    unsafe { reply_to(reply, flush) }
 }
 
 /// Closes a logger: takes no new calls, waits for the running ones, cancels those that are left
@@ -529,12 +534,13 @@ pub unsafe extern "C" fn audit_logger_flush(
 ///
 /// logger: from audit_logger_new.
 ///
-/// timeout_ms: how long to wait for running calls; negative for no limit.
+/// timeout_ms: how long to wait for running calls and the disk; negative for no limit. When it's over,
+/// calls that were told to end and a disk that is just confirming have five more seconds each.
 ///
 /// reply: where the reply goes, or NULL.
 ///
-/// Returns AUDIT_OK; AUDIT_E_TIMEOUT (calls were cancelled, or, as the message says, one doesn't
-/// end); AUDIT_E_REENTRANT (from a callback of its own call); AUDIT_E_HANDLE; AUDIT_E_LOG (the disk
+/// Returns AUDIT_OK; AUDIT_E_TIMEOUT (calls were cancelled, or, as the message says, one or the disk
+/// doesn't end); AUDIT_E_REENTRANT (from a callback of its own call); AUDIT_E_HANDLE; AUDIT_E_LOG (the disk
 /// didn't confirm); AUDIT_E_INTERNAL. Any thread.
 ///
 /// # Safety
@@ -555,8 +561,10 @@ pub unsafe extern "C" fn audit_logger_close(
                 "a logger can't be closed from a callback of its own call; return from it first",
             ));
         }
-        let timeout = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
-        service.logger.close(timeout).map(|()| Reply::ok())
+        service
+            .logger
+            .close(limit(timeout_ms))
+            .map(|()| Reply::ok())
     };
     // SAFETY: as the caller promises.
     unsafe { reply_to(reply, close) }

@@ -114,6 +114,13 @@ pub fn start() {
     state.thread = thread.ok();
 }
 
+/// Whether the thread runs.
+pub fn runs() -> bool {
+    KEEPER
+        .get()
+        .is_some_and(|keeper| keeper.runs.load(Ordering::Acquire))
+}
+
 /// Has the thread look after the logs soon.
 pub fn wake_in(time: Duration) {
     let Some(keeper) = KEEPER.get() else {

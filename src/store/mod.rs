@@ -20,14 +20,14 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
 use crate::clock::{Now, Timestamp};
 use crate::entry::Line;
-use crate::error::Error;
+use crate::error::{Error, Status};
 use crate::json::Object;
 
 use day::{DayFile, DayName, Place};
@@ -73,7 +73,18 @@ pub struct Store {
     counters: Counters,
     /// Held by the one that flushes.
     flushing: Mutex<()>,
+    /// Flushes by the keeper, and their ends.
+    asked: (Mutex<Asked>, Condvar),
     swept: Mutex<Option<Instant>>,
+}
+
+/// Flushes that were asked for, by number.
+#[derive(Default)]
+struct Asked {
+    last: u64,
+    done: u64,
+    /// What the last one came to.
+    result: Option<Error>,
 }
 
 /// The intent of a call, kept until its entry is in the log.
@@ -179,6 +190,7 @@ impl Store {
             state: Mutex::default(),
             counters: Counters::default(),
             flushing: Mutex::default(),
+            asked: Default::default(),
             swept: Mutex::default(),
         }))
     }
@@ -732,6 +744,44 @@ impl Store {
         self.report(&mut self.lock(), now, result)
     }
 
+    /// The same, but by the keeper, whose thread can wait for the disk longer than the caller does.
+    /// Without a keeper or a limit, the caller waits.
+    pub fn flush_within(&self, timeout: Option<Duration>) -> Result<(), Error> {
+        let Some(timeout) = timeout.filter(|_| keeper::runs()) else {
+            return self.flush();
+        };
+        let (lock, ended) = &self.asked;
+        let mut asked = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.last += 1;
+        let ours = asked.last;
+        keeper::wake();
+        let (asked, waited) = ended
+            .wait_timeout_while(asked, timeout, |asked| asked.done < ours)
+            .unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            return Err(Error::new(
+                Status::Timeout,
+                "the disk hasn't confirmed the log in time; it may yet",
+            ));
+        }
+        asked.result.clone().map_or(Ok(()), Err)
+    }
+
+    /// Does the flushes that were asked for until now, all at once.
+    fn flush_as_asked(&self) {
+        let (lock, ended) = &self.asked;
+        let asked = || lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = asked().last;
+        if asked().done == until {
+            return;
+        }
+        let result = self.flush().err();
+        let mut asked = asked();
+        asked.done = until;
+        asked.result = result;
+        ended.notify_all();
+    }
+
     /// Appends to a further file of the day what the disk refused to confirm of one. If not all of it
     /// could be read, says where the rest is.
     fn write_anew(
@@ -803,6 +853,7 @@ impl Store {
 
     /// What the keeper does from time to time. Returns whether all is well.
     fn look_after(&self) -> bool {
+        self.flush_as_asked();
         let now = self.now();
         let mut state = self.lock();
         let result = self.write_waiting(&mut state);

@@ -76,6 +76,18 @@ int main(int argc, char **argv)
     }
     CHECK(seconds() - began < 1);
     join(thread);
+
+    /* Who waits no longer than that needn't; what comes after it is confirmed. */
+    began = seconds();
+    EXPECT(audit_logger_log(logger, &record, &reply), AUDIT_OK, "");
+    EXPECT(audit_logger_flush(logger, 0, &reply), AUDIT_E_TIMEOUT, "the disk");
+    EXPECT(audit_logger_flush(logger, 300, &reply), AUDIT_E_TIMEOUT, "the disk");
+    CHECK(seconds() - began < 1);
+    EXPECT(audit_logger_flush(logger, 30000, &reply), AUDIT_OK, "");
+    EXPECT(audit_logger_flush(logger, 300, &reply), AUDIT_OK, "");
+    EXPECT(audit_logger_log(logger, &record, &reply), AUDIT_OK, "");
+    EXPECT(audit_logger_close(logger, 0, &reply), AUDIT_OK, "");
+    CHECK(seconds() - began > 3);
     audit_log_free(logger);
 
     /* The same for an entry that waits for the disk. */
