@@ -273,7 +273,7 @@ typedef struct AuditRecord {
 // began: then nothing was sent, and AUDIT_REPLY_ENTRY is NULL.
 #define AUDIT_E_CANCELLED (-7)
 
-// The time given to audit_logger_close ran out.
+// The time given to audit_logger_flush or audit_logger_close ran out.
 #define AUDIT_E_TIMEOUT (-8)
 
 // The log isn't what was sealed: the report of audit_logger_verify says where.
