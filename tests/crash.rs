@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use support::worker::{Bench, FOREVER, Running, Work};
-use support::{Scratch, available, cc, root, run};
+use support::{Scratch, available, cc, entries, last_file, root, run};
 
 /// How many random kills each test makes.
 fn kills(default: usize) -> usize {
@@ -158,6 +158,43 @@ fn a_kill_at_every_system_call_of_a_call_s_life_leaves_one_entry() {
     }
     println!("{kills} kills, each at another system call");
     assert!(kills > 50, "{kills}");
+}
+
+#[test]
+fn a_kill_after_somebody_cut_the_file_short_doubles_no_entry() {
+    if !available("strace") {
+        return;
+    }
+    let work = Work {
+        doings: "llbtb",
+        times: 5,
+        threads: 1,
+        longest: 200,
+        expected: "AUDIT_OK",
+    };
+    for nth in 1..100 {
+        let bench = Bench::new(json!({}));
+        let first = Work {
+            doings: "l",
+            times: 1,
+            ..work
+        };
+        run(&mut bench.command("first", first));
+        let ended = bench
+            .injected("pwrite64", &format!("signal=SIGKILL:when={nth}"), work)
+            .env("WORKER_CUTS", last_file(&bench.log))
+            .status()
+            .expect("strace starts");
+        bench.open();
+        let logged = entries(&bench.log);
+        let ids: HashSet<_> = logged.iter().map(|entry| entry["id"].as_str()).collect();
+        assert_eq!(ids.len(), logged.len(), "killed at {nth}: {logged:?}");
+        if ended.success() {
+            assert!(nth > 4, "it was never killed");
+            return;
+        }
+    }
+    panic!("a worker makes fewer writes");
 }
 
 /// The control: were nothing lost this way, the tests above would show nothing.

@@ -169,8 +169,14 @@ pub fn find(
         let Some(file) = found(directory.open_to_read(&day.file_name()))? else {
             continue;
         };
+        // A file that is shorter than it was has been cut: its entries may be anywhere in it.
+        let cut = file.metadata()?.len() < place.offset;
+        let from = if day == place.day && !cut {
+            place.offset
+        } else {
+            0
+        };
         // From the head of the line: an entry behind a torn piece isn't one.
-        let from = if day == place.day { place.offset } else { 0 };
         let mut lines = lines_of(day, &file, from)?;
         loop {
             let line = match lines.next() {

@@ -70,6 +70,8 @@ static void *work(void *number)
             check("log", prompt, status, reply);
         } else if (doing == 'w') {
             usleep(2000);
+        } else if (doing == 't') {
+            CHECK(truncate(getenv("WORKER_CUTS"), 0) == 0);
         } else if (doing == 'f') {
             AuditStatus status = audit_logger_flush(logger, -1, &reply);
             check("flush", prompt, status, reply);
