@@ -450,11 +450,14 @@ fn one_wrong_clock_removes_nothing() {
         let report = at(&clock, time, &program, &log, &options);
         report["deleted"].clone()
     };
-    // Ahead when it marks, and back in time when it'd remove.
+    // Ahead when it marks: what has expired all the same is marked anew.
     assert_eq!(at("2036-06-30 12:00:00"), json!([]));
     assert_eq!(at("2026-07-01 12:00:00"), json!([]));
+    assert_eq!(at("2026-07-02 13:00:00"), json!(["audit_2026-05-01.jsonl"]));
     // Right when it marks, and ahead when it removes: only what was marked by the right one.
-    assert_eq!(at("2036-07-02 12:00:00"), json!(["audit_2026-05-01.jsonl"]));
+    write(&log, "audit_2026-05-02.jsonl", 3);
+    assert_eq!(at("2026-07-02 14:00:00"), json!([]));
+    assert_eq!(at("2036-07-02 12:00:00"), json!(["audit_2026-05-02.jsonl"]));
     assert_eq!(at("2026-07-03 12:00:00"), json!([]));
     // Before everything.
     assert_eq!(at("1970-01-01 00:00:00"), json!([]));
@@ -695,8 +698,9 @@ impl Stage {
             std::fs::remove_file(bench.scratch.join("said")).expect("it's there");
             nth = if nth == 4 { 5 } else { 4 };
         }
-        // Killed before its entry.
-        let mut worker = bench.injected(
+        // Killed before its entry; in a log of its own, for it would look after the other.
+        let other = Bench::new(json!({}));
+        let mut worker = other.injected(
             "sendto",
             "signal=SIGKILL:when=1",
             Work {
@@ -705,6 +709,10 @@ impl Stage {
             },
         );
         assert!(!worker.status().expect("strace starts").success());
+        run(Command::new("cp")
+            .args(["-a", "-n"])
+            .arg(other.log.join("."))
+            .arg(&bench.log));
         for (days_ago, number) in [(40, 0), (40, 1), (35, 0), (8, 0), (8, 1), (1, 0)] {
             write(&bench.log, &name(days_ago, number), 20);
         }
