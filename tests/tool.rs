@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use support::calls::{Logger, record, text};
-use support::{Scratch, available, last_file, merged, run, tool};
+use support::{Scratch, available, last_file, merged, run, sealed, tool};
 
 const DAY: &str = "audit_2026-11-23.jsonl";
 const FURTHER: &str = "audit_2026-11-23.1.jsonl";
@@ -440,6 +440,132 @@ fn keygen_makes_a_key_that_only_its_owner_reads_and_never_overwrites_one() {
     assert!(!scratch.join("other").exists());
     let other = printed(scratch.path(), &["keygen", "-o", "other"], 0);
     assert_ne!(other, vkey);
+}
+
+#[test]
+fn verify_says_what_holds_what_it_is_worth_and_what_it_cant_see() {
+    let scratch = Scratch::new();
+    sealed(&scratch, 300);
+    let alone = printed(scratch.path(), &["verify", "log"], 0);
+    assert!(alone.starts_with("intact (self-attested)\n"), "{alone}");
+    assert!(alone.contains("300 lines in 1 files"), "{alone}");
+    assert!(
+        alone.contains("older copy of the whole directory"),
+        "{alone}"
+    );
+
+    let kept = "log/.integrity/checkpoint";
+    let key = fs::read_to_string(scratch.join("log/.integrity/vkey")).expect("it is there");
+    for vkey in [key.trim_end(), "log/.integrity/vkey"] {
+        let arguments = [
+            "verify",
+            "log",
+            "--vkey",
+            vkey,
+            "--guard",
+            "guard",
+            "--checkpoint",
+            kept,
+        ];
+        let report = printed(scratch.path(), &arguments, 0);
+        assert!(
+            report.starts_with("intact (signed, remembered)\n"),
+            "{report}"
+        );
+    }
+    let report = printed(scratch.path(), &["verify", "log", "--json"], 0);
+    let report: Value = serde_json::from_str(&report).expect("it is JSON");
+    assert_eq!(report["lines"], 300);
+    assert_eq!(
+        printed(scratch.path(), &["verify", "log", "--vkey", EXAMPLE_KEY], 1)
+            .lines()
+            .next(),
+        Some("TAMPERED (signed)")
+    );
+}
+
+#[test]
+fn verify_names_file_line_and_class_and_ends_with_one_whoever_reads_it() {
+    let scratch = Scratch::new();
+    let (log, _) = sealed(&scratch, 20);
+    let file = last_file(&log);
+    let text = fs::read_to_string(&file).expect("it can be read");
+    fs::write(&file, text.replacen("success", "Success", 1)).expect("it can be written");
+    let report = printed(scratch.path(), &["verify", "log"], 1);
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    assert!(report.starts_with("TAMPERED"), "{report}");
+    assert!(report.contains(&format!("{name}:1: edited: ")), "{report}");
+
+    let mut unread = tool();
+    unread.current_dir(scratch.path()).args(["verify", "log"]);
+    let mut child = unread
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+#[test]
+fn verifying_needs_no_right_but_reading_what_auditors_may_read_and_writes_nothing() {
+    if !available("setpriv") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let (log, _) = sealed(&scratch, 20);
+    // As `access` a group would have it: not .state, where the key is.
+    run(Command::new("chmod").arg("a+rx").arg(&log));
+    run(Command::new("chmod")
+        .args(["-R", "a+rX"])
+        .arg(log.join(".integrity"))
+        .arg(last_file(&log)));
+    let copied = scratch.join("audit-logger");
+    fs::copy(tool().get_program(), &copied).expect("it can be copied");
+    let list = || {
+        let mut find = Command::new("find");
+        run(find.arg(&log).args(["-printf", "%p %s %T@ %i\n"]))
+    };
+    let before = list();
+    let mut verify = Command::new(&copied);
+    // SAFETY: asking for the user has no conditions.
+    if unsafe { libc::geteuid() } == 0 {
+        verify = Command::new("setpriv");
+        let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+        verify.args(nobody).arg(&copied);
+    }
+    run(verify.arg("verify").arg(&log));
+    assert_eq!(list(), before);
+}
+
+#[test]
+fn a_proof_is_made_checked_and_refused_for_another_line() {
+    let scratch = Scratch::new();
+    let (log, ids) = sealed(&scratch, 20);
+    let here = scratch.path();
+    printed(here, &["prove", "log", &ids[7], "-o", "entry"], 0);
+    let vkey = "log/.integrity/vkey";
+    let check = ["check", "--vkey", vkey, "entry.jsonl", "entry.tlog-proof"];
+    let said = printed(here, &check, 0);
+    assert!(said.contains("audit.example/test"), "{said}");
+    let line = fs::read_to_string(scratch.join("entry.jsonl")).expect("it can be read");
+    assert!(line.contains(&ids[7]));
+
+    // Without -o the line is printed, and the proof bears the entry's name.
+    assert_eq!(printed(here, &["prove", "log", &ids[7]], 0), line);
+    assert!(scratch.join(&format!("{}.tlog-proof", ids[7])).exists());
+    // What is there is never overwritten.
+    printed(here, &["prove", "log", &ids[8], "-o", "entry"], 3);
+
+    fs::write(
+        scratch.join("entry.jsonl"),
+        line.replace("success", "Success"),
+    )
+    .expect("written");
+    printed(here, &check, 1);
+    printed(here, &["prove", "log", "no-such-id"], 3);
+    drop(log);
 }
 
 /// `tail -f`, ended with the value.

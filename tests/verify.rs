@@ -4,11 +4,14 @@ mod support;
 
 use std::ffi::CString;
 use std::path::Path;
+use std::process::Command;
 use std::ptr;
 
+use serde_json::{Value, json};
+
 use audit_logger::ffi::*;
-use support::Scratch;
-use support::calls::Answer;
+use support::calls::{Answer, Logger, record};
+use support::{Scratch, last_file, run, sealed};
 
 fn verify(path: &Path, options: &str, cancel: *mut AuditCancel) -> Answer {
     let path = CString::new(path.to_str().expect("UTF-8")).expect("no NUL");
@@ -82,4 +85,136 @@ fn null_and_freed_arguments_are_refused() {
     assert_eq!(unsafe { audit_cancel_new(&raw mut cancel) }, AUDIT_OK);
     audit_cancel_free(cancel);
     verify(Path::new("."), "{}", cancel).expect(AUDIT_E_HANDLE);
+}
+
+/// The directory's own public key.
+fn vkey(log: &Path) -> String {
+    let vkey = std::fs::read_to_string(log.join(".integrity/vkey")).expect("it's there");
+    vkey.trim_end().to_owned()
+}
+
+#[test]
+fn a_sealed_log_is_verified_and_each_thing_brought_raises_the_grade() {
+    let scratch = Scratch::new();
+    let (log, ids) = sealed(&scratch, 300);
+    let kept = scratch.join("kept");
+    std::fs::copy(log.join(".integrity/checkpoint"), &kept).expect("it can be kept");
+    let vkey_file = scratch.join("vkey");
+    std::fs::write(&vkey_file, vkey(&log)).expect("it can be written");
+    for (options, grade) in [
+        (json!({}), "self-attested"),
+        (
+            json!({"guard_file": scratch.join("guard")}),
+            "self-attested, remembered",
+        ),
+        (json!({"vkey": vkey(&log)}), "signed"),
+        (
+            json!({"vkey_file": vkey_file, "checkpoints": [kept]}),
+            "signed, remembered",
+        ),
+    ] {
+        let answer = verify(&log, &options.to_string(), ptr::null_mut()).expect(AUDIT_OK);
+        let report = report(&answer);
+        assert_eq!(report["grade"], grade, "{options}");
+        assert_eq!(report["lines"], ids.len(), "{report}");
+        assert_eq!(report["intact"], true, "{report}");
+    }
+}
+
+fn report(answer: &Answer) -> Value {
+    let report = answer.text(AUDIT_REPLY_JSON).expect("there is a report");
+    serde_json::from_str(report).expect("it is JSON")
+}
+
+#[test]
+fn a_changed_line_is_tampering_and_named() {
+    let scratch = Scratch::new();
+    let (log, _) = sealed(&scratch, 20);
+    let file = last_file(&log);
+    let text = std::fs::read_to_string(&file).expect("it can be read");
+    let mut lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
+    lines[6] = lines[6].replace("success", "Success");
+    std::fs::write(&file, lines.concat()).expect("it can be written");
+    let answer = verify(&log, "{}", ptr::null_mut()).expect(AUDIT_E_TAMPERED);
+    let finding = &report(&answer)["findings"][0];
+    assert_eq!(
+        (&finding["class"], &finding["line"]),
+        (&json!("edited"), &json!(7))
+    );
+    assert!(answer.message().contains("line 7"), "{}", answer.message());
+    assert_eq!(answer.error_type(), "AUDIT_E_TAMPERED");
+}
+
+#[test]
+fn an_older_copy_is_seen_by_the_guard() {
+    let scratch = Scratch::new();
+    let (log, _) = sealed(&scratch, 20);
+    let copy = scratch.join("copy");
+    run(Command::new("cp").arg("-r").args([&log, &copy]));
+    sealed(&scratch, 20);
+    let guard = json!({"guard_file": scratch.join("guard")}).to_string();
+    verify(&log, &guard, ptr::null_mut()).expect(AUDIT_OK);
+    verify(&copy, "{}", ptr::null_mut()).expect(AUDIT_OK);
+    let answer = verify(&copy, &guard, ptr::null_mut()).expect(AUDIT_E_TAMPERED);
+    assert_eq!(report(&answer)["findings"][0]["class"], "rolled_back");
+}
+
+#[test]
+fn verifying_is_cancelled_and_fits_a_small_stack() {
+    let scratch = Scratch::new();
+    let (log, ids) = sealed(&scratch, 300);
+    let mut cancel = ptr::null_mut();
+    // SAFETY: the handle is a local.
+    assert_eq!(unsafe { audit_cancel_new(&raw mut cancel) }, AUDIT_OK);
+    let _ = verify(&log, "{}", cancel).expect(AUDIT_OK);
+    audit_cancel_trigger(cancel);
+    verify(&log, "{}", cancel).expect(AUDIT_E_CANCELLED);
+    audit_cancel_free(cancel);
+    let small = std::thread::Builder::new().stack_size(128 << 10);
+    let both = small.spawn(move || {
+        verify(&log, "{}", ptr::null_mut()).expect(AUDIT_OK);
+        prove(&log, &ids[7], "{}").expect(AUDIT_OK);
+    });
+    both.expect("a thread").join().expect("it fits");
+}
+
+#[test]
+fn a_proof_shows_one_line_and_holds_by_the_public_key() {
+    let scratch = Scratch::new();
+    let (log, ids) = sealed(&scratch, 300);
+    for id in [&ids[0], &ids[150], &ids[299]] {
+        let answer = prove(&log, id, "{}").expect(AUDIT_OK);
+        let line = answer.text(AUDIT_REPLY_ENTRY).expect("the line");
+        assert!(line.contains(id.as_str()));
+        let proof = answer.text(AUDIT_REPLY_CONTENT).expect("the proof");
+        assert!(ids.iter().all(|id| !proof.contains(id.as_str())));
+        let checked = audit_logger::tool::prove::check(line.as_bytes(), proof, &vkey(&log));
+        let index = checked.expect("it holds").index;
+        assert_eq!(report(&answer)["index"], index);
+        let other = line.replace("success", "Success");
+        audit_logger::tool::prove::check(other.as_bytes(), proof, &vkey(&log))
+            .expect_err("another line has no such proof");
+    }
+    let answer = prove(&log, "00000000-0000-4000-8000-000000000000", "{}");
+    assert!(
+        answer
+            .expect(AUDIT_E_NOT_FOUND)
+            .message()
+            .contains("no entry")
+    );
+}
+
+#[test]
+fn an_entry_that_isnt_sealed_is_told_from_one_that_isnt_there() {
+    let scratch = Scratch::new();
+    let (log, _) = sealed(&scratch, 3);
+    let plain = Logger::new(&json!({"output_path": log, "integrity": false}));
+    let logged = plain.log(&record()).expect(AUDIT_OK);
+    let id = logged.text(AUDIT_REPLY_ENTRY_ID).expect("it has one");
+    let answer = prove(&log, id, "{}").expect(AUDIT_E_NOT_FOUND);
+    assert!(
+        answer.message().contains("isn't sealed"),
+        "{}",
+        answer.message()
+    );
 }

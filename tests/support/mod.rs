@@ -310,3 +310,22 @@ pub fn merged(mut base: serde_json::Value, more: &serde_json::Value) -> serde_js
     }
     base
 }
+
+/// A log of that many entries, sealed, with a guard beside it, and what the log calls its entries.
+pub fn sealed(scratch: &Scratch, entries: usize) -> (PathBuf, Vec<String>) {
+    let path = scratch.join("log");
+    let logger = calls::Logger::new(&serde_json::json!({
+        "output_path": path,
+        "integrity": {"guard_file": scratch.join("guard"), "origin": "audit.example/test"},
+    }));
+    let ids = (0..entries)
+        .map(|_| {
+            let logged = logger.log(&calls::record());
+            let id = logged.text(audit_logger::ffi::AUDIT_REPLY_ENTRY_ID);
+            id.expect("it is logged").to_owned()
+        })
+        .collect();
+    // On the disk, and sealed.
+    let _ = logger.close(-1).expect(audit_logger::ffi::AUDIT_OK);
+    (path, ids)
+}
