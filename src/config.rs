@@ -350,12 +350,16 @@ impl CallOptions {
 }
 
 /// What is to be done with days that are over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Maintenance {
     /// How many days they are kept; for ever without it.
     pub retention_days: Option<i64>,
     /// After how many days they are compressed; never without it.
     pub compress_after_days: Option<i64>,
+    /// The text of the key that signs the log, if that isn't its own.
+    pub key: Option<Secret>,
+    /// Where what was signed last is remembered.
+    pub guard_file: Option<PathBuf>,
 }
 
 impl Maintenance {
@@ -364,17 +368,21 @@ impl Maintenance {
         const MAX_DAYS: u64 = 36_500;
         let mut wanted = Maintenance::default();
         for setting in settings("options", Status::Argument, text.unwrap_or("{}"))? {
-            let days = match setting.key.as_str() {
-                "retention_days" => &mut wanted.retention_days,
-                "compress_after_days" => &mut wanted.compress_after_days,
+            let days = || Ok(i64::try_from(setting.integer(1, MAX_DAYS)?).ok());
+            match setting.key.as_str() {
+                "retention_days" => wanted.retention_days = days()?,
+                "compress_after_days" => wanted.compress_after_days = days()?,
+                "key_file" => wanted.key = setting.key_file()?,
+                "guard_file" => {
+                    wanted.guard_file = setting.or_null(Setting::text)?.map(PathBuf::from);
+                }
                 _ => {
                     return Err(setting.error(
-                        "is not a known key; there are \"retention_days\" and \
-                         \"compress_after_days\"",
+                        "is not a known key; there are \"retention_days\", \
+                         \"compress_after_days\", \"key_file\" and \"guard_file\"",
                     ));
                 }
-            };
-            *days = i64::try_from(setting.integer(1, MAX_DAYS)?).ok();
+            }
         }
         Ok(wanted)
     }
@@ -727,6 +735,18 @@ impl Setting {
         id.map(Some).ok_or_else(|| self.error(allowed))
     }
 
+    /// The text of a signing key, from the file that is named.
+    fn key_file(&self) -> Result<Option<Secret>, Error> {
+        let Some(path) = self.or_null(Setting::text)? else {
+            return Ok(None);
+        };
+        let key = read_guarded_key_file(Path::new(&path)).map_err(|wrong| self.error(wrong))?;
+        let text = std::str::from_utf8(&key).unwrap_or_default();
+        Secret::new(text)
+            .map(Some)
+            .map_err(|wrong| self.error(wrong))
+    }
+
     /// How the log is sealed, if it is.
     fn integrity(&self) -> Result<Option<Integrity>, Error> {
         const LONGEST_ORIGIN: usize = 200;
@@ -739,15 +759,7 @@ impl Setting {
         let mut integrity = Integrity::default();
         for setting in settings("config: \"integrity\"", self.status, &self.value)? {
             match setting.key.as_str() {
-                "key_file" => {
-                    if let Some(path) = setting.or_null(Setting::text)? {
-                        let key = read_guarded_key_file(Path::new(&path))
-                            .map_err(|wrong| setting.error(wrong))?;
-                        let key = std::str::from_utf8(&key).unwrap_or_default();
-                        integrity.key =
-                            Some(Secret::new(key).map_err(|wrong| setting.error(wrong))?);
-                    }
-                }
+                "key_file" => integrity.key = setting.key_file()?,
                 "guard_file" => {
                     integrity.guard_file = setting.or_null(Setting::text)?.map(PathBuf::from);
                 }

@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::{Value, json};
 
 use audit_logger::ffi::*;
@@ -20,10 +22,13 @@ fn schema() -> serde_json::Map<String, Value> {
 
 /// A configuration with one key set, in a directory of its own.
 fn with(scratch: &Scratch, key: &str, value: &Value) -> Result<Logger, Answer> {
-    let mut config = json!({"output_path": scratch.join("log")});
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    // A log goes on with some of the settings that it was begun with.
+    let log = scratch.join(&format!("log{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
+    let mut config = json!({"output_path": log});
     let value = match key {
         // Not into the directory of the tests.
-        "output_path" if value == "audit_logs" || value == "x" => json!(scratch.join("log")),
+        "output_path" if value == "audit_logs" || value == "x" => json!(log),
         _ => value.clone(),
     };
     match key.split_once('.') {

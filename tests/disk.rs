@@ -39,9 +39,16 @@ impl Small {
     }
 
     fn remount(&self, options: &str) {
-        run(Command::new("mount")
-            .args(["-o", &format!("remount,{options}")])
-            .arg(&self.0));
+        // A program that another test just starts may hold a file for a moment.
+        let began = Instant::now();
+        let remount = || {
+            let mut mount = Command::new("mount");
+            let options = format!("remount,{options}");
+            mount.args(["-o", &options]).arg(&self.0).output()
+        };
+        while !remount().is_ok_and(|output| output.status.success()) {
+            assert!(began.elapsed() < Duration::from_secs(5), "it's busy");
+        }
     }
 
     /// What takes all the room when it's filled.

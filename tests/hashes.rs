@@ -136,7 +136,9 @@ fn the_entry_of_a_call_that_a_killed_process_left_is_hashed_with_the_key() {
     finish(pending);
 
     // Whoever opens it needs no key for what was begun with one.
-    drop(Logger::new(&json!({"output_path": killed})));
+    drop(Logger::new(
+        &json!({"output_path": killed, "integrity": false}),
+    ));
     let logged = entries(&killed);
     assert_eq!(logged.len(), 1);
     assert_eq!(logged[0]["error_type"], "OutcomeUnknown");
@@ -480,7 +482,9 @@ fn the_key_is_read_when_a_logger_is_made_and_only_then() {
     let config = config(&scratch, &json!({}));
     let first = Logger::new(&config);
     key_file(&scratch, "ab".repeat(32).as_bytes(), 0o600);
-    let second = Logger::new(&config);
+    let mut other = config.clone();
+    other["output_path"] = json!(scratch.join("other"));
+    let second = Logger::new(&other);
     std::fs::remove_file(scratch.join("key")).expect("it's there");
     assert_eq!(shown(&first.hash(b"abc")), keyed(b"abc"));
     assert_ne!(shown(&second.hash(b"abc")), keyed(b"abc"));

@@ -119,7 +119,7 @@ fn threads_may_open_one_directory_at_once() {
             .map(|item| item.expect("it can be read").file_name())
             .collect();
         names.sort();
-        assert_eq!(names, ["format", "health.json", "lock"]);
+        assert_eq!(names, ["format", "health.json", "key", "lock"]);
     }
 }
 

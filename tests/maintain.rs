@@ -20,7 +20,7 @@ use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
 use audit_logger::ffi::*;
-use support::calls::{Answer, Logger, record};
+use support::calls::{Answer, Logger, record, verified};
 use support::worker::{Bench, FOREVER, Work};
 use support::{Clock, Scratch, available, compile, release, root, run};
 
@@ -676,7 +676,7 @@ impl Stage {
         if !available("strace") {
             return None;
         }
-        let bench = Bench::new(json!({}));
+        let bench = Bench::new(json!({"integrity": false}));
         let clock = Clock::new(&bench.scratch, &noon(12))?;
         // Killed between its entry and the end of its intent, long ago; which of its writes that is
         // depends on when its thread begins.
@@ -702,7 +702,7 @@ impl Stage {
             nth = if nth == 4 { 5 } else { 4 };
         }
         // Killed before its entry; in a log of its own, for it would look after the other.
-        let other = Bench::new(json!({}));
+        let other = Bench::new(json!({"integrity": false}));
         let mut worker = other.injected(
             "sendto",
             "signal=SIGKILL:when=1",
@@ -883,4 +883,135 @@ fn a_run_in_which_a_system_call_fails_is_completed_by_the_next() {
         }
     }
     println!("{faults} faults");
+}
+
+// ---------------------------------------------------------------- a sealed log
+
+/// The options of a run that removes and compresses.
+fn options() -> Value {
+    serde_json::from_str(OPTIONS).expect("it's JSON")
+}
+
+/// A log whose old days are sealed, one of them marked for removal long enough ago.
+fn a_sealed_log(scratch: &Scratch, integrity: &Value) -> PathBuf {
+    let log = scratch.join("log");
+    std::fs::create_dir(&log).expect("it can be made");
+    for (days_ago, number) in [(40, 0), (40, 1), (35, 0), (8, 0), (1, 0)] {
+        write(&log, &name(days_ago, number), 20);
+    }
+    let logger = Logger::new(&json!({"output_path": log, "integrity": integrity}));
+    logger.log(&record()).expect(AUDIT_OK);
+    logger.flush().expect(AUDIT_OK);
+    mark(&log, 40);
+    log
+}
+
+#[track_caller]
+fn intact(log: &Path, options: &Value) -> Value {
+    let (status, report) = verified(log, options);
+    assert_eq!(status, AUDIT_OK, "{report:#}");
+    assert_eq!(report["unsealed_lines"], 0, "{report:#}");
+    report
+}
+
+#[test]
+fn a_sealed_log_verifies_after_days_of_it_were_removed_and_compressed() {
+    let scratch = Scratch::new();
+    let guard = scratch.join("guard");
+    let log = a_sealed_log(&scratch, &json!({"guard_file": guard}));
+    // Not sealed yet, and torn.
+    let late = log.join(name(8, 1));
+    std::fs::write(&late, "{\"id\":\"late\"}\n{\"to\n").expect("it can be written");
+    let mut options = options();
+    options["guard_file"] = json!(guard);
+    let report = maintained(&log, &options);
+    assert_eq!(report["deleted"], json!([name(40, 0), name(40, 1)]));
+    let compressed = json!([name(35, 0), name(8, 0), name(8, 1)]);
+    assert_eq!(report["compressed"], compressed, "{report:#}");
+    let found = intact(&log, &json!({"guard_file": guard}));
+    assert_eq!(found["purged"], 2, "{found:#}");
+    assert_eq!(found["lines"], 20 + 20 + 1 + 20 + 1);
+    let entries = run(Command::new("cat").arg(log.join(".integrity/tile/entries/000")));
+    let expired = format!(r#""day":"{}""#, date(35));
+    assert!(entries.contains(&expired), "the mark isn't recorded");
+    // What is removed without being asked for is found.
+    std::fs::remove_file(log.join(format!("{}.gz", name(8, 0)))).expect("it's there");
+    assert_eq!(verified(&log, &json!({})).0, AUDIT_E_TAMPERED);
+}
+
+#[test]
+fn a_run_on_a_sealed_log_needs_the_key_that_it_was_sealed_with() {
+    let scratch = Scratch::new();
+    let key = scratch.join("key");
+    run(support::tool().args(["keygen", "-o"]).arg(&key));
+    let log = a_sealed_log(&scratch, &json!({"key_file": key}));
+    let before = files(&log);
+    let mut options = options();
+    let refused = maintain(Some(&log), Some(OPTIONS), ptr::null_mut()).expect(AUDIT_E_CONFIG);
+    assert!(
+        refused.message().contains("key_file"),
+        "{}",
+        refused.message()
+    );
+    assert_eq!(files(&log), before, "nothing is done without it");
+    options["key_file"] = json!(key);
+    maintained(&log, &options);
+    assert_eq!(intact(&log, &json!({}))["purged"], 2);
+}
+
+#[test]
+fn a_run_on_a_sealed_log_that_is_killed_at_any_step_leaves_one_that_verifies() {
+    if !available("strace") {
+        return;
+    }
+    let (scratch, mut kills) = (Scratch::new(), 0);
+    let program = program(&scratch);
+    let sealed = a_sealed_log(&scratch, &json!({}));
+    for calls in [
+        "pwrite64,write",
+        "unlinkat",
+        "linkat,renameat",
+        "fdatasync,fsync",
+    ] {
+        for nth in 1.. {
+            let copy = Scratch::new();
+            run(Command::new("cp")
+                .arg("-a")
+                .arg(&sealed)
+                .arg(copy.join("log")));
+            let ended = Command::new("strace")
+                .args(["-f", "-qq", "-o", "/dev/null", "-e"])
+                .arg(format!("trace={calls}"))
+                .arg("-e")
+                .arg(format!("inject={calls}:signal=SIGKILL:when={nth}"))
+                .arg(&program)
+                .arg(copy.join("log"))
+                .arg(OPTIONS)
+                .env_remove("LD_LIBRARY_PATH")
+                .output()
+                .expect("strace starts");
+            let log = copy.join("log");
+            // Whatever it was killed at, a removed day is never a missing one.
+            let (status, found) = verified(&log, &json!({}));
+            assert_eq!(status, AUDIT_OK, "{calls} {nth}: {found:#}");
+            maintained(&log, &options());
+            let found = intact(&log, &json!({}));
+            assert_eq!(found["lines"], 61, "{calls} {nth}: {found:#}");
+            assert!(
+                found["purged"].as_u64() >= Some(2),
+                "{calls} {nth}: {found:#}"
+            );
+            let names: Vec<String> = files(&log).into_keys().collect();
+            assert!(
+                !names.iter().any(|name| name.contains(&date(40))),
+                "{names:?}"
+            );
+            if ended.status.success() {
+                break;
+            }
+            kills += 1;
+        }
+    }
+    println!("{kills} kills, each at another system call");
+    assert!(kills > 50, "{kills}");
 }

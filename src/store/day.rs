@@ -28,7 +28,7 @@ use crate::sys;
 
 /// Which of the log's files: the day, and 0 for its first file. Further ones are begun when the
 /// disk didn't confirm the one before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DayName {
     /// `2026-11-23`.
     pub date: [u8; 10],
@@ -52,6 +52,14 @@ impl DayName {
     pub fn compressed(self) -> DayName {
         DayName {
             compressed: true,
+            ..self
+        }
+    }
+
+    /// The same file as it was before it was compressed, if it is: what the tree calls it.
+    pub fn uncompressed(self) -> DayName {
+        DayName {
+            compressed: false,
             ..self
         }
     }

@@ -23,10 +23,11 @@ use sha2::{Digest as _, Sha256};
 use super::day::DayName;
 use super::disk::{Directory, Temporary};
 use super::folder::{Access, Lock};
-use super::{Settings, Store, Swept, journal, recovery};
+use super::{Sealing, Settings, Store, Swept, journal, recovery, seal, tree};
 use crate::clock::Timestamp;
-use crate::config::Maintenance;
+use crate::config::{Maintenance, Secret};
 use crate::error::{Error, Status};
+use crate::integrity::record::Said;
 use crate::json::Object;
 use crate::sys::{self, Event};
 
@@ -36,8 +37,9 @@ const MARKS: &str = "expired";
 /// How old a mark must be before its day is removed.
 const GRACE: Duration = Duration::from_secs(24 * 3600);
 
-/// How long the directory's lock is waited for.
+/// How long a lock is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// An expired day, and since when it's known to be.
 struct Mark {
@@ -95,7 +97,7 @@ pub fn maintain(
         to_disk: true,
         now: SystemTime::now,
         gap_entry: None,
-        sealing: None,
+        sealing: sealing(path, wanted),
     };
     let store = Store::at(&Arc::new(settings), None, false)?;
     let mut run = Run {
@@ -110,8 +112,21 @@ pub fn maintain(
     };
     let ended = run.all(wanted);
     let report = run.report();
-    store.close();
+    store.leave();
     Ok((report, ended))
+}
+
+/// How the log is sealed, if it is: what is done is recorded in its tree.
+fn sealing(path: &Path, wanted: &Maintenance) -> Option<Sealing> {
+    let is_sealed = path.join(tree::NAME).join("vkey").exists();
+    is_sealed.then(|| Sealing {
+        key: wanted.key.as_ref().map(Secret::share),
+        guard_file: wanted.guard_file.clone(),
+        origin: None,
+        interval: Duration::MAX,
+        heartbeat: Duration::MAX,
+        hash_key_id: None,
+    })
 }
 
 impl Run<'_> {
@@ -124,10 +139,12 @@ impl Run<'_> {
         self.swept = self.logged(self.store.make_whole(true))?;
         let unburied = self.store.lock().last_error.take();
         self.failed = unburied.map(|(_, message)| message);
+        drop(lock);
+        self.seal()?;
         if let Some(days) = wanted.retention_days {
+            let _lock = self.lock()?;
             self.expire(days)?;
         }
-        drop(lock);
         if let Some(days) = wanted.compress_after_days {
             for day in self.days_older_than(days)? {
                 if !day.compressed {
@@ -141,6 +158,51 @@ impl Run<'_> {
         self.failed
             .take()
             .map_or(Ok(()), |why| Err(Error::log(why)))
+    }
+
+    /// Seals what there is: of what is removed the tree must know all.
+    fn seal(&self) -> Result<(), Error> {
+        let Some(sealer) = &self.store.sealer else {
+            return Ok(());
+        };
+        self.logged(self.store.confirm_all())?;
+        let mut since = Instant::now();
+        let mut torn = Vec::new();
+        loop {
+            self.check_cancelled()?;
+            let sealed = sealer.seal((self.store.settings.now)(), true);
+            match self.logged(sealed)? {
+                None if since.elapsed() >= PATIENCE => {
+                    return self.logged(Err(sealer.is_locked()));
+                }
+                None => std::thread::sleep(PAUSE),
+                Some(found) => {
+                    since = Instant::now();
+                    // A line that can't be mended stays, and the file with it.
+                    let done = !found.more && (found.torn.is_empty() || found.torn == torn);
+                    torn.clone_from(&found.torn);
+                    self.store.note_found(found);
+                    if done {
+                        return Ok(());
+                    }
+                    // Others want the lock as well.
+                    std::thread::sleep(seal::PAUSE);
+                    let _lock = self.lock()?;
+                    torn.iter()
+                        .try_for_each(|place| self.logged(self.store.mend(*place)).map(drop))?;
+                }
+            }
+        }
+    }
+
+    /// Records what is done to days, before it's done.
+    fn record(&self, records: Vec<Said>) -> Result<(), Error> {
+        match &self.store.sealer {
+            Some(sealer) if !records.is_empty() => {
+                self.logged(sealer.record(records, (self.store.settings.now)()))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn logged<T>(&self, result: io::Result<T>) -> Result<T, Error> {
@@ -182,6 +244,11 @@ impl Run<'_> {
         dates.dedup();
         let known = self.logged(self.marks())?;
         let now = self.store.now().to_string();
+        let unknown = |date: &&[u8; 10]| known.iter().all(|mark| mark.date != **date);
+        let expired = dates.iter().filter(unknown).map(|date| Said::Expired {
+            day: String::from_utf8_lossy(date).into_owned(),
+        });
+        self.record(expired.collect())?;
         for date in dates {
             let mark = known.iter().find(|mark| mark.date == date);
             // One of the future was made by a clock that was wrong then, or is now.
@@ -202,13 +269,27 @@ impl Run<'_> {
     }
 
     fn remove_marked_before(&mut self, ripe: &str, files: &[DayName]) -> Result<(), Error> {
+        let mut removable = Vec::new();
         for file in files {
             let is_ripe = |mark: &Mark| mark.date == file.date && mark.since.as_str() <= ripe;
             if self.marked.iter().any(is_ripe) {
-                match self.remove(*file) {
-                    Ok(()) => self.deleted.push(file.file_name()),
+                match self.check_removable(*file) {
+                    Ok(()) => removable.push(*file),
                     Err(left) => self.leave(*file, left)?,
                 }
+            }
+        }
+        let mut names: Vec<String> = removable
+            .iter()
+            .map(|file| file.uncompressed().file_name())
+            .collect();
+        names.dedup();
+        let prune = |file| Said::Prune { file };
+        self.record(names.into_iter().map(prune).collect())?;
+        for file in removable {
+            match self.directory().remove(&file.file_name()) {
+                Ok(()) => self.deleted.push(file.file_name()),
+                Err(error) => self.leave(file, error.into())?,
             }
         }
         let left = self.logged(self.directory().days())?;
@@ -217,12 +298,25 @@ impl Run<'_> {
         self.logged(self.directory().sync())
     }
 
-    fn remove(&self, day: DayName) -> Result<(), Left> {
+    fn check_removable(&self, day: DayName) -> Result<(), Left> {
         self.check_cancelled()?;
         self.check_needed(day)?;
         // Whatever else has such a name isn't ours.
-        self.directory().open_to_read(&day.file_name())?;
-        Ok(self.directory().remove(&day.file_name())?)
+        let file = self.directory().open_to_read(&day.file_name())?;
+        if day.compressed {
+            return Ok(());
+        }
+        self.check_sealed(day, &file)
+    }
+
+    /// What isn't sealed would be gone unseen.
+    fn check_sealed(&self, day: DayName, file: &File) -> Result<(), Left> {
+        match &self.store.sealer {
+            Some(sealer) if sealer.sealed(&day) != file.metadata()?.len() => {
+                Err(Left::Needed("isn't sealed to its end".into()))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn marks(&self) -> io::Result<Vec<Mark>> {
@@ -284,7 +378,10 @@ impl Run<'_> {
         }
         match made {
             Some(_) if !same => return Err(Left::Needed("was changed meanwhile".into())),
-            Some(made) => directory.publish(made, &to)?,
+            Some(made) => {
+                self.check_sealed(day, plain)?;
+                directory.publish(made, &to)?;
+            }
             // An empty one was made by a process that saw the compressed one a moment too late.
             None if same || plain.metadata()?.len() == 0 => {}
             None => {
@@ -377,7 +474,7 @@ impl Run<'_> {
                 let why = format!("{holder} holds .state/lock: wait until it has ended, or end it");
                 return self.logged(Err(io::Error::other(why)));
             }
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(PAUSE);
         }
     }
 

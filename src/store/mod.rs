@@ -162,6 +162,9 @@ impl Store {
         identity: Option<(u64, u64)>,
     ) -> Result<(Arc<Store>, Swept), Error> {
         let store = Store::at(settings, identity, true)?;
+        if let Some(sealer) = &store.sealer {
+            sealer.check_hash_key()?;
+        }
         let swept = store.sweep_at_first()?;
         keeper::enlist(&store);
         Ok((store, swept))
@@ -679,12 +682,11 @@ impl Store {
 
     /// Writes what waits, has the disk confirm every file that was appended to, and seals them.
     pub fn flush(&self) -> Result<(), Error> {
-        self.confirm_all()?;
-        let Some(sealer) = &self.sealer else {
-            return Ok(());
-        };
-        let result = sealer.seal_all((self.settings.now)(), SEAL_PATIENCE);
-        let result = result.map(|found| self.note_found(found));
+        let mut result = self.confirm_all();
+        if let (Ok(()), Some(sealer)) = (&result, &self.sealer) {
+            let found = sealer.seal_all((self.settings.now)(), SEAL_PATIENCE);
+            result = found.map(|found| self.note_found(found));
+        }
         let now = self.now();
         self.report(&mut self.lock(), now, result)
     }
@@ -708,12 +710,11 @@ impl Store {
         }
     }
 
-    fn confirm_all(&self) -> Result<(), Error> {
+    /// Writes what waits, and has the disk confirm every file that was appended to.
+    fn confirm_all(&self) -> io::Result<()> {
         let _flushing = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.lock();
-        let now = self.now();
-        let result = self.write_waiting(&mut state);
-        self.report(&mut state, now, result)?;
+        self.write_waiting(&mut state)?;
         let mut files = std::mem::take(&mut state.unsynced);
         files.extend(state.day.as_ref().map(|day| (day.name(), day.handle())));
         // Other threads go on writing while the disk works.
@@ -740,8 +741,7 @@ impl Store {
                 }
             };
         }
-        let result = result.and_then(|()| self.directory.sync());
-        self.report(&mut self.lock(), now, result)
+        result.and_then(|()| self.directory.sync())
     }
 
     /// The same, but by the keeper, whose thread can wait for the disk longer than the caller does.
@@ -818,8 +818,26 @@ impl Store {
         }
     }
 
-    /// The last of a log in this process: writes what waits, and leaves the rest to others.
+    /// The last of a log in this process: writes what waits, leaves the rest to others, and seals as
+    /// much as can be done soon.
     pub fn close(self: &Arc<Self>) {
+        self.leave();
+        let Some(sealer) = &self.sealer else {
+            return;
+        };
+        let since = Instant::now();
+        while since.elapsed() < SWEEP_PATIENCE {
+            match sealer.seal((self.settings.now)(), true) {
+                Ok(Some(found)) if found.more => {}
+                Ok(None) => {}
+                _ => return,
+            }
+            std::thread::sleep(seal::PAUSE);
+        }
+    }
+
+    /// Writes what waits, and leaves the rest to others.
+    fn leave(self: &Arc<Self>) {
         keeper::dismiss(self);
         let now = self.now();
         let mut state = self.lock();
@@ -844,9 +862,6 @@ impl Store {
         drop(state);
         self.mend_what_was_met();
         let _ = self.sweep(false);
-        if let Some(sealer) = &self.sealer {
-            let _ = sealer.seal_all((self.settings.now)(), SWEEP_PATIENCE);
-        }
     }
 
     // ------------------------------------------------------------ looking after
@@ -886,16 +901,13 @@ impl Store {
             return true;
         };
         // What the disk refuses to confirm is written anew, and not signed where it is.
-        let sealed = match self.confirm_all() {
-            Ok(()) => sealer.seal((self.settings.now)(), false),
-            Err(_) => return false,
-        };
+        let sealed = self
+            .confirm_all()
+            .and_then(|()| sealer.seal((self.settings.now)(), false));
         match sealed {
-            Ok(Some(found)) => self.note_found(found),
-            Ok(None) => {}
+            Ok(found) => found.into_iter().for_each(|found| self.note_found(found)),
             Err(error) => {
-                let now = self.now();
-                let _ = self.report(&mut self.lock(), now, Err(error));
+                self.lock().last_error = Some((self.now(), self.message(&error)));
                 return false;
             }
         }

@@ -5,6 +5,7 @@
 //! whoever wrote them. A process keeps the digests of its own lines until they are sealed: one that
 //! isn't what was written then was changed in between, and that is recorded.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -48,7 +49,8 @@ pub struct Sealing {
 }
 
 /// Lines that go into the tree with one signature: what they take in memory is bounded.
-const BATCH: u64 = 4 * 1024;
+const BATCH: usize = 4 * 1024;
+const BATCH_BYTES: u64 = 4 << 20;
 
 /// Own digests that are kept. Of more lines the oldest aren't compared.
 const MAX_OWN: usize = 8 * 1024;
@@ -66,11 +68,12 @@ const LAST: usize = 4;
 const LATE: Duration = Duration::from_secs(60);
 
 /// How long the lock is held while there is always more to seal.
-const HELD: Duration = Duration::from_millis(500);
+const HELD: Duration = Duration::from_millis(200);
 
 /// How long another process that is just beginning the tree is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(5);
+/// Between two looks, and before the lock is taken again to go on.
+pub const PAUSE: Duration = Duration::from_millis(5);
 
 /// Seals one log.
 pub struct Sealer {
@@ -81,6 +84,8 @@ pub struct Sealer {
     unsealed: AtomicBool,
     own: Mutex<Vec<Own>>,
     state: Mutex<State>,
+    /// The size, and when it was last sealed in this process. Its lock isn't held while the disk works.
+    sealed: Mutex<(u64, Option<Timestamp>)>,
 }
 
 #[derive(Debug, Default)]
@@ -92,8 +97,6 @@ struct State {
     /// When all files were looked at.
     looked: Option<Instant>,
     published: Option<Instant>,
-    /// Of the last sealing that succeeded.
-    sealed_at: Option<Timestamp>,
 }
 
 /// A line that this process wrote.
@@ -116,7 +119,7 @@ pub struct Found {
     /// Own lines that had been changed.
     pub altered: u64,
     /// It gave the lock back before all was sealed, for others to have it.
-    more: bool,
+    pub more: bool,
 }
 
 impl Found {
@@ -166,59 +169,64 @@ impl Sealer {
             unsealed: AtomicBool::new(false),
             own: Mutex::default(),
             state: Mutex::default(),
+            sealed: Mutex::default(),
         };
-        let kept = sealer
-            .begin(vkey.is_some(), &Timestamp::of(now))
-            .map_err(disk)?;
-        if kept != sealer.settings.hash_key_id {
-            let show = |id: &Option<String>| match id {
-                Some(id) => format!("with the key {id}"),
-                None => "without a key".to_owned(),
-            };
-            return Err(Error::config(format!(
-                "config: \"hash_key_file\": the log's hashes were begun {}, and would go on {}: two \
-                 hashes of a text couldn't be compared; begin another directory",
-                show(&kept),
-                show(&sealer.settings.hash_key_id)
-            )));
-        }
+        let has_vkey = vkey.is_some();
+        sealer.begin(has_vkey, &Timestamp::of(now)).map_err(disk)?;
         Ok(sealer)
     }
 
-    /// Makes sure that the tree has its first entry. Returns the id of the hash key in it.
-    fn begin(&self, mut has_vkey: bool, now: &Timestamp) -> io::Result<Option<String>> {
+    /// Makes sure that the tree has its first entry.
+    fn begin(&self, has_vkey: bool, now: &Timestamp) -> io::Result<()> {
         let since = Instant::now();
         loop {
-            if has_vkey
-                && self.tree.head()?.is_some()
-                && let Some((origin, hash_key_id)) = self.tree.settings()?
-                && origin == self.tree.origin()
-            {
-                return Ok(hash_key_id);
+            if has_vkey && self.tree.head()?.is_some() {
+                return Ok(());
             }
-            if let Some(_lock) = self.tree.try_lock()? {
-                self.tree.remove_leftovers()?;
-                self.tree.write_vkey()?;
-                has_vkey = true;
-                let (mut known, _) = self.tree.known(None, now)?;
-                if known.size() == 0 {
-                    known.record(
-                        now,
-                        Said::Settings {
-                            version: VERSION,
-                            origin: self.tree.origin().to_owned(),
-                            hash_key_id: self.settings.hash_key_id.clone(),
-                        },
-                    );
+            let Some(_lock) = self.tree.try_lock()? else {
+                if since.elapsed() > PATIENCE {
+                    return Err(self.is_locked());
                 }
-                self.tree.commit(&mut known)?;
-                self.tree.publish(&known)?;
-            } else if since.elapsed() > PATIENCE {
-                return Err(io::Error::other("another process holds its lock"));
-            } else {
                 std::thread::sleep(PAUSE);
+                continue;
+            };
+            self.tree.remove_leftovers()?;
+            self.tree.write_vkey()?;
+            let (mut known, changed) = self.tree.known(None, now)?;
+            if known.size() == 0 {
+                let settings = Said::Settings {
+                    version: VERSION,
+                    origin: self.tree.origin().to_owned(),
+                    hash_key_id: self.settings.hash_key_id.clone(),
+                };
+                known.record(now, settings);
+            } else if !changed {
+                return Ok(());
             }
+            self.tree.commit(&mut known)?;
+            return self.tree.publish(&known);
         }
+    }
+
+    /// Refuses to go on with hashes of another kind than the log's.
+    pub fn check_hash_key(&self) -> Result<(), Error> {
+        let kept = self.tree.hash_key_id().map_err(|error| {
+            let path = self.directory.path().display();
+            Error::log(format!("the log in {path}: {error}"))
+        })?;
+        if kept == self.settings.hash_key_id {
+            return Ok(());
+        }
+        let show = |id: &Option<String>| match id {
+            Some(id) => format!("with the key {id}"),
+            None => "without a key".to_owned(),
+        };
+        Err(Error::config(format!(
+            "config: \"hash_key_file\": the log's hashes were begun {}, and would go on {}: two hashes \
+             of a text couldn't be compared; begin another directory",
+            show(&kept),
+            show(&self.settings.hash_key_id)
+        )))
     }
 
     fn own(&self) -> MutexGuard<'_, Vec<Own>> {
@@ -265,10 +273,10 @@ impl Sealer {
 
     /// Writes the tree's name and size, and when it was last sealed in this process, into a report.
     pub fn health(&self, mut to: Object<'_>) {
-        let state = self.state();
+        let (size, at) = *self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
         to.text("origin", self.tree.origin());
-        to.json_if("size", state.grown.map(|(size, _)| size));
-        if let Some(at) = state.sealed_at {
+        if let Some(at) = at {
+            to.json("size", size);
             to.text("sealed_at", &at.to_string());
         }
         to.end();
@@ -293,6 +301,39 @@ impl Sealer {
         sealed.map(Some)
     }
 
+    /// Adds records, and publishes them.
+    pub fn record(&self, records: Vec<Said>, now: SystemTime) -> io::Result<()> {
+        let since = Instant::now();
+        let mut state = self.state();
+        let _lock = loop {
+            match self.tree.try_lock()? {
+                Some(lock) => break lock,
+                None if since.elapsed() > PATIENCE => return Err(self.is_locked()),
+                None => std::thread::sleep(PAUSE),
+            }
+        };
+        let now = &Timestamp::of(now);
+        let (mut known, _) = self.tree.known(state.known.take(), now)?;
+        for said in records {
+            known.record(now, said);
+        }
+        self.tree.commit(&mut known)?;
+        self.tree.publish(&known)?;
+        state.known = Some(known);
+        Ok(())
+    }
+
+    /// Up to where a file was sealed when this process sealed last.
+    pub fn sealed(&self, day: &DayName) -> u64 {
+        let state = self.state();
+        state.known.as_ref().map_or(0, |known| known.sealed(day))
+    }
+
+    /// The error where another process held the lock for too long.
+    pub fn is_locked(&self) -> io::Error {
+        io::Error::other(format!("{}: another process holds its lock", tree::NAME))
+    }
+
     /// Seals and publishes all there is, waiting so long for another process that seals.
     pub fn seal_all(&self, now: SystemTime, patience: Duration) -> io::Result<Found> {
         let mut all = Found::default();
@@ -306,13 +347,9 @@ impl Sealer {
                         return Ok(all);
                     }
                     since = Instant::now();
+                    std::thread::sleep(PAUSE);
                 }
-                None if since.elapsed() > patience => {
-                    return Err(io::Error::other(format!(
-                        "{}: another process holds its lock",
-                        tree::NAME
-                    )));
-                }
+                None if since.elapsed() > patience => return Err(self.is_locked()),
                 None => std::thread::sleep(PAUSE),
             }
         }
@@ -337,7 +374,10 @@ impl Sealer {
         }
         let all = state.looked.is_none_or(|at| at.elapsed() >= ALL);
         let mut days = self.directory.days()?;
-        days.retain(|day| !day.compressed);
+        let finished: HashSet<DayName> =
+            days.iter().filter(|day| day.compressed).copied().collect();
+        // A plain file beside its compressed one is what a killed run of maintenance left.
+        days.retain(|day| !day.compressed && !finished.contains(&day.compressed()));
         let skip = if all {
             0
         } else {
@@ -386,7 +426,7 @@ impl Sealer {
             self.tree.publish(&known)?;
             state.published = Some(Instant::now());
         }
-        state.sealed_at = Some(*now);
+        *self.sealed.lock().unwrap_or_else(PoisonError::into_inner) = (known.size(), Some(*now));
         state.known = Some(known);
         Ok(found)
     }
@@ -456,7 +496,7 @@ impl Sealer {
                 torn.push(line.start..line.end);
             }
             end = line.end + 1;
-            if digests.len() as u64 == BATCH {
+            if digests.len() == BATCH || end - from >= BATCH_BYTES {
                 more = true;
                 break;
             }

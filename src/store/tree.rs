@@ -175,28 +175,19 @@ impl Tree {
         found_file(self.folder.read("checkpoint", LONGEST))
     }
 
-    /// What its first entry says: its name, and the id of the key of its hashes.
-    pub fn settings(&self) -> io::Result<Option<(String, Option<String>)>> {
+    /// The id of the key of the log's hashes, which its first entry says, if they are keyed.
+    pub fn hash_key_id(&self) -> io::Result<Option<String>> {
         let first = Tile {
             kind: Kind::Entries,
             number: 0,
             width: 1,
         };
-        let bytes = match tiles::read(self, &first) {
-            Ok(bytes) => bytes,
-            Err(tiles::TileError::Missing(_) | tiles::TileError::Short(_)) => return Ok(None),
-            Err(error) => return Err(io::Error::other(error.to_string())),
-        };
-        Ok(entries(&bytes)
-            .next()
-            .and_then(|entry| match Record::parse(entry).ok()?.said {
-                Said::Settings {
-                    origin,
-                    hash_key_id,
-                    ..
-                } => Some((origin, hash_key_id)),
-                _ => None,
-            }))
+        let bytes = tiles::read(self, &first).map_err(damaged)?;
+        let settings = entries(&bytes).next().map(Record::parse);
+        match settings.map(|settings| settings.map(|record| record.said)) {
+            Some(Ok(Said::Settings { hash_key_id, .. })) => Ok(hash_key_id),
+            _ => Err(damaged("its first entry isn't its settings")),
+        }
     }
 
     /// What is known of it now, from what was known before. Where it is older than what this process

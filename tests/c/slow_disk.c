@@ -65,7 +65,8 @@ int main(int argc, char **argv)
 
     CHECK(argc == 3);
     alarm(60);
-    logger = logger_for(argv[1], argv[2]);
+    /* What sealing waits for is waited for one after the other. */
+    logger = logger_with(config_with(argv[1], argv[2], ", \"integrity\": false"));
     EXPECT(audit_chat(logger, &request, &reply), AUDIT_OK, "");
     thread = start(flush, logger);
     began = seconds();
