@@ -37,6 +37,8 @@ mod config;
 mod entry;
 mod error;
 pub mod ffi;
+#[cfg(test)]
+mod fuzzing;
 mod hash;
 mod integrity;
 mod json;

@@ -8,7 +8,7 @@ use std::path::Path;
 use support::root;
 
 /// From top to bottom. A module may use those below it, and its own parts.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 12] = [
     (
         "ffi",
         &[
@@ -25,7 +25,9 @@ const LAYERS: [(&str, &[&str]); 11] = [
     ),
     (
         "client",
-        &["logger", "entry", "config", "json", "hash", "error", "sys"],
+        &[
+            "logger", "entry", "config", "json", "hash", "error", "sys", "fuzzing",
+        ],
     ),
     (
         "logger",
@@ -46,13 +48,14 @@ const LAYERS: [(&str, &[&str]); 11] = [
             "sys",
         ],
     ),
-    ("integrity", &["config", "json", "error"]),
+    ("integrity", &["config", "json", "error", "fuzzing"]),
     ("config", &["entry", "json", "hash", "error", "sys"]),
     ("entry", &["json", "hash", "clock"]),
     ("json", &[]),
     ("hash", &["sys"]),
     ("clock", &[]),
     ("error", &[]),
+    ("fuzzing", &[]),
 ];
 
 fn uses(file: &Path, found: &mut Vec<String>) {

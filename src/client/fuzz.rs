@@ -1,9 +1,4 @@
-//! Random inputs for what reads others' bytes: the event stream, the response, the request's JSON.
-//!
-//! Each target runs for AUDIT_TEST_FUZZ_SECONDS (1 by default). A failure prints the input.
-
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::time::{Duration, Instant};
+//! Random inputs for the event stream, the response, the request's JSON.
 
 use serde_json::Value;
 use ureq::http::HeaderMap;
@@ -14,21 +9,9 @@ use super::transport::Flow;
 use super::{lenient, response};
 use crate::config::Config;
 use crate::entry::{Details, Entry};
+use crate::fuzzing::fuzz;
 use crate::hash::Hashing;
 
-/// Marsaglia's xorshift.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound.max(1) as u64) as usize
-    }
-}
-
-/// Pieces that are rare by chance and matter.
 const PIECES: [&[u8]; 24] = [
     b"data: ",
     b"\n\n",
@@ -56,50 +39,6 @@ const PIECES: [&[u8]; 24] = [
     b"\"index\":",
 ];
 
-fn mutate(random: &mut Random, seeds: &[&str]) -> Vec<u8> {
-    let mut input = seeds[random.below(seeds.len())].as_bytes().to_vec();
-    for _ in 0..=random.below(8) {
-        let at = random.below(input.len() + 1);
-        match random.below(5) {
-            0 => input.truncate(at),
-            1 => drop(input.splice(at..at, PIECES[random.below(PIECES.len())].iter().copied())),
-            2 if at < input.len() => input[at] ^= 1 << random.below(8),
-            3 => drop(input.drain(at..(at + random.below(16)).min(input.len()))),
-            _ => {
-                let from = random.below(input.len() + 1);
-                let piece = input[from..(from + random.below(64)).min(input.len())].to_vec();
-                input.splice(at..at, piece);
-            }
-        }
-    }
-    input
-}
-
-fn fuzz(seeds: &[&str], target: impl Fn(&mut Random, &[u8])) {
-    let seconds = std::env::var("AUDIT_TEST_FUZZ_SECONDS")
-        .ok()
-        .and_then(|text| text.parse().ok());
-    let ends = Instant::now() + Duration::from_secs(seconds.unwrap_or(1));
-    let seed = std::time::UNIX_EPOCH
-        .elapsed()
-        .unwrap_or_default()
-        .as_nanos() as u64
-        | 1;
-    println!("seed: {seed}");
-    let mut random = Random(seed);
-    while Instant::now() < ends {
-        let input = mutate(&mut random, seeds);
-        let began = Instant::now();
-        let result = catch_unwind(AssertUnwindSafe(|| target(&mut random, &input)));
-        if let Err(panic) = result {
-            eprintln!("input: {:?}", String::from_utf8_lossy(&input));
-            resume_unwind(panic);
-        }
-        let shown = String::from_utf8_lossy(&input);
-        assert!(began.elapsed() < Duration::from_secs(1), "slow: {shown:?}");
-    }
-}
-
 #[test]
 fn any_stream_reads_the_same_however_it_is_cut_and_adds_up_to_an_answer() {
     let seeds = [
@@ -107,7 +46,7 @@ fn any_stream_reads_the_same_however_it_is_cut_and_adds_up_to_an_answer() {
         "\u{feff}event: e\r\ndata: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"id\":\"c\"}]}}]}\r\n\r\n",
         "data: {\"error\":{\"code\":502}}\r\rdata: a\rdata\r\r",
     ];
-    fuzz(&seeds, |random, input| {
+    fuzz(&seeds, &PIECES, |random, input| {
         let read = |pieces: &[&[u8]]| {
             let (mut events, mut found) = (SseParser::default(), Vec::new());
             for piece in pieces {
@@ -142,7 +81,7 @@ fn any_response_is_an_answer_or_a_fault_and_its_entry_is_one_line() {
         r#"{"error":{"code":429,"message":"m","metadata":{"error_type":"rate_limit_exceeded"}}}"#,
         r#"{"choices":[{"message":{"content":[{"type":"text","text":"a"}]},"error":{"code":"x"}}]}"#,
     ];
-    fuzz(&seeds, |random, input| {
+    fuzz(&seeds, &PIECES, |random, input| {
         let mut headers = HeaderMap::new();
         if random.below(2) == 0 {
             headers.insert("content-type", "application/json".parse().unwrap());
@@ -184,7 +123,7 @@ fn any_params_and_metadata_make_a_valid_body_or_are_refused() {
         r#" { "a" : { "b" : [ 1 , 2 , { } ] } } "#,
     ];
     let config = Config::parse(None).unwrap();
-    fuzz(&seeds, |random, input| {
+    fuzz(&seeds, &PIECES, |random, input| {
         let Ok(text) = std::str::from_utf8(input) else {
             return;
         };

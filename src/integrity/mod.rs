@@ -19,4 +19,6 @@ pub mod verify;
 #[cfg(test)]
 mod attacks;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod testlog;
