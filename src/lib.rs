@@ -52,7 +52,9 @@ mod sys;
 /// functions; so it stands on what the C functions stand on, not on them.
 #[doc(hidden)]
 pub mod tool {
+    pub use crate::config::Maintenance;
     pub use crate::error::{Error, Status};
     pub use crate::integrity::{files, note, prove, verify};
     pub use crate::store::keys::make_file;
+    pub use crate::store::maintain;
 }

@@ -132,7 +132,9 @@ fn every_command_has_a_help_with_an_example_and_the_exit_codes_are_told() {
     let here = Path::new(".");
     let help = printed(here, &["--help"], 0);
     assert!(help.contains("Exit codes"), "{help}");
-    for command in ["verify", "prove", "check", "keygen", "tail", "stats"] {
+    for command in [
+        "verify", "prove", "check", "keygen", "maintain", "tail", "stats",
+    ] {
         assert!(help.contains(command), "{command} isn't in the help");
         let help = printed(here, &[command, "--help"], 0);
         assert!(help.contains(&format!("audit-logger {command} ")), "{help}");
@@ -609,6 +611,36 @@ fn what_the_readme_tells_auditors_to_run_is_run() {
         let line = without.lines().find(|line| line.contains(program));
         shell(line.unwrap_or_else(|| panic!("{program} isn't told")));
     }
+}
+
+#[test]
+fn maintain_compresses_old_days_that_the_other_commands_still_read() {
+    let scratch = Scratch::new();
+    let path = scratch.join("log");
+    drop(Logger::new(
+        &json!({"output_path": path, "integrity": false}),
+    ));
+    let old = path.join("audit_2020-02-02.jsonl");
+    append(&old, &entry(1, "2020-02-02T10:00:00.000000Z", json!({})));
+    let done = printed(
+        scratch.path(),
+        &["maintain", "log", "--compress-after-days", "7"],
+        0,
+    );
+    let done: Value = serde_json::from_str(&done).expect("it is JSON");
+    assert_eq!(
+        done["compressed"],
+        json!(["audit_2020-02-02.jsonl"]),
+        "{done}"
+    );
+    assert!(!old.exists());
+    assert_eq!(numbers(&printed(scratch.path(), &["tail", "log"], 0)), [1]);
+    printed(
+        scratch.path(),
+        &["maintain", "log", "--retention-days", "0"],
+        2,
+    );
+    printed(scratch.path(), &["maintain", "no-such-directory"], 3);
 }
 
 /// `tail -f`, ended with the value.

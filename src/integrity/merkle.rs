@@ -348,7 +348,7 @@ mod tests {
     /// trees of each shape, or of all, which takes minutes.
     fn every_bit(size: u64, other: u64) -> bool {
         size <= 20
-            || (127..=129).contains(&size) && other % 32 == 0
+            || (127..=129).contains(&size) && other.is_multiple_of(32)
             || std::env::var_os("AUDIT_TEST_ALL_BITS").is_some()
     }
 

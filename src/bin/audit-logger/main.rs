@@ -1,11 +1,13 @@
 //! Looks into audit logs from a terminal or a script: verifies them, proves entries, makes keys,
-//! follows them, adds them up. It needs no rights but reading, and a copy of a log will do.
+//! follows them, adds them up, and looks after their old days. All but the last need no rights but
+//! reading, and a copy of a log will do.
 
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used)]
 
 mod entries;
 mod keygen;
+mod maintain;
 mod output;
 mod prove;
 mod stats;
@@ -19,7 +21,7 @@ use clap::{Parser, Subcommand};
 
 use output::{Output, complain};
 
-/// Verifies audit logs, proves their entries, follows them and adds them up.
+/// Verifies audit logs, proves their entries, follows them, adds them up, looks after their old days
 #[derive(Parser)]
 #[command(version, after_help = EXIT_CODES)]
 struct Arguments {
@@ -42,6 +44,7 @@ enum Command {
     Prove(prove::Arguments),
     Check(prove::CheckArguments),
     Keygen(keygen::Arguments),
+    Maintain(maintain::Arguments),
     Tail(tail::Arguments),
     Stats(stats::Arguments),
 }
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Prove(arguments) => prove::run(&arguments, &mut out),
         Command::Check(arguments) => prove::check(&arguments, &mut out),
         Command::Keygen(arguments) => keygen::run(&arguments, &mut out),
+        Command::Maintain(arguments) => maintain::run(&arguments, &mut out),
         Command::Tail(arguments) => tail::run(&arguments, &mut out),
         Command::Stats(arguments) => stats::run(&arguments, &mut out),
     };

@@ -1,0 +1,47 @@
+//! `maintain`: compresses old days, and removes those that have expired.
+
+use std::path::PathBuf;
+
+use audit_logger::tool::{Error, Maintenance, maintain};
+use clap::Args;
+
+use crate::output::Output;
+
+/// Compresses the days of a log that are over, and removes those that have expired
+///
+/// The one command that writes: run it as the user that the log belongs to. Prints what was done, as JSON.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  audit-logger maintain audit_logs --compress-after-days 7 --retention-days 365
+  17 3 * * *  audit-logger maintain /var/lib/myservice/audit_logs --compress-after-days 7    # cron
+
+An expired day is marked, and removed by a run at least 24 hours later: a clock that is wrong once removes
+nothing.
+
+Exit codes: 0 done, 2 wrong usage, 3 the log can't be written to, or something failed and the rest was done")]
+pub struct Arguments {
+    /// The directory of the log
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// Remove days that have been over for so long; without it none
+    #[arg(long, value_name = "N", value_parser = days())]
+    retention_days: Option<i64>,
+    /// Compress days that have been over for so long; without it none
+    #[arg(long, value_name = "N", value_parser = days())]
+    compress_after_days: Option<i64>,
+}
+
+fn days() -> clap::builder::RangedI64ValueParser {
+    clap::value_parser!(i64).range(1..=36_500)
+}
+
+pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
+    let wanted = Maintenance {
+        retention_days: arguments.retention_days,
+        compress_after_days: arguments.compress_after_days,
+    };
+    let (report, ended) = maintain(&arguments.directory, &wanted, None)?;
+    out.raw_line(&report);
+    ended
+}
