@@ -528,9 +528,9 @@ fn writers_and_runs_at_once_harm_no_entry() {
         std::thread::sleep(Duration::from_millis(10));
     }
     let mut old = Vec::new();
-    for days_ago in 2..22 {
+    for days_ago in 2..12 {
         let file = name(days_ago, 0);
-        old.push((format!("{file}.gz"), write(&bench.log, &file, 20_000)));
+        old.push((format!("{file}.gz"), write(&bench.log, &file, 4000)));
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {

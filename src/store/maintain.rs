@@ -160,7 +160,7 @@ impl Run<'_> {
             .map_or(Ok(()), |why| Err(Error::log(why)))
     }
 
-    /// Seals what there is: of what is removed the tree must know all.
+    /// Seals the days that are over: of what is removed the tree must know all.
     fn seal(&self) -> Result<(), Error> {
         let Some(sealer) = &self.store.sealer else {
             return Ok(());
@@ -170,7 +170,8 @@ impl Run<'_> {
         let mut torn = Vec::new();
         loop {
             self.check_cancelled()?;
-            let sealed = sealer.seal((self.store.settings.now)(), true);
+            let over = |day: &DayName| self.store.now().is_over(&day.date);
+            let sealed = sealer.seal((self.store.settings.now)(), true, over);
             match self.logged(sealed)? {
                 None if since.elapsed() >= PATIENCE => {
                     return self.logged(Err(sealer.is_locked()));

@@ -827,7 +827,7 @@ impl Store {
         };
         let since = Instant::now();
         while since.elapsed() < SWEEP_PATIENCE {
-            match sealer.seal((self.settings.now)(), true) {
+            match sealer.seal((self.settings.now)(), true, |_| true) {
                 Ok(Some(found)) if found.more => {}
                 Ok(None) => {}
                 _ => return,
@@ -903,7 +903,7 @@ impl Store {
         // What the disk refuses to confirm is written anew, and not signed where it is.
         let sealed = self
             .confirm_all()
-            .and_then(|()| sealer.seal((self.settings.now)(), false));
+            .and_then(|()| sealer.seal((self.settings.now)(), false, |_| true));
         match sealed {
             Ok(found) => found.into_iter().for_each(|found| self.note_found(found)),
             Err(error) => {

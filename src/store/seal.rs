@@ -5,6 +5,7 @@
 //! whoever wrote them. A process keeps the digests of its own lines until they are sealed: one that
 //! isn't what was written then was changed in between, and that is recorded.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
@@ -282,8 +283,13 @@ impl Sealer {
         to.end();
     }
 
-    /// Seals what there is, or does nothing while another process seals.
-    pub fn seal(&self, now: SystemTime, publish: bool) -> io::Result<Option<Found>> {
+    /// Seals what there is in the files of some days, or does nothing while another process seals.
+    pub fn seal(
+        &self,
+        now: SystemTime,
+        publish: bool,
+        days: impl Fn(&DayName) -> bool,
+    ) -> io::Result<Option<Found>> {
         let mut state = self.state();
         let Some(_lock) = self.tree.try_lock()? else {
             return Ok(None);
@@ -292,7 +298,7 @@ impl Sealer {
         self.unsealed.store(false, Ordering::SeqCst);
         let mut own = std::mem::take(&mut *self.own());
         own.sort_unstable_by_key(|own| own.place);
-        let sealed = self.seal_locked(&mut state, &mut own, now, publish);
+        let sealed = self.seal_locked(&mut state, &mut own, now, publish, days);
         let more = sealed.as_ref().is_ok_and(|found| found.more);
         if more || !own.is_empty() {
             self.unsealed.store(true, Ordering::SeqCst);
@@ -334,16 +340,25 @@ impl Sealer {
         io::Error::other(format!("{}: another process holds its lock", tree::NAME))
     }
 
-    /// Seals and publishes all there is, waiting so long for another process that seals.
+    /// Seals and publishes all that this process has written, waiting so long for another process that
+    /// seals.
     pub fn seal_all(&self, now: SystemTime, patience: Duration) -> io::Result<Found> {
+        // Others may write as fast as this seals.
+        let mut written: Vec<Place> = self.own().iter().map(|own| own.place).collect();
+        written.sort_unstable_by_key(|place| Reverse(*place));
+        written.dedup_by_key(|place| place.day);
         let mut all = Found::default();
         let mut since = Instant::now();
         loop {
-            match self.seal(now, true)? {
+            match self.seal(now, true, |_| true)? {
                 Some(found) => {
                     let more = found.more;
                     all.add(found);
-                    if !more {
+                    if !more
+                        || written
+                            .iter()
+                            .all(|place| self.sealed(&place.day) > place.offset)
+                    {
                         return Ok(all);
                     }
                     since = Instant::now();
@@ -361,6 +376,7 @@ impl Sealer {
         own: &mut Vec<Own>,
         now: SystemTime,
         publish: bool,
+        wanted: impl Fn(&DayName) -> bool,
     ) -> io::Result<Found> {
         let (clock, now) = (now, &Timestamp::of(now));
         let mut found = Found::default();
@@ -377,7 +393,7 @@ impl Sealer {
         let finished: HashSet<DayName> =
             days.iter().filter(|day| day.compressed).copied().collect();
         // A plain file beside its compressed one is what a killed run of maintenance left.
-        days.retain(|day| !day.compressed && !finished.contains(&day.compressed()));
+        days.retain(|day| !day.compressed && !finished.contains(&day.compressed()) && wanted(day));
         let skip = if all {
             0
         } else {
