@@ -597,7 +597,7 @@ fn what_the_readme_tells_auditors_to_run_is_run() {
     let named = with_the_tool.replace("audit-logger ", &format!("{built} "));
     let id = named
         .split(' ')
-        .find(|word| word.len() == 36)
+        .find(|word| word.len() == 36 && word.matches('-').count() == 4)
         .expect("an id is proved");
     let shell = |commands: &str| {
         let mut shell = Command::new("sh");

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use audit_logger::tool::{Error, Maintenance, maintain};
 use clap::Args;
+use serde_json::json;
 
 use crate::output::Output;
 
@@ -30,6 +31,12 @@ pub struct Arguments {
     /// Compress days that have been over for so long; without it none
     #[arg(long, value_name = "N", value_parser = days())]
     compress_after_days: Option<i64>,
+    /// The private key of a log that isn't sealed with its own
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// The guard file of a log that has one
+    #[arg(long, value_name = "FILE")]
+    guard: Option<PathBuf>,
 }
 
 fn days() -> clap::builder::RangedI64ValueParser {
@@ -37,10 +44,18 @@ fn days() -> clap::builder::RangedI64ValueParser {
 }
 
 pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
-    let wanted = Maintenance {
-        retention_days: arguments.retention_days,
-        compress_after_days: arguments.compress_after_days,
-    };
+    let options = [
+        ("retention_days", json!(arguments.retention_days)),
+        ("compress_after_days", json!(arguments.compress_after_days)),
+        ("key_file", json!(arguments.key)),
+        ("guard_file", json!(arguments.guard)),
+    ];
+    let options: serde_json::Map<_, _> = options
+        .into_iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
+    let wanted = Maintenance::parse(Some(&json!(options).to_string()))?;
     let (report, ended) = maintain(&arguments.directory, &wanted, None)?;
     out.raw_line(&report);
     ended
