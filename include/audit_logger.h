@@ -23,7 +23,7 @@
  *  audit_logger_log       x       x           x
  *  audit_logger_begin     x       x           x
  *  audit_logger_finish    x       x                   x                                                             x
- *  audit_logger_flush             x           x
+ *  audit_logger_flush             x           x                                x
  *  audit_logger_close             x           x                                x                           x
  *  audit_logger_stats     x       x           x
  *  audit_logger_hash      x       x
@@ -71,8 +71,8 @@
 #define AUDIT_REPLY_CONTENT 1
 
 // Text, JSON: the response's body as received; of a streamed answer, the chat.completion that its
-// chunks add up to. Of audit_logger_new, audit_logger_stats, audit_logger_verify and
-// audit_logger_prove: what they report. (A body that arrived is here after an error too, even if it isn't JSON.)
+// chunks add up to. Of audit_logger_new, audit_logger_stats, audit_logger_maintain,
+// audit_logger_verify and audit_logger_prove: what they report. (A body that arrived is here after an error too, even if it isn't JSON.)
 #define AUDIT_REPLY_JSON 2
 
 // Text, JSON: the entry, as its line stands in the log, without the line feed.
@@ -255,7 +255,8 @@ typedef struct AuditRecord {
 // was sent and nothing was logged.
 #define AUDIT_E_HANDLE (-2)
 
-// The configuration can't be used; the message names the key and what is allowed.
+// The configuration can't be used, or doesn't fit the log that is there (its key, its name, the key of its
+// hashes); the message names the key and what is allowed.
 #define AUDIT_E_CONFIG (-3)
 
 // The log can't take an entry, or can't be read. Nothing was sent; trying again is safe.
@@ -403,8 +404,8 @@ AuditStatus audit_logger_finish(AuditPending *pending,
                                 const AuditRecord *record,
                                 AuditReply **reply);
 
-// Writes entries that wait, and has the disk confirm every entry of this process that was
-// written before.
+// Writes entries that wait, has the disk confirm every entry of this process that was written before,
+// and seals them, unless the configuration's "integrity" is false.
 //
 // logger: from audit_logger_new.
 //
@@ -413,17 +414,17 @@ AuditStatus audit_logger_finish(AuditPending *pending,
 //
 // reply: where the reply goes, or NULL.
 //
-// Returns AUDIT_OK; AUDIT_E_TIMEOUT (not confirmed yet); AUDIT_E_HANDLE; AUDIT_E_LOG (not confirmed);
-// AUDIT_E_INTERNAL. Any thread.
+// Returns AUDIT_OK; AUDIT_E_TIMEOUT (not confirmed or sealed yet); AUDIT_E_HANDLE; AUDIT_E_LOG (not
+// confirmed, or not sealed: the message says which); AUDIT_E_INTERNAL. Any thread.
 AUDIT_MUST_USE
 AuditStatus audit_logger_flush(AuditLogger *logger,
                                int64_t timeout_ms,
                                AuditReply **reply);
 
 // Closes a logger: takes no new calls, waits for the running ones, cancels those that are left
-// when the time is up (their entries are written), and flushes. The handle stays valid until it is
-// freed: audit_chat and audit_logger_log answer it with AUDIT_E_HANDLE, the others go on. Closing
-// twice is fine.
+// when the time is up (their entries are written), and flushes, as audit_logger_flush does. The handle
+// stays valid until it is freed: audit_chat, audit_logger_log and audit_logger_begin answer it with
+// AUDIT_E_HANDLE, the others go on. Closing twice is fine.
 //
 // logger: from audit_logger_new.
 //
@@ -433,8 +434,8 @@ AuditStatus audit_logger_flush(AuditLogger *logger,
 // reply: where the reply goes, or NULL.
 //
 // Returns AUDIT_OK; AUDIT_E_TIMEOUT (calls were cancelled, or, as the message says, one or the disk
-// doesn't end); AUDIT_E_REENTRANT (from a callback of its own call); AUDIT_E_HANDLE; AUDIT_E_LOG (the disk
-// didn't confirm); AUDIT_E_INTERNAL. Any thread.
+// doesn't end); AUDIT_E_REENTRANT (from a callback of its own call); AUDIT_E_HANDLE; AUDIT_E_LOG (not
+// confirmed or not sealed); AUDIT_E_INTERNAL. Any thread.
 AUDIT_MUST_USE
 AuditStatus audit_logger_close(AuditLogger *logger,
                                int64_t timeout_ms,
@@ -444,7 +445,8 @@ AuditStatus audit_logger_close(AuditLogger *logger,
 // finish, and the last one of them releases what the logger holds. NULL and a handle that was
 // freed before do nothing. Use audit_logger_close first to wait for running calls and to have
 // the disk confirm the log. Entries that still wait because the log can't take them are tried
-// once more; then they stay in the journal, for whoever opens the log next.
+// once more; then they stay in the journal, for whoever opens the log next. The last one out seals what
+// can be sealed within a second or two, and leaves the rest to others.
 //
 // logger: from audit_logger_new, or NULL. Any thread.
 void audit_log_free(AuditLogger *logger);
@@ -456,10 +458,13 @@ void audit_log_free(AuditLogger *logger);
 // reply: where the reply goes; not NULL. AUDIT_REPLY_JSON is an object: "path"; "written", "bytes"
 // (entries, and bytes of them); "failed" (times that the log couldn't take one); "gaps" (calls that
 // went on without one); "recovered" (entries of calls that a process was killed in); "torn" (torn
-// lines mended); "unconfirmed" (times that the disk refused to confirm); "pending" (entries that
-// wait); "last_error" (null, or {"time", "message"}); "running" (calls); "warnings" (texts). Alarm on
-// pending, gaps, unconfirmed, and failed when it grows. Numbers are of this process since its first
-// use; .state/health.json has the same for the directory.
+// lines mended); "unconfirmed" (times that the disk refused to confirm); "altered" (lines that somebody
+// changed before they were sealed); "pending" (entries that wait); "last_error" (null, or {"time",
+// "message"}); "integrity" (where the logger seals: "origin", and once it has, "size" of the tree and
+// "sealed_at"); "running" (calls); "warnings" (texts). Alarm on pending, gaps, unconfirmed and altered,
+// on failed when it grows, and on a sealed_at that stays behind while entries are written. Numbers are
+// of this process since its first use; .state/health.json has the counters, "pending" and "last_error"
+// for the directory.
 //
 // Returns AUDIT_OK; AUDIT_E_ARGUMENT; AUDIT_E_HANDLE; AUDIT_E_LOG (out of descriptors);
 // AUDIT_E_INTERNAL. Any thread.
@@ -481,7 +486,9 @@ AuditStatus audit_logger_stats(AuditLogger *logger,
 //
 // options: a JSON object, NUL-terminated, or NULL for none of these: "retention_days" (a day
 // expires when it has been over for so many days, 1 to 36500; without it none does);
-// "compress_after_days" (likewise; without it none is compressed).
+// "compress_after_days" (likewise; without it none is compressed); "key_file" and "guard_file", as the
+// configuration's "integrity" has them: give what the loggers are given. The days that are over are
+// sealed first, if the log is; a file that isn't sealed to its end is skipped.
 //
 // cancel: ends the run when it is triggered, or NULL. What was done by then stays done.
 //
@@ -490,10 +497,11 @@ AuditStatus audit_logger_stats(AuditLogger *logger,
 // {"day", "since"}); "deleted" and "compressed" (names of files); "skipped" (files that should have
 // been one of these: {"file", "reason"}). It is there also when a file failed and after cancelling.
 //
-// Returns AUDIT_OK (also if files were skipped because a call that is open, or a living process,
-// needs them); AUDIT_E_ARGUMENT; AUDIT_E_HANDLE (cancel); AUDIT_E_LOG (the directory isn't a log's
-// or can't be written to, another process holds its lock for ten seconds, or a file failed: the rest
-// was done); AUDIT_E_CANCELLED; AUDIT_E_INTERNAL. Any thread; no logger of this process is
+// Returns AUDIT_OK (also if files were skipped: their "reason" says why); AUDIT_E_ARGUMENT;
+// AUDIT_E_HANDLE (cancel); AUDIT_E_CONFIG (the log is sealed with a key that isn't given, or the guard
+// can't be used: nothing was done); AUDIT_E_LOG (the directory isn't a log's or can't be written to or
+// sealed, another process holds its lock for ten seconds, or a file failed: the rest was done);
+// AUDIT_E_CANCELLED; AUDIT_E_INTERNAL. Any thread; no logger of this process is
 // disturbed.
 AUDIT_MUST_USE
 AuditStatus audit_logger_maintain(const char *path,
@@ -534,11 +542,15 @@ AuditStatus audit_logger_hash(AuditLogger *logger,
 // report, an object: "intact"; "grade" (how much the verdict is worth: "self-attested" or "signed",
 // and "remembered" if a guard or a kept checkpoint was compared); "origin", "size" and "root" of the
 // tree; "files" and "lines" that are as they were sealed, "unsealed_lines" and what else was counted;
-// "finding_count" and "findings" (the first 100: "class", "file", "line", "message"); "cannot_detect"
-// (texts: what this verification could not have seen).
+// "begun" and "last_record" (when the tree was begun, and grew last); "finding_count" and "findings"
+// (at most 20 of a file and 100 in all: "class", "file", "line", "message"); "cannot_detect" (texts: what
+// this verification could not have seen). Classes are "edited", "deleted", "inserted", "reordered",
+// "torn" (a sealed line was cut), "missing" (a file is gone), "rolled_back" (the tree is older than what
+// is known of it, or another), "tree" (its parts don't fit), "forged" (not signed by the key).
 //
 // Returns AUDIT_OK (nothing is wrong); AUDIT_E_TAMPERED (something is: the message names the first);
-// AUDIT_E_NOT_FOUND (there is no Merkle log); AUDIT_E_LOG (it can't be read); AUDIT_E_ARGUMENT (the
+// AUDIT_E_NOT_FOUND (there is no Merkle log; where a key is given, that is AUDIT_E_TAMPERED);
+// AUDIT_E_LOG (it can't be read); AUDIT_E_ARGUMENT (the
 // message names the option); AUDIT_E_HANDLE (cancel); AUDIT_E_CANCELLED; AUDIT_E_INTERNAL. Any thread.
 AUDIT_MUST_USE
 AuditStatus audit_logger_verify(const char *path,

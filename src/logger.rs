@@ -187,7 +187,14 @@ impl Logger {
             let need = |error| Error::log(format!("the process is out of resources: {error}"));
             let stop = Event::new().map_err(need)?;
             let store;
-            (store, *swept) = Store::open(&self.settings, self.identity.get().copied())?;
+            let before = self.identity.get().copied();
+            (store, *swept) = Store::open(&self.settings, before).map_err(|error| {
+                // In a forked child: what was right for its parent isn't the host's mistake now.
+                match error.status {
+                    Status::Config if before.is_some() => Error::log(error.message),
+                    _ => error,
+                }
+            })?;
             if let Some(identity) = store.identity() {
                 let _ = self.identity.set(identity);
             }

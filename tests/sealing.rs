@@ -336,6 +336,7 @@ fn a_step_of_sealing_that_fails_is_made_up_for() {
         }
     }
     println!("{faults} faults injected");
+    assert!(faults > 100, "{faults}");
 }
 
 #[test]
@@ -490,22 +491,65 @@ fn a_state_that_is_missing_or_wrong_is_made_anew() {
 }
 
 #[test]
-fn a_damaged_tree_stops_the_sealing_and_not_the_log() {
+fn a_damaged_tree_is_not_signed_further_and_the_log_goes_on() {
+    for damage in ["tile", "heads and checkpoint"] {
+        let scratch = Scratch::new();
+        let (log, config, options) = sealed(&scratch, 300);
+        let tree = log.join(".integrity");
+        fs::remove_file(tree.join("state")).expect("it's there");
+        if damage == "tile" {
+            fs::remove_dir_all(tree.join("tile")).expect("it's there");
+        } else {
+            fs::remove_file(tree.join("heads")).expect("it's there");
+            fs::remove_file(tree.join("checkpoint")).expect("it's there");
+            // What the service would sign anew, were it to begin anew.
+            let file = last_file(&log);
+            let text = fs::read_to_string(&file).expect("UTF-8");
+            fs::write(&file, text.replacen("user-1", "user-2", 1)).expect("it can be written");
+        }
+        let logger = logger_in(&log, &config);
+        let warnings = logger.stats()["warnings"].to_string();
+        assert!(warnings.contains("is damaged"), "{damage}: {warnings}");
+        write(&logger, 3);
+        let answer = logger.flush().expect(AUDIT_E_LOG);
+        assert!(
+            answer.message().contains("is damaged"),
+            "{damage}: {}",
+            answer.message()
+        );
+        drop(logger);
+        assert_eq!(entries(&log).len(), 303, "{damage}");
+        let (status, report) = verified(&log, &options);
+        assert_eq!(status, AUDIT_E_TAMPERED, "{damage}: {report:#}");
+    }
+}
+
+#[test]
+fn a_tree_that_was_removed_is_told_from_the_guard_and_the_log_goes_on() {
     let scratch = Scratch::new();
-    let (log, config, _) = sealed(&scratch, 300);
-    fs::remove_dir_all(log.join(".integrity/tile")).expect("it's there");
-    fs::remove_file(log.join(".integrity/state")).expect("it's there");
-    let Err(answer) = Logger::try_new(&merged(json!({"output_path": log}), &config).to_string())
-    else {
-        panic!("a tree without tiles is taken for one");
-    };
-    assert_eq!(answer.status, AUDIT_E_LOG);
-    assert!(answer.message().contains("damaged"), "{}", answer.message());
-    // Until somebody has looked at it.
-    let logger = logger_in(&log, &json!({"integrity": false}));
-    write(&logger, 3);
-    drop(logger);
-    assert_eq!(entries(&log).len(), 303);
+    let (log, config, options) = sealed(&scratch, 3);
+    fs::remove_dir_all(log.join(".integrity")).expect("it's there");
+    write(&logger_in(&log, &config), 3);
+    write(&logger_in(&log, &config), 3);
+    let (_, report) = verified(&log, &options);
+    assert_eq!(report["lines"], 9, "{report:#}");
+    assert_eq!(found(&log, &options), ["rolled_back"]);
+}
+
+#[test]
+fn a_replaced_key_is_found_by_what_was_kept_of_the_right_one() {
+    let scratch = Scratch::new();
+    let (log, _, options) = sealed(&scratch, 3);
+    let kept = scratch.join("kept.checkpoint");
+    fs::copy(log.join(".integrity/checkpoint"), &kept).expect("it can be copied");
+    for path in [log.join(".integrity"), log.join(".state")] {
+        fs::remove_dir_all(path).expect("it's there");
+    }
+    write(&logger_in(&log, &json!({})), 1);
+    intact(&log, &json!({}));
+    for known in [options, json!({"checkpoints": [kept]})] {
+        assert_eq!(found(&log, &known), ["forged"]);
+    }
 }
 
 // ---------------------------------------------------------------- keys and settings

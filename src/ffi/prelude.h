@@ -23,7 +23,7 @@
  *  audit_logger_log       x       x           x
  *  audit_logger_begin     x       x           x
  *  audit_logger_finish    x       x                   x                                                             x
- *  audit_logger_flush             x           x
+ *  audit_logger_flush             x           x                                x
  *  audit_logger_close             x           x                                x                           x
  *  audit_logger_stats     x       x           x
  *  audit_logger_hash      x       x

@@ -14,7 +14,8 @@ pub const AUDIT_E_ARGUMENT: AuditStatus = -1;
 /// The handle is NULL, freed, closed, of another type or, for a cancel, of another process. Nothing
 /// was sent and nothing was logged.
 pub const AUDIT_E_HANDLE: AuditStatus = -2;
-/// The configuration can't be used; the message names the key and what is allowed.
+/// The configuration can't be used, or doesn't fit the log that is there (its key, its name, the key of its
+/// hashes); the message names the key and what is allowed.
 pub const AUDIT_E_CONFIG: AuditStatus = -3;
 /// The log can't take an entry, or can't be read. Nothing was sent; trying again is safe.
 pub const AUDIT_E_LOG: AuditStatus = -4;
@@ -46,8 +47,8 @@ pub const AUDIT_E_INTERNAL: AuditStatus = -13;
 /// Of audit_logger_hash: the hash. Of audit_logger_prove: the proof.
 pub const AUDIT_REPLY_CONTENT: i32 = 1;
 /// Text, JSON: the response's body as received; of a streamed answer, the chat.completion that its
-/// chunks add up to. Of audit_logger_new, audit_logger_stats, audit_logger_verify and
-/// audit_logger_prove: what they report. (A body that arrived is here after an error too, even if it isn't JSON.)
+/// chunks add up to. Of audit_logger_new, audit_logger_stats, audit_logger_maintain,
+/// audit_logger_verify and audit_logger_prove: what they report. (A body that arrived is here after an error too, even if it isn't JSON.)
 pub const AUDIT_REPLY_JSON: i32 = 2;
 /// Text, JSON: the entry, as its line stands in the log, without the line feed.
 pub const AUDIT_REPLY_ENTRY: i32 = 3;

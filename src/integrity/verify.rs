@@ -4,7 +4,7 @@
 //!    signed by the key.
 //! 2. The tree is built again from its entries, and compared with every tile, and with every root
 //!    that is known.
-//! 3. On the way, every line of every file is hashed and compared with its entry ([`Day`]).
+//! 3. On the way, every line of every file is hashed and compared with its entry (`align`).
 //!
 //! Files and tree are each read once, from front to back, so memory stays flat.
 
@@ -125,6 +125,8 @@ pub struct Report {
     pub rollbacks: u64,
     /// Signs of life.
     pub heartbeats: u64,
+    /// When the tree was begun.
+    pub begun: String,
     /// When the last record was made.
     pub last_record: String,
     /// How many things are wrong.
@@ -180,13 +182,20 @@ impl Report {
                     .to_owned(),
             );
         }
+        let key = "a forgery by whoever has the private key, which is whoever can read .state/key \
+                   unless the log was given another";
         if self.remembered == 0 {
+            found.push(key.to_owned());
             found.push(
-                "an older copy of the whole directory in its place: nothing outside it says how \
-                 far the log had come; give a guard file or a kept checkpoint"
+                "an older copy of the whole directory in its place, or a tree begun anew over changed \
+                 lines: nothing outside it says how far the log had come; give a guard file or a kept \
+                 checkpoint, or compare \"begun\""
                     .to_owned(),
             );
         } else {
+            found.push(format!(
+                "{key}, in what came after the guard and every kept checkpoint"
+            ));
             found.push(
                 "an older copy that is still newer than the guard and every kept checkpoint"
                     .to_owned(),
@@ -226,6 +235,7 @@ impl Report {
         ] {
             object.json(key, value);
         }
+        object.text("begun", &self.begun);
         object.text("last_record", &self.last_record);
         object.json("finding_count", self.finding_count);
         object.list("findings", &self.findings, |finding, out| {
@@ -305,39 +315,48 @@ pub fn own_checkpoints(
     Ok(found)
 }
 
-/// What the guard and the kept checkpoints know.
-fn remembered(options: &Options, verifier: &Verifier) -> Result<Vec<Known>, Error> {
+/// What the guard and the kept checkpoints know. Where the key is the directory's own, it's found that
+/// they don't know it: it may have been replaced.
+fn remembered(
+    options: &Options,
+    verifier: &Verifier,
+    findings: &mut Findings,
+) -> Result<Vec<Known>, Error> {
     let mut known = Vec::new();
+    let mut stranger = |message: String| {
+        if options.vkey.is_some() {
+            return Err(Error::argument(message));
+        }
+        let path = format!("{TREE}/vkey");
+        findings.add(Class::Forged, &path, 0, message);
+        Ok(())
+    };
+    let remember = |who: String, checkpoint| Known {
+        who,
+        outside: true,
+        checkpoint,
+    };
     if let Some(path) = &options.guard {
         let who = format!("the guard {}", path.display());
-        let checkpoint = Checkpoint::guarded(&text_of(path)?, verifier.name())
-            .map_err(|error| Error::argument(format!("{who}: {error}")))?
-            .ok_or_else(|| {
-                Error::argument(format!("{who} knows nothing of {}", verifier.name()))
-            })?;
-        known.push(Known {
-            who,
-            outside: true,
-            checkpoint,
-        });
+        let guarded = Checkpoint::guarded(&text_of(path)?, verifier.name())
+            .map_err(|error| Error::argument(format!("{who}: {error}")))?;
+        match guarded {
+            Some(checkpoint) => known.push(remember(who, checkpoint)),
+            None => stranger(format!("{who} knows nothing of {}", verifier.name()))?,
+        }
     }
     for path in &options.checkpoints {
         let text = text_of(path)?;
         let kept = notes(text.as_bytes());
-        let wrong =
-            |what: &str| Error::argument(format!("the kept checkpoint {} {what}", path.display()));
+        let who = format!("the kept checkpoint {}", path.display());
         if kept.is_empty() {
-            return Err(wrong("isn't a signed note"));
+            return Err(Error::argument(format!("{who} isn't a signed note")));
         }
         for note in kept {
-            let checkpoint =
-                Checkpoint::open(note, verifier).map_err(|error| wrong(&error.to_string()))?;
-            let who = format!("the kept checkpoint {}", path.display());
-            known.push(Known {
-                who,
-                outside: true,
-                checkpoint,
-            });
+            match Checkpoint::open(note, verifier) {
+                Ok(checkpoint) => known.push(remember(who.clone(), checkpoint)),
+                Err(error) => stranger(format!("{who} {error}"))?,
+            }
         }
     }
     Ok(known)
@@ -351,11 +370,14 @@ pub fn verify(
     progress: &mut dyn FnMut(u64, u64),
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Report, Error> {
+    if !path.is_dir() {
+        return Err(Error::log(format!("{} is no directory", path.display())));
+    }
     let directory = Directory::new(path);
     let verifier = key(&directory, options.vkey.as_deref())?;
-    // First the guard: of a log that is being written it would run ahead of a tree read before.
-    let mut known = remembered(options, &verifier)?;
     let mut findings = Findings::default();
+    // First the guard: of a log that is being written it would run ahead of a tree read before.
+    let mut known = remembered(options, &verifier, &mut findings)?;
     let own = own_checkpoints(&directory, &verifier, &mut findings)?;
     let signed = own.iter().map(|checkpoint| checkpoint.size).max();
     let mut report = Report {
@@ -608,6 +630,9 @@ impl Run<'_> {
             ));
         }
         if !record.ts.is_empty() {
+            if index == 0 {
+                self.report.begun.clone_from(&record.ts);
+            }
             self.report.last_record = record.ts;
         }
         match record.said {

@@ -682,13 +682,22 @@ impl Store {
 
     /// Writes what waits, has the disk confirm every file that was appended to, and seals them.
     pub fn flush(&self) -> Result<(), Error> {
+        /// Before each of them a torn line is mended, or can't be.
+        const MOST: usize = 100;
         let mut result = self.confirm_all();
-        if let (Ok(()), Some(sealer)) = (&result, &self.sealer) {
+        for _ in 0..MOST {
+            let (Ok(()), Some(sealer)) = (&result, &self.sealer) else {
+                break;
+            };
             let found = sealer.seal_all((self.settings.now)(), SEAL_PATIENCE);
+            let torn = found.as_ref().is_ok_and(|found| !found.torn.is_empty());
             result = found.map(|found| self.note_found(found));
+            if !torn || !self.mend_what_was_met() {
+                break;
+            }
         }
         let now = self.now();
-        self.report(&mut self.lock(), now, result)
+        self.fault(&mut self.lock(), now, result)
     }
 
     /// Notes what sealing came upon.
@@ -761,7 +770,7 @@ impl Store {
         if waited.timed_out() {
             return Err(Error::new(
                 Status::Timeout,
-                "the disk hasn't confirmed the log in time; it may yet",
+                "the log wasn't confirmed by the disk and sealed in time; it may yet be",
             ));
         }
         asked.result.clone().map_or(Ok(()), Err)
@@ -895,9 +904,9 @@ impl Store {
         rescued && mended && sealed && state.waiting.is_empty() && state.gap.is_none()
     }
 
-    /// Seals what there is. Returns whether nothing was left.
+    /// Seals what there is, if it's time. Returns whether all is well.
     fn seal(&self) -> bool {
-        let Some(sealer) = &self.sealer else {
+        let Some(sealer) = self.sealer.as_ref().filter(|sealer| sealer.is_due()) else {
             return true;
         };
         // What the disk refuses to confirm is written anew, and not signed where it is.
@@ -911,7 +920,10 @@ impl Store {
                 return false;
             }
         }
-        !sealer.has_unsealed()
+        if sealer.has_unsealed() {
+            keeper::wake_in(sealer.interval());
+        }
+        true
     }
 
     /// Writes the lines of unlinked files to their days' files, unless another process has.
@@ -1131,8 +1143,20 @@ impl Store {
         now: Timestamp,
         result: io::Result<()>,
     ) -> Result<(), Error> {
-        result.map_err(|error| {
+        if result.is_err() {
             self.counters.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        self.fault(state, now, result)
+    }
+
+    /// The same of what isn't an entry that the log couldn't take.
+    fn fault(
+        &self,
+        state: &mut State,
+        now: Timestamp,
+        result: io::Result<()>,
+    ) -> Result<(), Error> {
+        result.map_err(|error| {
             let message = self.message(&error);
             state.last_error = Some((now, message.clone()));
             Error::log(message)

@@ -19,7 +19,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::hash::Digest;
 use crate::integrity::note::Signer;
-use crate::integrity::record::{Range, Said, VERSION};
+use crate::integrity::record::{Range, Said};
 use crate::json::Object;
 use crate::sys::SecretBytes;
 
@@ -85,8 +85,18 @@ pub struct Sealer {
     unsealed: AtomicBool,
     own: Mutex<Vec<Own>>,
     state: Mutex<State>,
-    /// The size, and when it was last sealed in this process. Its lock isn't held while the disk works.
-    sealed: Mutex<(u64, Option<Timestamp>)>,
+    /// Its lock isn't held while the disk works.
+    sealed: Mutex<Sealed>,
+}
+
+/// How far the tree had come when this process sealed last.
+#[derive(Debug)]
+struct Sealed {
+    size: u64,
+    /// By the log's clock; `None` if it hasn't yet.
+    at: Option<Timestamp>,
+    /// Or when it was opened.
+    since: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -165,16 +175,27 @@ impl Sealer {
         })?;
         let sealer = Sealer {
             directory: Arc::clone(directory),
-            tree: Tree::new(folder, signer, guard),
+            tree: Tree::new(folder, signer, guard, settings.hash_key_id.clone()),
             settings: settings.clone(),
             unsealed: AtomicBool::new(false),
             own: Mutex::default(),
             state: Mutex::default(),
-            sealed: Mutex::default(),
+            sealed: Mutex::new(Sealed {
+                size: 0,
+                at: None,
+                since: Instant::now(),
+            }),
         };
         let has_vkey = vkey.is_some();
-        sealer.begin(has_vkey, &Timestamp::of(now)).map_err(disk)?;
-        Ok(sealer)
+        match sealer.begin(has_vkey, &Timestamp::of(now)) {
+            Ok(()) => Ok(sealer),
+            Err(error) if is_damage(&error) => {
+                // The log goes on without.
+                directory.warn(error.to_string());
+                Ok(sealer)
+            }
+            Err(error) => Err(disk(error)),
+        }
     }
 
     /// Makes sure that the tree has its first entry.
@@ -194,30 +215,28 @@ impl Sealer {
             self.tree.remove_leftovers()?;
             self.tree.write_vkey()?;
             let (mut known, changed) = self.tree.known(None, now)?;
-            if known.size() == 0 {
-                let settings = Said::Settings {
-                    version: VERSION,
-                    origin: self.tree.origin().to_owned(),
-                    hash_key_id: self.settings.hash_key_id.clone(),
-                };
-                known.record(now, settings);
-            } else if !changed {
-                return Ok(());
+            if changed {
+                self.tree.commit(&mut known)?;
+                self.tree.publish(&known)?;
             }
-            self.tree.commit(&mut known)?;
-            return self.tree.publish(&known);
+            return Ok(());
         }
     }
 
     /// Refuses to go on with hashes of another kind than the log's.
     pub fn check_hash_key(&self) -> Result<(), Error> {
-        let kept = self.tree.hash_key_id().map_err(|error| {
-            let path = self.directory.path().display();
-            Error::log(format!("the log in {path}: {error}"))
-        })?;
-        if kept == self.settings.hash_key_id {
-            return Ok(());
-        }
+        let kept = match self.tree.hash_key_id() {
+            Ok(kept) if kept == self.settings.hash_key_id => return Ok(()),
+            Ok(kept) => kept,
+            Err(error) if is_damage(&error) => {
+                self.directory.warn(error.to_string());
+                return Ok(());
+            }
+            Err(error) => {
+                let path = self.directory.path().display();
+                return Err(Error::log(format!("the log in {path}: {error}")));
+            }
+        };
         let show = |id: &Option<String>| match id {
             Some(id) => format!("with the key {id}"),
             None => "without a key".to_owned(),
@@ -267,6 +286,15 @@ impl Sealer {
         self.settings.interval
     }
 
+    /// Whether it's time to seal again.
+    pub fn is_due(&self) -> bool {
+        self.last().since.elapsed() >= self.settings.interval
+    }
+
+    fn last(&self) -> MutexGuard<'_, Sealed> {
+        self.sealed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether lines were written since the last sealing began.
     pub fn has_unsealed(&self) -> bool {
         self.unsealed.load(Ordering::SeqCst)
@@ -274,10 +302,10 @@ impl Sealer {
 
     /// Writes the tree's name and size, and when it was last sealed in this process, into a report.
     pub fn health(&self, mut to: Object<'_>) {
-        let (size, at) = *self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
+        let sealed = self.last();
         to.text("origin", self.tree.origin());
-        if let Some(at) = at {
-            to.json("size", size);
+        if let Some(at) = sealed.at {
+            to.json("size", sealed.size);
             to.text("sealed_at", &at.to_string());
         }
         to.end();
@@ -442,7 +470,11 @@ impl Sealer {
             self.tree.publish(&known)?;
             state.published = Some(Instant::now());
         }
-        *self.sealed.lock().unwrap_or_else(PoisonError::into_inner) = (known.size(), Some(*now));
+        *self.last() = Sealed {
+            size: known.size(),
+            at: Some(*now),
+            since: Instant::now(),
+        };
         state.known = Some(known);
         Ok(found)
     }
@@ -607,6 +639,11 @@ impl Sealer {
             known.record(now, Said::Altered { range, sha256 });
         }
     }
+}
+
+/// Whether the tree isn't what was written: then the log goes on, and nothing is sealed.
+fn is_damage(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidData
 }
 
 /// The key that signs, which must be the one that signed before, if any did.

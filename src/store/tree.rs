@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use crate::clock::Timestamp;
 use crate::integrity::merkle::{Edge, Hash, empty_root};
 use crate::integrity::note::{Checkpoint, Signer, format_hash, last_checkpoint, notes, parse_hash};
-use crate::integrity::record::{Entry, Record, Said};
+use crate::integrity::record::{Entry, Record, Said, VERSION};
 use crate::integrity::tiles::{self, Append, Fetch, Growth, Kind, Tile, WIDTH, entries};
 use crate::json::Object;
 use crate::sys;
@@ -38,6 +38,8 @@ pub struct Tree {
     folder: Folder,
     signer: Signer,
     guard: Option<Guard>,
+    /// Of a tree that is begun.
+    hash_key_id: Option<String>,
 }
 
 /// What is known of a tree: how it grows on, and up to where each file is sealed.
@@ -119,11 +121,17 @@ impl Known {
 
 impl Tree {
     /// The tree in this directory.
-    pub fn new(folder: Folder, signer: Signer, guard: Option<Guard>) -> Tree {
+    pub fn new(
+        folder: Folder,
+        signer: Signer,
+        guard: Option<Guard>,
+        hash_key_id: Option<String>,
+    ) -> Tree {
         Tree {
             folder,
             signer,
             guard,
+            hash_key_id,
         }
     }
 
@@ -191,11 +199,14 @@ impl Tree {
     }
 
     /// What is known of it now, from what was known before. Where it is older than what this process
-    /// or the guard has seen, that is recorded. `restored` is set if there is something to commit,
-    /// be it only the head.
+    /// or the guard has seen, that is recorded, and a new one gets its settings. Also returns whether
+    /// there is something to commit, be it only the head.
     pub fn known(&self, before: Option<Known>, now: &Timestamp) -> io::Result<(Known, bool)> {
         let origin = self.origin();
         let head = self.head()?;
+        if head.is_none() && !self.is_new()? {
+            return Err(damaged("its checkpoints are gone"));
+        }
         let size = head.as_ref().map_or(0, |head| head.size);
         let root = head.map_or_else(empty_root, |head| head.root);
         let mut seen = None;
@@ -227,11 +238,31 @@ impl Tree {
                 seen = Some(guarded);
             }
         }
+        let begins = known.size() == 0;
+        if begins {
+            let settings = Said::Settings {
+                version: VERSION,
+                origin: origin.to_owned(),
+                hash_key_id: self.hash_key_id.clone(),
+            };
+            known.record(now, settings);
+        }
         let Some(Checkpoint { size, root, .. }) = seen else {
-            return Ok((known, false));
+            return Ok((known, begins));
         };
         known.record(now, Said::Rollback { size, root });
         Ok((known, true))
+    }
+
+    /// Whether it holds no more than what a process left that died while it began it.
+    fn is_new(&self) -> io::Result<bool> {
+        let first = Tile {
+            kind: Kind::Entries,
+            number: 0,
+            width: 1,
+        };
+        let first = self.fetch(&first.full_path())?.unwrap_or_default();
+        Ok(entries(&first).nth(1).is_none())
     }
 
     /// The root at an earlier size.
@@ -492,7 +523,8 @@ fn found_file<T>(file: io::Result<T>) -> io::Result<Option<T>> {
 }
 
 fn damaged(what: impl std::fmt::Display) -> io::Error {
-    io::Error::other(format!(
+    let message = format!(
         "{NAME} is damaged, and nothing is sealed until it is put right: {what}; verify says more"
-    ))
+    );
+    io::Error::new(io::ErrorKind::InvalidData, message)
 }

@@ -25,6 +25,8 @@ for path, _, names in sorted(tiles, key=lambda tile: (tile[0].count("/"), tile[0
             record = json.loads(entry)
             if record["t"] == "seg":
                 segs.append(record | {"digests": []})
+            elif record["t"] in ("altered", "gap", "rollback"):
+                sys.exit(f"the log itself has recorded: {entry.decode()}")
             elif record["t"] == "prune":
                 segs = [seg for seg in segs if seg["file"] != record["file"]]
 lines = 0

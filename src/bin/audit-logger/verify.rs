@@ -99,6 +99,7 @@ fn print(report: &Report, out: &mut Output) {
     for (count, what) in recorded.into_iter().filter(|(count, _)| *count > 0) {
         out.line(format_args!("recorded:   {count} {what}"));
     }
+    out.line(format_args!("begun:      {}", plain(&report.begun)));
     out.line(format_args!("last seal:  {}", plain(&report.last_record)));
     if !report.intact() {
         out.line(format_args!("findings:   {}", report.finding_count));
