@@ -85,7 +85,7 @@ fn an_untouched_log_is_intact_and_the_report_counts_what_is_in_it() {
     assert_eq!((report.torn, report.heartbeats), (1, 1));
     assert_eq!(report.root, log.checkpoint().root);
     assert_eq!(report.grade(), "self-attested");
-    assert_eq!(report.blind_spots().len(), 4);
+    assert_eq!(report.blind_spots().len(), 5);
 
     let options = Options {
         vkey: Some(log.vkey()),

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::merkle::Hash;
 use super::record::is_file;
 use super::tiles::{Fetch, MAX_ENTRY, WIDTH};
+use crate::error::Error;
 
 /// The directory of the tree, in that of the log.
 pub const TREE: &str = ".integrity";
@@ -33,8 +34,16 @@ impl Directory {
         Directory(path.to_owned())
     }
 
+    /// The same, if it is one.
+    pub fn open(path: &Path) -> Result<Directory, Error> {
+        if path.is_dir() {
+            return Ok(Directory::new(path));
+        }
+        Err(Error::log(format!("{} is no directory", path.display())))
+    }
+
     /// Opens a file of the directory; `None` if it isn't there.
-    fn open(&self, name: &str) -> io::Result<Option<File>> {
+    fn file(&self, name: &str) -> io::Result<Option<File>> {
         open_plain(&self.0.join(name))
     }
 
@@ -57,11 +66,11 @@ impl Directory {
 
     /// The bytes of a day from an offset on, decompressed if need be; `None` if the day isn't there.
     pub fn day(&self, name: &str, offset: u64) -> io::Result<Option<Box<dyn Read>>> {
-        if let Some(mut file) = self.open(name)? {
+        if let Some(mut file) = self.file(name)? {
             file.seek(SeekFrom::Start(offset))?;
             return Ok(Some(Box::new(file)));
         }
-        let Some(file) = self.open(&format!("{name}.gz"))? else {
+        let Some(file) = self.file(&format!("{name}.gz"))? else {
             return Ok(None);
         };
         let mut bytes = MultiGzDecoder::new(BufReader::new(file));
@@ -77,18 +86,13 @@ impl Directory {
 
     /// A text file of the tree; of one that is very long, the end.
     pub fn text(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        let Some(mut file) = self.open(&format!("{TREE}/{name}"))? else {
-            return Ok(None);
-        };
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(LONGEST)))?;
-        read_bounded(file).map(Some)
+        self.fetch(name)
     }
 }
 
 impl Fetch for Directory {
     fn fetch(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
-        self.open(&format!("{TREE}/{path}"))?
+        self.file(&format!("{TREE}/{path}"))?
             .map(read_bounded)
             .transpose()
     }
@@ -117,7 +121,10 @@ pub fn open_plain(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-fn read_bounded(file: File) -> io::Result<Vec<u8>> {
+/// Reads a file; of a very long one, the end.
+fn read_bounded(mut file: File) -> io::Result<Vec<u8>> {
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(LONGEST)))?;
     let mut bytes = Vec::new();
     file.take(LONGEST).read_to_end(&mut bytes)?;
     Ok(bytes)

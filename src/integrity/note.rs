@@ -325,26 +325,29 @@ impl Checkpoint {
         )
     }
 
-    /// The last line of a guard file that is about `origin`. One that was torn counts only if none
-    /// follows it: without its line feed it's ignored.
+    /// The last whole line of a guard file that is about `origin`. Others were torn; if all of them are
+    /// of another form, the file isn't a guard.
     pub fn guarded(guard: &str, origin: &str) -> Result<Option<Checkpoint>, String> {
         let whole = guard.rfind('\n').map_or("", |end| &guard[..end]);
-        let lines = whole.split('\n').enumerate();
-        let last = lines.filter(|(_, line)| line.split(' ').next() == Some(origin));
-        let Some((at, line)) = last.last() else {
-            return Ok(None);
+        let mut wrong = None;
+        for (at, line) in whole.split('\n').enumerate() {
+            if line.split(' ').next() == Some(origin) {
+                wrong = Some(at + 1);
+            }
+        }
+        let read = |line: &str| {
+            let mut words = line.split(' ');
+            let about = words.next()? == origin;
+            let (size, root) = (parse_size(words.next()?)?, parse_hash(words.next()?)?);
+            let origin = origin.to_owned();
+            (about && words.next().is_none()).then_some(Checkpoint { origin, size, root })
         };
-        let mut words = line.split(' ').skip(1);
-        let size = words.next().and_then(parse_size);
-        let root = words.next().and_then(parse_hash);
-        let (Some(size), Some(root), None) = (size, root, words.next()) else {
-            return Err(format!(
-                "line {} isn't <origin> <size> <base64 of the root>",
-                at + 1
-            ));
-        };
-        let origin = origin.to_owned();
-        Ok(Some(Checkpoint { origin, size, root }))
+        match (whole.split('\n').rev().find_map(read), wrong) {
+            (None, Some(line)) => Err(format!(
+                "line {line} isn't <origin> <size> <base64 of the root>"
+            )),
+            (found, _) => Ok(found),
+        }
     }
 }
 

@@ -51,7 +51,7 @@ pub struct Proved {
 /// Proves the entry with this id, with the public key that is given or the directory's own.
 pub fn prove(path: &Path, id: &str, vkey: Option<&str>) -> Result<Proved, Error> {
     let absent = |why: String| Error::new(Status::NotFound, why);
-    let directory = Directory::new(path);
+    let directory = Directory::open(path)?;
     let verifier = key(&directory, vkey)?;
     // An entry can stand twice, should a disk have failed; one of the two may not be sealed.
     let candidates = lines_of(&directory, id).map_err(Error::log)?;

@@ -370,10 +370,7 @@ pub fn verify(
     progress: &mut dyn FnMut(u64, u64),
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Report, Error> {
-    if !path.is_dir() {
-        return Err(Error::log(format!("{} is no directory", path.display())));
-    }
-    let directory = Directory::new(path);
+    let directory = Directory::open(path)?;
     let verifier = key(&directory, options.vkey.as_deref())?;
     let mut findings = Findings::default();
     // First the guard: of a log that is being written it would run ahead of a tree read before.

@@ -84,7 +84,14 @@ impl DayName {
         let rest = rest.strip_suffix(".jsonl")?;
         let (date, number) = match rest.split_once('.') {
             None => (rest, 0),
-            Some((date, number)) => (date, number.parse().ok().filter(|number| *number > 0)?),
+            Some((date, number)) => (
+                date,
+                // As many digits as the tree's records allow.
+                number
+                    .parse()
+                    .ok()
+                    .filter(|number| (1..1_000_000_000).contains(number))?,
+            ),
         };
         let date: [u8; 10] = date.as_bytes().try_into().ok()?;
         let digits = |range: Range<usize>| date[range].iter().all(u8::is_ascii_digit);

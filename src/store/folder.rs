@@ -10,6 +10,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 
 use uuid::Uuid;
 
+use super::lines::line_start;
 use crate::sys::{self, Private};
 
 /// A file of the log. It is this process's alone: a fork closes the child's copy.
@@ -173,12 +174,10 @@ impl Folder {
         Ok(file)
     }
 
-    /// Appends to a file, created if it is missing.
-    pub fn append(&self, name: &str, bytes: &[u8]) -> io::Result<OpenFile> {
+    /// Appends lines to a file of which a lock is held, created if it is missing.
+    pub fn append(&self, name: &str, lines: &[u8]) -> io::Result<OpenFile> {
         let file = self.open(name, libc::O_RDWR | libc::O_APPEND | libc::O_CREAT)?;
-        (&*file)
-            .write_all(bytes)
-            .inspect_err(sys::note_write_error)?;
+        append_lines(&file, lines)?;
         Ok(file)
     }
 
@@ -244,6 +243,22 @@ impl Folder {
     pub fn try_lock(&self, name: &str) -> io::Result<Option<Lock>> {
         Lock::try_on(self.open(name, libc::O_RDWR | libc::O_CREAT)?)
     }
+}
+
+/// Appends lines to a file that is open to append and locked. What a killed or failing write left of a
+/// line is cut off: it could be taken for one.
+pub fn append_lines(mut file: &File, lines: &[u8]) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    let whole = line_start(file, length)?;
+    if whole < length {
+        file.set_len(whole)?;
+    }
+    let written = file.write_all(lines).inspect_err(sys::note_write_error);
+    if written.is_err() {
+        // If it stays, the next one cuts it off.
+        let _ = file.set_len(whole);
+    }
+    written
 }
 
 /// A lock, held while it lives.

@@ -3,21 +3,21 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::folder::{Lock, OpenFile, check_owner};
+use super::folder::{Lock, OpenFile, append_lines, check_owner};
 use crate::integrity::note::Checkpoint;
-use crate::sys::{self, Private};
+use crate::sys::Private;
 
 /// From this length on only the last line of each log is kept.
 const LONG: u64 = 64 * 1024;
 
-/// A longer file isn't a guard.
+/// Of a longer one, the end is read.
 const LONGEST: u64 = 16 << 20;
 
 /// How long another log's writing to it is waited for.
@@ -64,21 +64,9 @@ impl Guard {
     pub fn write(&self, checkpoint: &Checkpoint) -> io::Result<()> {
         let lock = self.lock()?;
         let file = lock.file();
-        let length = file.metadata()?.len();
-        let mut line = checkpoint.guard_line();
-        let mut last = [b'\n'];
-        if length > 0 {
-            file.read_exact_at(&mut last, length - 1)?;
-        }
-        if last != *b"\n" {
-            // A torn line, which counts as absent.
-            line.insert(0, '\n');
-        }
-        let mut to = file;
-        to.write_all(line.as_bytes())
-            .inspect_err(sys::note_write_error)?;
+        append_lines(file, checkpoint.guard_line().as_bytes())?;
         file.sync_data()?;
-        if length > LONG {
+        if file.metadata()?.len() > LONG {
             // Where its directory can't be written to, it grows.
             let _ = self.shorten(file);
         }
@@ -104,6 +92,9 @@ impl Guard {
     }
 
     fn shorten(&self, file: &File) -> io::Result<()> {
+        if file.metadata()?.len() > LONGEST {
+            return Err(io::Error::other("is too long to be read whole"));
+        }
         let text = text(file)?;
         let mut last = BTreeMap::new();
         for line in text.split_inclusive('\n') {
@@ -126,11 +117,13 @@ impl Guard {
     }
 }
 
+/// The file's text; of a very long one, the end.
 fn text(mut file: &File) -> io::Result<String> {
-    file.rewind()?;
-    let mut text = String::new();
-    file.take(LONGEST).read_to_string(&mut text)?;
-    Ok(text)
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(LONGEST)))?;
+    let mut bytes = Vec::new();
+    file.take(LONGEST).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The lines of a file, one after the other, in bounded memory.
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::FileExt;
 
 use serde::de::IgnoredAny;
 
@@ -25,6 +27,31 @@ pub struct Seen<'a> {
     pub text: &'a [u8],
     /// Whether it has its line feed.
     pub closed: bool,
+    /// What it consists of, however long it is.
+    made_of: MadeOf,
+}
+
+/// What a line consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum MadeOf {
+    /// Nothing, or spaces.
+    Spaces,
+    /// White space.
+    Blanks,
+    /// More.
+    Text,
+}
+
+impl MadeOf {
+    fn of(text: &[u8]) -> MadeOf {
+        if text.iter().all(|byte| *byte == b' ') {
+            MadeOf::Spaces
+        } else if text.trim_ascii().is_empty() {
+            MadeOf::Blanks
+        } else {
+            MadeOf::Text
+        }
+    }
 }
 
 impl<R: Read> Lines<R> {
@@ -41,6 +68,7 @@ impl<R: Read> Lines<R> {
     pub fn next(&mut self) -> io::Result<Option<Seen<'_>>> {
         self.line.clear();
         let start = self.at;
+        let mut made_of = MadeOf::Spaces;
         loop {
             let piece = match self.from.fill_buf() {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -48,6 +76,9 @@ impl<R: Read> Lines<R> {
             };
             let end = piece.iter().position(|byte| *byte == b'\n');
             let text = &piece[..end.unwrap_or(piece.len())];
+            if made_of != MadeOf::Text {
+                made_of = made_of.max(MadeOf::of(text));
+            }
             let room = LONGEST.saturating_sub(self.line.len()).min(text.len());
             self.line.extend_from_slice(&text[..room]);
             let taken = end.map_or(piece.len(), |end| end + 1);
@@ -64,6 +95,7 @@ impl<R: Read> Lines<R> {
                     end: self.at - u64::from(closed),
                     text: &self.line,
                     closed,
+                    made_of,
                 }));
             }
         }
@@ -73,7 +105,12 @@ impl<R: Read> Lines<R> {
 impl Seen<'_> {
     /// Whether nothing but white space is on it.
     pub fn is_blank(&self) -> bool {
-        self.text.trim_ascii().is_empty() && self.is_whole()
+        self.made_of != MadeOf::Text
+    }
+
+    /// Whether nothing but spaces is on it: torn lines were written over with them.
+    pub fn is_spaces(&self) -> bool {
+        self.made_of == MadeOf::Spaces
     }
 
     /// Whether it's JSON in UTF-8, or blank: anything else stops those who read the file.
@@ -87,6 +124,22 @@ impl Seen<'_> {
     fn is_whole(&self) -> bool {
         (self.end - self.start) as usize == self.text.len()
     }
+}
+
+/// Where the line begins that a place is in.
+pub fn line_start(file: &File, place: u64) -> io::Result<u64> {
+    let mut at = place;
+    let mut piece = [0; 4096];
+    while at > 0 {
+        let from = at.saturating_sub(piece.len() as u64);
+        let part = &mut piece[..(at - from) as usize];
+        file.read_exact_at(part, from)?;
+        if let Some(last) = part.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(from + last as u64 + 1);
+        }
+        at = from;
+    }
+    Ok(0)
 }
 
 #[cfg(test)]
@@ -103,6 +156,7 @@ mod tests {
                 end,
                 text,
                 closed,
+                made_of: MadeOf::of(text),
             };
             assert_eq!(lines.next().unwrap(), Some(line));
         };
@@ -119,6 +173,13 @@ mod tests {
         let line = lines.next().unwrap().unwrap();
         assert_eq!(line.end, 3 * LONGEST as u64);
         assert!(line.text.len() == LONGEST && !line.is_sound() && !line.is_blank());
+    }
+
+    #[test]
+    fn spaces_are_blank_however_many() {
+        let mut lines = Lines::new(io::repeat(b' ').take(3 * LONGEST as u64), 0);
+        let line = lines.next().unwrap().unwrap();
+        assert!(line.is_blank() && line.is_spaces() && line.is_sound());
     }
 
     #[test]

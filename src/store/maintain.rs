@@ -118,7 +118,7 @@ pub fn maintain(
 
 /// How the log is sealed, if it is: what is done is recorded in its tree.
 fn sealing(path: &Path, wanted: &Maintenance) -> Option<Sealing> {
-    let is_sealed = path.join(tree::NAME).join("vkey").exists();
+    let is_sealed = path.join(tree::NAME).exists();
     is_sealed.then(|| Sealing {
         key: wanted.key.as_ref().map(Secret::share),
         guard_file: wanted.guard_file.clone(),
@@ -171,7 +171,7 @@ impl Run<'_> {
         loop {
             self.check_cancelled()?;
             let over = |day: &DayName| self.store.now().is_over(&day.date);
-            let sealed = sealer.seal((self.store.settings.now)(), true, over);
+            let sealed = sealer.seal((self.store.settings.now)(), true, Some(&over));
             match self.logged(sealed)? {
                 None if since.elapsed() >= PATIENCE => {
                     return self.logged(Err(sealer.is_locked()));

@@ -137,6 +137,9 @@ const MAX_UNSYNCED: usize = 8;
 /// How often the dead are looked for.
 const SWEEP: Duration = Duration::from_secs(4);
 
+/// How soon the keeper tries to seal again what another process's sealing, or a long backlog, left.
+const SEAL_AGAIN: Duration = Duration::from_millis(50);
+
 /// How long a flush waits for another process that is just sealing.
 const SEAL_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -310,7 +313,7 @@ impl Store {
         line.stamp(&now);
         let result = self.put(&mut state, line, &now, None);
         let result = self.confirmed(state, result, line, None);
-        let result = result.map(|place| self.wrote(place, line));
+        let result = result.map(|written| self.wrote(&written, line));
         result.or_else(|error| self.report(&mut self.lock(), now, Err(error)))
     }
 
@@ -323,8 +326,8 @@ impl Store {
         line.stamp(&now);
         let result = self.put(&mut state, line, &now, slot.as_ref());
         match self.confirmed(state, result, line, slot.as_ref()) {
-            Ok(place) => {
-                self.wrote(place, line);
+            Ok(written) => {
+                self.wrote(&written, line);
                 if let Some(slot) = slot {
                     // If it stays, the entry is found in the log.
                     let _ = slot.clear();
@@ -356,31 +359,35 @@ impl Store {
     }
 
     /// Has a line sealed that was written, and isn't yet.
-    fn wrote(&self, place: Option<Place>, line: &Line) {
-        if let (Some(sealer), Some(place)) = (&self.sealer, place)
-            && sealer.wrote(place, line.as_bytes().trim_ascii_end())
+    fn wrote(&self, written: &Written, line: &Line) {
+        if let (Some(sealer), Some(place)) = (&self.sealer, written.place)
+            && sealer.wrote(
+                place,
+                written.file.identity(),
+                line.as_bytes().trim_ascii_end(),
+            )
         {
             keeper::wake_in(sealer.interval());
         }
     }
 
     /// Has the disk confirm what was written, where it must; what it refuses is written again, to
-    /// a further file of the day. Returns where it is, if that can be told.
+    /// a further file of the day. Returns where it is.
     fn confirmed(
         &self,
         state: MutexGuard<'_, State>,
         written: io::Result<Written>,
         line: &Line,
         slot: Option<&Slot>,
-    ) -> io::Result<Option<Place>> {
+    ) -> io::Result<Written> {
         let mut written = written?;
         if !self.settings.to_disk {
-            return Ok(written.place);
+            return Ok(written);
         }
         drop(state);
         for _ in 0..MAX_REFUSALS {
             let Err(error) = written.file.confirm(written.ticket) else {
-                return Ok(written.place);
+                return Ok(written);
             };
             let mut state = self.lock();
             let now = self.now();
@@ -389,13 +396,16 @@ impl Store {
             written = self.write(&mut state, line, &now, slot)?;
         }
         written.file.confirm(written.ticket)?;
-        Ok(written.place)
+        Ok(written)
     }
 
     /// Turns away from a file whose sync failed.
     fn refuse(&self, state: &mut State, file: &Arc<Synced>) {
         let current = state.day.take_if(|day| Arc::ptr_eq(&day.handle(), file));
         if let Some(day) = current {
+            if let Some(sealer) = &self.sealer {
+                sealer.distrust(day.name());
+            }
             self.counters.unconfirmed.fetch_add(1, Ordering::Relaxed);
             state.refused = Some(day.name());
         }
@@ -588,11 +598,6 @@ impl Store {
     /// Leaves a file that isn't the current one any more.
     fn retire(&self, state: &mut State, day: &DayFile) {
         let file = day.handle();
-        if let Some(sealer) = &self.sealer
-            && !day.has_its_name(&self.directory)
-        {
-            sealer.forget(day.name());
-        }
         let gone = file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
         if gone {
             state.lost.push((day.name(), file));
@@ -685,16 +690,21 @@ impl Store {
         /// Before each of them a torn line is mended, or can't be.
         const MOST: usize = 100;
         let mut result = self.confirm_all();
+        let mut torn = Vec::new();
         for _ in 0..MOST {
             let (Ok(()), Some(sealer)) = (&result, &self.sealer) else {
                 break;
             };
             let found = sealer.seal_all((self.settings.now)(), SEAL_PATIENCE);
-            let torn = found.as_ref().is_ok_and(|found| !found.torn.is_empty());
+            let met = found
+                .as_ref()
+                .map_or(Vec::new(), |found| found.torn.clone());
             result = found.map(|found| self.note_found(found));
-            if !torn || !self.mend_what_was_met() {
+            // Once more for what could be mended.
+            if met.is_empty() || met == torn || !self.mend_what_was_met() {
                 break;
             }
+            torn = met;
         }
         let now = self.now();
         self.fault(&mut self.lock(), now, result)
@@ -706,8 +716,13 @@ impl Store {
             .altered
             .fetch_add(found.altered, Ordering::Relaxed);
         let mut state = self.lock();
-        let torn = !found.torn.is_empty();
-        state.torn.extend(found.torn);
+        let mut torn = false;
+        for place in found.torn {
+            if !state.torn.contains(&place) {
+                state.torn.push(place);
+                torn = true;
+            }
+        }
         let now = self.now();
         for message in found.messages {
             self.directory.warn(message.clone());
@@ -836,7 +851,7 @@ impl Store {
         };
         let since = Instant::now();
         while since.elapsed() < SWEEP_PATIENCE {
-            match sealer.seal((self.settings.now)(), true, |_| true) {
+            match sealer.seal((self.settings.now)(), true, None) {
                 Ok(Some(found)) if found.more => {}
                 Ok(None) => {}
                 _ => return,
@@ -906,13 +921,20 @@ impl Store {
 
     /// Seals what there is, if it's time. Returns whether all is well.
     fn seal(&self) -> bool {
-        let Some(sealer) = self.sealer.as_ref().filter(|sealer| sealer.is_due()) else {
+        let Some(sealer) = &self.sealer else {
             return true;
         };
+        let due_in = sealer.due_in();
+        if !due_in.is_zero() {
+            if sealer.has_unsealed() {
+                keeper::wake_in(due_in);
+            }
+            return true;
+        }
         // What the disk refuses to confirm is written anew, and not signed where it is.
         let sealed = self
             .confirm_all()
-            .and_then(|()| sealer.seal((self.settings.now)(), false, |_| true));
+            .and_then(|()| sealer.seal((self.settings.now)(), false, None));
         match sealed {
             Ok(found) => found.into_iter().for_each(|found| self.note_found(found)),
             Err(error) => {
@@ -921,7 +943,7 @@ impl Store {
             }
         }
         if sealer.has_unsealed() {
-            keeper::wake_in(sealer.interval());
+            keeper::wake_in(sealer.due_in().max(SEAL_AGAIN));
         }
         true
     }

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::day::{DayName, Place, blank};
 use super::disk::Directory;
 use super::folder::OpenFile;
-use super::lines::Lines;
+use super::lines::{Lines, line_start};
 use crate::clock::Timestamp;
 use crate::hash::Digest;
 use crate::json::Object;
@@ -255,22 +255,6 @@ pub fn lines_of<'f>(
     }
     let at = line_start(file, place.min(file.metadata()?.len()))?;
     Ok(Lines::new(Box::new(part(file, at)?), at))
-}
-
-/// Where the line begins that a place is in.
-pub fn line_start(file: &File, place: u64) -> io::Result<u64> {
-    let mut at = place;
-    let mut piece = [0; 4096];
-    while at > 0 {
-        let from = at.saturating_sub(piece.len() as u64);
-        let part = &mut piece[..(at - from) as usize];
-        file.read_exact_at(part, from)?;
-        if let Some(last) = part.iter().rposition(|byte| *byte == b'\n') {
-            return Ok(from + last as u64 + 1);
-        }
-        at = from;
-    }
-    Ok(0)
 }
 
 /// A file that may be missing: it was moved away or deleted.

@@ -5,11 +5,10 @@
 //! whoever wrote them. A process keeps the digests of its own lines until they are sealed: one that
 //! isn't what was written then was changed in between, and that is recorded.
 
-use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,9 +26,9 @@ use super::day::{DayName, Place};
 use super::disk::Directory;
 use super::folder::OpenFile;
 use super::guard::Guard;
-use super::lines::{Lines, Seen};
+use super::lines::{Lines, line_start};
 use super::recovery;
-use super::tree::{self, Known, Tree};
+use super::tree::{self, Known, Tree, is_damage};
 use super::{disk, keys};
 
 /// How a log is sealed.
@@ -85,8 +84,10 @@ pub struct Sealer {
     unsealed: AtomicBool,
     own: Mutex<Vec<Own>>,
     state: Mutex<State>,
-    /// Its lock isn't held while the disk works.
+    /// This lock and the next aren't held while the disk works.
     sealed: Mutex<Sealed>,
+    /// Files whose syncs failed in this process.
+    distrusted: Mutex<Vec<DayName>>,
 }
 
 /// How far the tree had come when this process sealed last.
@@ -95,7 +96,7 @@ struct Sealed {
     size: u64,
     /// By the log's clock; `None` if it hasn't yet.
     at: Option<Timestamp>,
-    /// Or when it was opened.
+    /// When that began, or when the log was opened.
     since: Instant,
 }
 
@@ -108,6 +109,8 @@ struct State {
     /// When all files were looked at.
     looked: Option<Instant>,
     published: Option<Instant>,
+    /// The device and inode that each sealed file had.
+    files: HashMap<DayName, (u64, u64)>,
 }
 
 /// A line that this process wrote.
@@ -116,6 +119,8 @@ struct Own {
     place: Place,
     length: u64,
     digest: Digest,
+    /// The device and inode of the file: what has its name now may be another.
+    file: (u64, u64),
     /// Read again as it was.
     met: bool,
 }
@@ -185,6 +190,7 @@ impl Sealer {
                 at: None,
                 since: Instant::now(),
             }),
+            distrusted: Mutex::default(),
         };
         let has_vkey = vkey.is_some();
         match sealer.begin(has_vkey, &Timestamp::of(now)) {
@@ -213,8 +219,8 @@ impl Sealer {
                 continue;
             };
             self.tree.remove_leftovers()?;
-            self.tree.write_vkey()?;
             let (mut known, changed) = self.tree.known(None, now)?;
+            self.tree.write_vkey()?;
             if changed {
                 self.tree.commit(&mut known)?;
                 self.tree.publish(&known)?;
@@ -257,28 +263,39 @@ impl Sealer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a line that was written, its line feed not counted. Returns true if it's the first one
-    /// since the last sealing.
-    pub fn wrote(&self, place: Place, line: &[u8]) -> bool {
+    /// Notes a line that was written to a file, its line feed not counted. Returns true if it's the first
+    /// one since the last sealing.
+    pub fn wrote(&self, place: Place, file: (u64, u64), line: &[u8]) -> bool {
         let own = Own {
             place,
             length: line.len() as u64,
             digest: Digest::of(line),
+            file,
             met: false,
         };
         let mut kept = self.own();
-        if kept.len() == MAX_OWN {
+        if kept.len() >= MAX_OWN {
             // Half of them, so that it isn't done for every line.
-            kept.drain(..MAX_OWN / 2);
+            let dropped = kept.len() - MAX_OWN / 2;
+            kept.drain(..dropped);
         }
         kept.push(own);
         drop(kept);
         !self.unsealed.swap(true, Ordering::SeqCst)
     }
 
-    /// Forgets the lines in a file that was moved or deleted: what has its name isn't it.
-    pub fn forget(&self, day: DayName) {
-        self.own().retain(|own| own.place.day != day);
+    /// Seals no more of a file whose sync failed: what it holds may not be on the disk.
+    pub fn distrust(&self, day: DayName) {
+        let mut distrusted = self.distrusted();
+        if !distrusted.contains(&day) {
+            distrusted.push(day);
+        }
+    }
+
+    fn distrusted(&self) -> MutexGuard<'_, Vec<DayName>> {
+        self.distrusted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long a line may stand there unsealed.
@@ -286,9 +303,10 @@ impl Sealer {
         self.settings.interval
     }
 
-    /// Whether it's time to seal again.
-    pub fn is_due(&self) -> bool {
-        self.last().since.elapsed() >= self.settings.interval
+    /// How long it is until it's time to seal again.
+    pub fn due_in(&self) -> Duration {
+        let elapsed = self.last().since.elapsed();
+        self.settings.interval.saturating_sub(elapsed)
     }
 
     fn last(&self) -> MutexGuard<'_, Sealed> {
@@ -311,27 +329,41 @@ impl Sealer {
         to.end();
     }
 
-    /// Seals what there is in the files of some days, or does nothing while another process seals.
+    /// Seals what there is, or does nothing while another process seals. Of some days, if they are
+    /// named, else of the last ones, and of all from time to time.
     pub fn seal(
         &self,
         now: SystemTime,
         publish: bool,
-        days: impl Fn(&DayName) -> bool,
+        days: Option<&dyn Fn(&DayName) -> bool>,
     ) -> io::Result<Option<Found>> {
         let mut state = self.state();
         let Some(_lock) = self.tree.try_lock()? else {
             return Ok(None);
         };
+        let began = Instant::now();
         // Before the files are read: what is written from now on asks for the next sealing.
         self.unsealed.store(false, Ordering::SeqCst);
         let mut own = std::mem::take(&mut *self.own());
         own.sort_unstable_by_key(|own| own.place);
         let sealed = self.seal_locked(&mut state, &mut own, now, publish, days);
         let more = sealed.as_ref().is_ok_and(|found| found.more);
+        if sealed.is_err() {
+            own.iter_mut().for_each(|own| own.met = false);
+        }
         if more || !own.is_empty() {
             self.unsealed.store(true, Ordering::SeqCst);
         }
-        self.own().append(&mut own);
+        // The older ones in front.
+        let mut kept = self.own();
+        own.append(&mut kept);
+        *kept = own;
+        drop(kept);
+        if let Ok(found) = &sealed
+            && !found.more
+        {
+            self.last().since = began;
+        }
         sealed.map(Some)
     }
 
@@ -347,7 +379,7 @@ impl Sealer {
             }
         };
         let now = &Timestamp::of(now);
-        let (mut known, _) = self.tree.known(state.known.take(), now)?;
+        let (mut known, _) = self.tree.known(state.known.clone(), now)?;
         for said in records {
             known.record(now, said);
         }
@@ -369,25 +401,33 @@ impl Sealer {
     }
 
     /// Seals and publishes all that this process has written, waiting so long for another process that
-    /// seals.
+    /// seals. Torn lines that are in the way are found.
     pub fn seal_all(&self, now: SystemTime, patience: Duration) -> io::Result<Found> {
-        // Others may write as fast as this seals.
-        let mut written: Vec<Place> = self.own().iter().map(|own| own.place).collect();
-        written.sort_unstable_by_key(|place| Reverse(*place));
-        written.dedup_by_key(|place| place.day);
+        // The last one of each file. Others may write as fast as this seals.
+        let mut written: HashMap<DayName, u64> = HashMap::new();
+        for own in self.own().iter() {
+            let last = written.entry(own.place.day).or_default();
+            *last = own.place.offset.max(*last);
+        }
+        let ours = |day: &DayName| written.contains_key(day);
+        let is_left = |own: &Own| {
+            let last = written.get(&own.place.day);
+            last.is_some_and(|last| own.place.offset <= *last)
+        };
         let mut all = Found::default();
         let mut since = Instant::now();
         loop {
-            match self.seal(now, true, |_| true)? {
+            match self.seal(now, true, Some(&ours))? {
                 Some(found) => {
                     let more = found.more;
                     all.add(found);
-                    if !more
-                        || written
-                            .iter()
-                            .all(|place| self.sealed(&place.day) > place.offset)
-                    {
+                    if !self.own().iter().any(is_left) || !all.torn.is_empty() {
                         return Ok(all);
+                    }
+                    if !more {
+                        let why = all.messages.pop();
+                        let why = why.unwrap_or_else(|| "not all entries could be sealed".into());
+                        return Err(io::Error::other(why));
                     }
                     since = Instant::now();
                     std::thread::sleep(PAUSE);
@@ -404,11 +444,11 @@ impl Sealer {
         own: &mut Vec<Own>,
         now: SystemTime,
         publish: bool,
-        wanted: impl Fn(&DayName) -> bool,
+        wanted: Option<&dyn Fn(&DayName) -> bool>,
     ) -> io::Result<Found> {
         let (clock, now) = (now, &Timestamp::of(now));
         let mut found = Found::default();
-        let (mut known, mut changed) = self.tree.known(state.known.take(), now)?;
+        let (mut known, mut changed) = self.tree.known(state.known.clone(), now)?;
         if changed {
             found.messages.push(format!(
                 "{} was older than what is known of it, or a crash came between two steps; see \
@@ -416,22 +456,25 @@ impl Sealer {
                 tree::NAME
             ));
         }
-        let all = state.looked.is_none_or(|at| at.elapsed() >= ALL);
         let mut days = self.directory.days()?;
         let finished: HashSet<DayName> =
             days.iter().filter(|day| day.compressed).copied().collect();
         // A plain file beside its compressed one is what a killed run of maintenance left.
-        days.retain(|day| !day.compressed && !finished.contains(&day.compressed()) && wanted(day));
-        let skip = if all {
-            0
-        } else {
-            days.len().saturating_sub(LAST)
-        };
+        let distrusted = self.distrusted().clone();
+        days.retain(|day| {
+            !day.compressed && !finished.contains(&day.compressed()) && !distrusted.contains(day)
+        });
+        let all = wanted.is_none() && state.looked.is_none_or(|at| at.elapsed() >= ALL);
+        match wanted {
+            Some(wanted) => days.retain(wanted),
+            None if all => self.tree.remove_leftovers()?,
+            None => drop(days.drain(..days.len().saturating_sub(LAST))),
+        }
         let since = Instant::now();
-        for day in days.into_iter().skip(skip) {
+        for day in days {
             while !found.more {
                 let before = known.size();
-                let more = self.gather(&mut known, day, own, clock, &mut found);
+                let more = self.gather(state, &mut known, day, own, clock, &mut found);
                 // One that can't be read keeps no other from being sealed.
                 let more = more.unwrap_or_else(|error| {
                     let message = format!("{} isn't sealed: {error}", day.file_name());
@@ -447,11 +490,14 @@ impl Sealer {
                 found.more = since.elapsed() > HELD;
             }
         }
-        if all && !found.more {
+        if all && !found.more && found.torn.is_empty() {
             state.looked = Some(Instant::now());
         }
-        self.compare(&mut known, own, now, &mut found);
-        changed |= found.altered > 0;
+        let altered = self.compare(&known, own);
+        for own in &altered {
+            own.record(&mut known, now, &mut found);
+        }
+        changed |= !altered.is_empty();
         let quiet = state.grown.is_some_and(|(size, at)| {
             size == known.size() && at.elapsed() >= self.settings.heartbeat
         });
@@ -459,8 +505,10 @@ impl Sealer {
             known.record(now, Said::Heartbeat);
             changed = true;
         }
-        if changed {
-            self.tree.commit(&mut known)?;
+        if changed && let Err(error) = self.tree.commit(&mut known) {
+            // To be recorded the next time.
+            own.extend(altered);
+            return Err(error);
         }
         if state.grown.is_none_or(|(size, _)| size != known.size()) {
             state.grown = Some((known.size(), Instant::now()));
@@ -470,11 +518,10 @@ impl Sealer {
             self.tree.publish(&known)?;
             state.published = Some(Instant::now());
         }
-        *self.last() = Sealed {
-            size: known.size(),
-            at: Some(*now),
-            since: Instant::now(),
-        };
+        let mut last = self.last();
+        last.size = known.size();
+        last.at = Some(*now);
+        drop(last);
         state.known = Some(known);
         Ok(found)
     }
@@ -482,6 +529,7 @@ impl Sealer {
     /// Adds the next lines of a file. Returns whether there may be more.
     fn gather(
         &self,
+        state: &mut State,
         known: &mut Known,
         day: DayName,
         own: &mut [Own],
@@ -496,8 +544,15 @@ impl Sealer {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             file => file?,
         };
-        let length = file.metadata()?.len();
-        let from = sealed_part(&file, sealed, length)?;
+        let metadata = file.metadata()?;
+        let length = metadata.len();
+        let identity = (metadata.dev(), metadata.ino());
+        let before = state.files.insert(day, identity);
+        let from = match before {
+            // Another file has its name.
+            Some(before) if before != identity => 0,
+            _ => sealed_part(&file, sealed, length)?,
+        };
         if from < sealed {
             found.messages.push(format!(
                 "{name} was cut short or replaced by somebody: what was sealed of it from byte {from} \
@@ -520,7 +575,7 @@ impl Sealer {
             if !line.closed {
                 break;
             }
-            if !is_spaces(&line) {
+            if !line.is_spaces() {
                 let digest = Digest::of(line.text);
                 let met = meet(
                     own,
@@ -552,8 +607,15 @@ impl Sealer {
         if end == from {
             return Ok(false);
         }
-        // Nothing is signed that a power cut could take.
-        file.sync_data()?;
+        // Nothing is signed that a power cut could take. A second try would be believed, and prove
+        // nothing.
+        if let Err(error) = file.sync_data() {
+            self.distrust(day);
+            return Err(error);
+        }
+        if sealed == 0 {
+            self.directory.sync()?;
+        }
         let range = |off: u64, end: u64| Range {
             file: name.clone(),
             off,
@@ -602,48 +664,59 @@ impl Sealer {
     }
 
     /// Compares what this process wrote with what was sealed, by whomever, and keeps what isn't sealed
-    /// yet.
-    fn compare(&self, known: &mut Known, own: &mut Vec<Own>, now: &Timestamp, found: &mut Found) {
-        let mut file: Option<(DayName, io::Result<OpenFile>)> = None;
+    /// yet. Returns what isn't what was written.
+    fn compare(&self, known: &Known, own: &mut Vec<Own>) -> Vec<Own> {
+        let mut file: Option<(DayName, Option<OpenFile>)> = None;
         let mut altered = Vec::new();
         own.retain(|own| {
             let Place { day, offset } = own.place;
-            if offset + own.length >= known.sealed(&day) {
-                return true;
-            }
-            if own.met {
+            let sealed = offset + own.length < known.sealed(&day);
+            if sealed && own.met {
                 return false;
             }
             if file.as_ref().is_none_or(|(open, _)| *open != day) {
-                file = Some((day, self.directory.open_to_read(&day.file_name())));
+                let opened = match self.directory.open_to_read(&day.file_name()) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return false,
+                    opened => opened.ok(),
+                };
+                file = Some((day, opened));
             }
-            if let Some((_, Ok(file))) = &file {
-                let mut bytes = vec![0; own.length as usize];
-                let read = file.read_exact_at(&mut bytes, offset);
-                if read.is_err() || Digest::of(&bytes) != own.digest {
-                    altered.push(*own);
-                }
+            let Some((_, Some(file))) = &file else {
+                return true;
+            };
+            // A file that was moved away took its lines along.
+            let there = file.metadata().map(|file| (file.dev(), file.ino()));
+            if there.is_ok_and(|there| there != own.file) {
+                return false;
+            }
+            if !sealed {
+                return true;
+            }
+            let mut bytes = vec![0; own.length as usize];
+            match file.read_exact_at(&mut bytes, offset) {
+                Ok(()) if Digest::of(&bytes) == own.digest => {}
+                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return true,
+                _ => altered.push(*own),
             }
             false
         });
-        for own in altered {
-            let name = own.place.day.file_name();
-            let off = own.place.offset;
-            found.altered += 1;
-            found.messages.push(format!(
-                "{name}: the line at byte {off} was changed by somebody before it was sealed"
-            ));
-            let (file, len) = (name, own.length);
-            let range = Range { file, off, len };
-            let sha256 = own.digest.to_string();
-            known.record(now, Said::Altered { range, sha256 });
-        }
+        altered
     }
 }
 
-/// Whether the tree isn't what was written: then the log goes on, and nothing is sealed.
-fn is_damage(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::InvalidData
+impl Own {
+    /// Records that it isn't what was written.
+    fn record(&self, known: &mut Known, now: &Timestamp, found: &mut Found) {
+        let file = self.place.day.file_name();
+        let (off, len) = (self.place.offset, self.length);
+        found.altered += 1;
+        found.messages.push(format!(
+            "{file}: the line at byte {off} was changed by somebody before it was sealed"
+        ));
+        let sha256 = self.digest.to_string();
+        let range = Range { file, off, len };
+        known.record(now, Said::Altered { range, sha256 });
+    }
 }
 
 /// The key that signs, which must be the one that signed before, if any did.
@@ -689,7 +762,7 @@ fn signer(directory: &Directory, settings: &Sealing, vkey: Option<&str>) -> Resu
 /// Up to where what was sealed of a file is still there.
 fn sealed_part(file: &File, sealed: u64, length: u64) -> io::Result<u64> {
     if length < sealed {
-        return recovery::line_start(file, length);
+        return line_start(file, length);
     }
     let mut last = [b'\n'];
     if sealed > 0 {
@@ -707,11 +780,6 @@ fn meet(own: &mut [Own], place: Place, digest: &Digest) -> bool {
         own.met = own.digest == *digest;
         own.met
     })
-}
-
-/// Lines of spaces aren't sealed: torn ones were written over with them.
-fn is_spaces(line: &Seen<'_>) -> bool {
-    line.is_blank() && line.text.iter().all(|byte| *byte == b' ')
 }
 
 /// Whether an entry was stamped before a time.

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -18,6 +19,7 @@ use super::folder::{self, OpenFile};
 #[derive(Debug)]
 pub struct Synced {
     file: OpenFile,
+    identity: (u64, u64),
     written: AtomicU64,
     state: Mutex<State>,
     done: Condvar,
@@ -40,9 +42,12 @@ pub struct Ticket(u64);
 impl Synced {
     /// A file to which nothing was written yet.
     pub fn new(file: OpenFile) -> Synced {
-        let length = file.metadata().map_or(0, |metadata| metadata.len());
+        let metadata = file.metadata();
+        let length = metadata.as_ref().map_or(0, |metadata| metadata.len());
+        let identity = metadata.map_or((0, 0), |metadata| (metadata.dev(), metadata.ino()));
         Synced {
             file,
+            identity,
             written: AtomicU64::new(0),
             state: Mutex::new(State {
                 length,
@@ -50,6 +55,11 @@ impl Synced {
             }),
             done: Condvar::new(),
         }
+    }
+
+    /// Its device and inode.
+    pub fn identity(&self) -> (u64, u64) {
+        self.identity
     }
 
     /// Gives its lock back.

@@ -9,11 +9,12 @@ use crate::clock::Timestamp;
 use crate::integrity::merkle::{Edge, Hash, empty_root};
 use crate::integrity::note::{Checkpoint, Signer, format_hash, last_checkpoint, notes, parse_hash};
 use crate::integrity::record::{Entry, Record, Said, VERSION};
-use crate::integrity::tiles::{self, Append, Fetch, Growth, Kind, Tile, WIDTH, entries};
+use crate::integrity::tiles::{self, Append, Fetch, Growth, Kind, Tile, TileError, WIDTH, entries};
 use crate::json::Object;
 use crate::sys;
 
 use super::day::DayName;
+use super::disk::SMALL;
 use super::folder::{Folder, Lock, TEMPORARY};
 use super::guard::Guard;
 
@@ -147,9 +148,14 @@ impl Tree {
         names.iter().try_for_each(|name| self.folder.remove(name))
     }
 
-    /// Writes the public key beside it, for convenience.
+    /// Writes the public key beside it, unless it's there.
     pub fn write_vkey(&self) -> io::Result<()> {
         let text = format!("{}\n", self.signer.verifier());
+        match found_file(self.folder.read("vkey", SMALL))? {
+            Some(there) if there == text.as_bytes() => return Ok(()),
+            Some(_) => return Err(io::Error::other("was just begun with another key")),
+            None => {}
+        }
         self.folder.replace("vkey", text.as_bytes(), true)?;
         self.folder.sync()
     }
@@ -164,19 +170,24 @@ impl Tree {
         let found = |bytes: &[u8]| {
             last_checkpoint(bytes, self.signer.verifier()).map(|(checkpoint, _)| checkpoint)
         };
+        let mut head = None;
         if let Some(file) = found_file(self.folder.open("heads", libc::O_RDONLY))? {
             let length = file.metadata()?.len();
-            let from = length.saturating_sub(END_OF_HEADS);
-            let mut end = vec![0; (length - from) as usize];
-            file.read_exact_at(&mut end, from)?;
-            if let Some(head) = found(&end) {
-                return Ok(Some(head));
-            }
-            if let Some(head) = found(&self.folder.read("heads", LONGEST)?) {
-                return Ok(Some(head));
+            for most in [END_OF_HEADS, LONGEST] {
+                let from = length.saturating_sub(most);
+                let mut end = vec![0; (length - from) as usize];
+                file.read_exact_at(&mut end, from)?;
+                head = found(&end);
+                if head.is_some() || from == 0 {
+                    break;
+                }
             }
         }
-        Ok(self.published()?.as_deref().and_then(found))
+        let published = self.published()?.as_deref().and_then(found);
+        Ok([head, published]
+            .into_iter()
+            .flatten()
+            .max_by_key(|checkpoint| checkpoint.size))
     }
 
     fn published(&self) -> io::Result<Option<Vec<u8>>> {
@@ -190,7 +201,7 @@ impl Tree {
             number: 0,
             width: 1,
         };
-        let bytes = tiles::read(self, &first).map_err(damaged)?;
+        let bytes = tiles::read(self, &first).map_err(unreadable)?;
         let settings = entries(&bytes).next().map(Record::parse);
         match settings.map(|settings| settings.map(|record| record.said)) {
             Some(Ok(Said::Settings { hash_key_id, .. })) => Ok(hash_key_id),
@@ -212,17 +223,27 @@ impl Tree {
         let mut seen = None;
         let mut known = match before {
             Some(known) if known.is_at(size, &root) => known,
-            Some(known) if known.size() < size => match self.replayed(known, size) {
-                Ok(known) if known.is_at(size, &root) => known,
-                _ => self.load(size, &root)?,
-            },
+            Some(before) if before.size() < size => {
+                let checkpoint = before.checkpoint(origin);
+                match self.replayed(before, size) {
+                    Ok(known) if known.is_at(size, &root) => known,
+                    Err(error) if !is_damage(&error) => return Err(error),
+                    _ => {
+                        seen = Some(checkpoint);
+                        self.load(size, &root)?
+                    }
+                }
+            }
             before => {
                 seen = before.map(|known| known.checkpoint(origin));
                 self.load(size, &root)?
             }
         };
         let guarded = match &self.guard {
-            Some(guard) => guard.read(origin)?,
+            Some(guard) => {
+                let guarded = guard.read(origin);
+                guarded.map_err(|error| io::Error::other(format!("the guard: {error}")))?
+            }
             None => None,
         };
         if let Some(guarded) = guarded {
@@ -232,6 +253,8 @@ impl Tree {
                     Ok(further) if further.is_at(guarded.size, &guarded.root) => {
                         return Ok((further, true));
                     }
+                    // Nothing is said of what can't be read just now.
+                    Err(error) if !is_damage(&error) => return Err(error),
                     _ => seen = Some(guarded),
                 }
             } else if self.root(guarded.size, size)? != guarded.root {
@@ -268,7 +291,7 @@ impl Tree {
     /// The root at an earlier size.
     fn root(&self, earlier: u64, size: u64) -> io::Result<Hash> {
         let edge = Edge::read(earlier, &tiles::Tree::new(self, size));
-        edge.map(|edge| edge.root()).map_err(damaged)
+        edge.map(|edge| edge.root()).map_err(unreadable)
     }
 
     /// What is known of the tree at a size, from its files.
@@ -276,6 +299,7 @@ impl Tree {
         let start = self.cached(size).unwrap_or_default();
         let known = match self.replayed(start, size) {
             Ok(known) if known.is_at(size, root) => known,
+            Err(error) if !is_damage(&error) => return Err(error),
             // The cache may be wrong.
             _ => self.replayed(Known::default(), size)?,
         };
@@ -289,7 +313,7 @@ impl Tree {
 
     /// What `state` knows, if it's of this tree.
     fn cached(&self, size: u64) -> Option<Known> {
-        let text = self.folder.read("state", LONGEST).ok()?;
+        let text = self.folder.read("state", SMALL).ok()?;
         let value: serde_json::Value = serde_json::from_slice(&text).ok()?;
         let cached = value["size"].as_u64().filter(|cached| *cached <= size)?;
         let root = parse_hash(value["root"].as_str()?)?;
@@ -314,7 +338,7 @@ impl Tree {
                 number,
                 width,
             };
-            let bytes = tiles::read(self, &tile).map_err(damaged)?;
+            let bytes = tiles::read(self, &tile).map_err(unreadable)?;
             for (entry, at) in entries(&bytes).skip(first as usize).zip(at..) {
                 let wrong = |wrong| damaged(format!("entry {at} {wrong}"));
                 known.replay(entry).map_err(wrong)?;
@@ -342,25 +366,15 @@ impl Tree {
                 .map_err(|error| io::Error::new(error.kind(), format!("the guard: {error}")))?;
         }
         let note = self.signer.sign(&checkpoint.to_string());
-        let mut length = 0;
-        let mut last = [b'\n'];
-        if let Some(heads) = found_file(self.folder.open("heads", libc::O_RDONLY))? {
-            length = heads.metadata()?.len();
-            if length > 0 {
-                heads.read_exact_at(&mut last, length - 1)?;
-            }
-        }
-        // A torn note must not take this one with it.
-        let end = if last == *b"\n" { "" } else { "\n" };
-        let heads = self
-            .folder
-            .append("heads", format!("{end}{note}").as_bytes())?;
+        let heads = self.folder.append("heads", note.as_bytes())?;
         heads.sync_data()?;
-        if length == 0 {
+        let length = heads.metadata()?.len();
+        if length == note.len() as u64 {
             self.folder.sync()?;
         }
         if length > LONG_HEADS {
-            self.thin()?;
+            // It stays long otherwise.
+            let _ = self.thin();
         }
         Ok(())
     }
@@ -471,7 +485,10 @@ impl Tree {
     /// Leaves every second note of the older half out of `heads`: those that are left grow rarer the
     /// older they are.
     fn thin(&self) -> io::Result<()> {
-        let bytes = self.folder.read("heads", LONGEST)?;
+        let bytes = self.folder.read("heads", LONGEST + 1)?;
+        if bytes.len() as u64 > LONGEST {
+            return Err(io::Error::other("heads is too long to be read whole"));
+        }
         let notes = notes(&bytes);
         let half = notes.len() / 2;
         let kept = notes
@@ -519,6 +536,18 @@ fn found_file<T>(file: io::Result<T>) -> io::Result<Option<T>> {
     match file {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         file => file.map(Some),
+    }
+}
+
+/// Whether the tree isn't what was written, whatever is read again: then nothing is sealed.
+pub fn is_damage(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidData
+}
+
+fn unreadable(error: TileError) -> io::Error {
+    match error {
+        TileError::Io(path, error) => io::Error::other(format!("{path}: {error}")),
+        error => damaged(error),
     }
 }
 
