@@ -99,7 +99,7 @@ fn an_untouched_log_is_intact_and_the_report_counts_what_is_in_it() {
     let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
     assert_eq!(value["intact"], true);
     assert_eq!(value["lines"], 470);
-    assert_eq!(value["cannot_detect"].as_array().unwrap().len(), 3);
+    assert_eq!(value["cannot_detect"].as_array().unwrap().len(), 4);
 }
 
 #[test]

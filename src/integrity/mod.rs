@@ -4,9 +4,6 @@
 //! `merkle`, `note`, `tiles` and `record` are pure: bytes in, bytes out. `verify` and `prove` read
 //! a directory, through `files`, and write nothing.
 
-// Until the sealer and the C interface call it.
-#![allow(dead_code)]
-
 mod align;
 pub mod files;
 pub mod merkle;
