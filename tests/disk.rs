@@ -198,7 +198,7 @@ fn calls_that_go_on_without_an_entry_are_counted_in_one() {
 #[test]
 fn the_entry_of_calls_without_one_is_hashed_with_the_key() {
     let scratch = Scratch::new();
-    let Some(small) = Small::mount(&scratch, "1m") else {
+    let Some(small) = Small::mount(&scratch, "size=1m") else {
         return;
     };
     let key = scratch.join("key");
