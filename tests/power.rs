@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use audit_logger::ffi::AUDIT_OK;
+use support::calls::verified;
 use support::worker::{Bench, FOREVER, Work};
 use support::{Scratch, available, run, skip};
 
@@ -68,7 +70,9 @@ fn survives(kind: &str) {
             return;
         };
         let log = image.place.join("new/log");
-        let bench = Bench::at(scratch, log, json!({"durability": "disk"}));
+        let sealing = json!({"seal_interval_ms": 10});
+        let config = json!({"durability": "disk", "integrity": sealing});
+        let bench = Bench::at(scratch, log, config);
         let work = Work {
             threads: 8,
             expected: "any",
@@ -82,7 +86,13 @@ fn survives(kind: &str) {
         run(Command::new("umount").arg(&image.place));
         assert!(image.mount(), "the file system is mounted again");
         let counts = bench.check_kept(before);
-        println!("{kind}, cut after {after} ms: {counts:?}");
+        // Nothing was signed before it was on the disk.
+        let (status, report) = verified(&bench.log, &json!({}));
+        assert_eq!(status, AUDIT_OK, "{kind}, cut after {after} ms: {report:#}");
+        println!(
+            "{kind}, cut after {after} ms: {counts:?}, {} lines sealed",
+            report["lines"]
+        );
         assert!(after < 100 || counts.said > 0, "nothing was acknowledged");
     }
 }
