@@ -148,7 +148,8 @@ fn takes_no_more_and_more(doing: &str, times: usize, soaking: usize) {
     let (before, after) = (least(&looks[..8]), least(&looks[looks.len() - 8..]));
     let resident = looks.iter().map(|look| look[0]).max().unwrap_or_default();
     println!("{times} x {doing}: {before:?} and {after:?}, at most {resident} KiB");
-    assert!(resident < before[0] + 1024, "its memory grows");
+    // What lines are sealed in fills up in its own time, and then stays.
+    assert!(resident < before[0] + 2048, "its memory grows");
     assert!(
         after[1] <= before[1] && after[2] <= before[2],
         "its descriptors or threads grow: {before:?}, {after:?}"
