@@ -39,10 +39,15 @@ const DASH: &str = "\u{2014} ";
 /// What begins the text of a private key.
 const PRIVATE: &str = "PRIVATE+KEY+";
 
-/// Whether a key may be called that: not empty, no white space, no plus, and, so that a line of
-/// a guard file or a note is one line, no control character.
+/// Whether a key may be called that.
 pub fn is_name(name: &str) -> bool {
-    !name.is_empty() && !name.contains(|c: char| c == '+' || c.is_whitespace() || c.is_control())
+    !name.is_empty() && name.chars().all(is_in_name)
+}
+
+/// Whether it may stand in a key's name: no white space, no plus, and, so that a line of a guard
+/// file or a note is one line, no control character.
+pub fn is_in_name(c: char) -> bool {
+    !(c == '+' || c.is_whitespace() || c.is_control())
 }
 
 /// Base64 as it must be written: padded, and nothing in the bits that padding leaves over.

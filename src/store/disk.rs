@@ -11,7 +11,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::day::DayName;
-use super::folder::{Access, Folder, Lock, OpenFile, TEMPORARY, check_owner, own};
+use super::folder::{Access, Folder, Lock, OpenFile, TEMPORARY, check_owner, identity, own};
 use super::tree;
 use crate::error::Error;
 use crate::sys::{self, Private};
@@ -105,8 +105,8 @@ impl Directory {
         let path = path.canonicalize()?;
         let handle = Private::new(|| File::open(&path))?;
         let metadata = handle.metadata()?;
-        let identity = (metadata.dev(), metadata.ino());
-        if opening.identity.is_some_and(|before| before != identity) {
+        let found = identity(&metadata);
+        if opening.identity.is_some_and(|before| before != found) {
             return Err(io::Error::other(
                 "is another directory than it was; make a new logger",
             ));
@@ -151,8 +151,7 @@ impl Directory {
 
     /// Its device and inode.
     pub fn identity(&self) -> io::Result<(u64, u64)> {
-        let metadata = self.log.handle().metadata()?;
-        Ok((metadata.dev(), metadata.ino()))
+        self.log.handle().metadata().map(|found| identity(&found))
     }
 
     /// What an operator should know of the directory and its files.
@@ -177,7 +176,7 @@ impl Directory {
     fn prepare_state(&self, to_disk: bool) -> io::Result<()> {
         // Its own name: threads and processes may open the directory at once.
         let probe = format!("probe-{}", Uuid::new_v4());
-        let written = self.write_state(&probe, FORMAT.as_bytes());
+        let written = self.state.write(&probe, FORMAT.as_bytes());
         // The probe becomes the format, where there is none. Of several that come here at once
         // each puts the same in its place.
         let put = || -> io::Result<()> {
@@ -186,7 +185,7 @@ impl Directory {
             }
             self.state.rename(&probe, "format")
         };
-        let result = written.and_then(|()| match self.read_state("format") {
+        let result = written.and_then(|_| match self.read_state("format") {
             // A power cut left its name and took its text.
             Ok(text) if text.trim_matches('\0').is_empty() => put(),
             Ok(text) => check_format(&text),
@@ -194,7 +193,7 @@ impl Directory {
             Err(error) => Err(error),
         });
         // It's gone if it was renamed, or never was.
-        let _ = self.remove_state(&probe);
+        let _ = self.state.remove(&probe);
         result
     }
 
@@ -300,25 +299,10 @@ impl Directory {
         self.state.open(name, flags)
     }
 
-    /// Whether `name` in `.state` is still the file that `file` was opened as.
-    pub fn state_still_names(&self, name: &str, file: &File) -> bool {
-        self.state.still_names(name, file)
-    }
-
     /// A small file of `.state`, whole.
     pub fn read_state(&self, name: &str) -> io::Result<String> {
         let bytes = self.state.read(name, SMALL)?;
         String::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData.into())
-    }
-
-    /// Writes a file in `.state` that isn't there yet.
-    pub fn write_state(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        self.state.write(name, bytes).map(drop)
-    }
-
-    /// Replaces a file in `.state` as a whole: readers see the old one or the new one.
-    pub fn replace_state(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        self.state.replace(name, bytes, false)
     }
 
     /// Creates a file in `.state` that goes with the value.
@@ -330,16 +314,6 @@ impl Directory {
             name,
             file,
         })
-    }
-
-    /// Appends to a file in `.state`, created if it is missing.
-    pub fn append_state(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        self.state.append(name, bytes).map(drop)
-    }
-
-    /// Removes a file of `.state`.
-    pub fn remove_state(&self, name: &str) -> io::Result<()> {
-        self.state.remove(name)
     }
 
     /// Removes what killed processes left half done in `.state`: files that are renamed at once, or
@@ -356,15 +330,10 @@ impl Directory {
                 && let Ok(age) = file.metadata()?.modified()?.elapsed()
                 && age > OLD
             {
-                self.remove_state(&name)?;
+                self.state.remove(&name)?;
             }
         }
         Ok(())
-    }
-
-    /// Has the disk confirm the names in `.state`.
-    pub fn sync_state(&self) -> io::Result<()> {
-        self.state.sync()
     }
 
     /// The lock under which lines of the dead are mended and files removed, or `None` while another
@@ -406,7 +375,7 @@ pub struct Temporary<'d> {
 impl Drop for Temporary<'_> {
     fn drop(&mut self) {
         // If it stays, a sweep removes it in an hour.
-        let _ = self.directory.remove_state(&self.name);
+        let _ = self.directory.state.remove(&self.name);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::ffi::CString;
-use std::fs::{File, Permissions, TryLockError};
+use std::fs::{File, Metadata, Permissions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
@@ -53,6 +53,19 @@ impl Access {
 
 /// What the names of files begin with that are renamed at once.
 pub const TEMPORARY: &str = "new-";
+
+/// The device and inode of a file: what tells it from another of its name.
+pub fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+/// What may be missing.
+pub fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
+}
 
 /// A directory of the log.
 #[derive(Debug)]
@@ -146,13 +159,9 @@ impl Folder {
 
     /// Whether `name` is still the file that `file` was opened as.
     pub fn still_names(&self, name: &str, file: &File) -> bool {
-        let identity = file
-            .metadata()
-            .map(|metadata| (metadata.dev(), metadata.ino()));
-        match (c_name(name), identity) {
-            (Ok(name), Ok(identity)) => {
-                sys::identity_at(self.handle.as_fd(), &name).is_ok_and(|found| found == identity)
-            }
+        match (c_name(name), file.metadata()) {
+            (Ok(name), Ok(metadata)) => sys::identity_at(self.handle.as_fd(), &name)
+                .is_ok_and(|found| found == identity(&metadata)),
             _ => false,
         }
     }
@@ -216,10 +225,8 @@ impl Folder {
 
     /// Whether a name is taken.
     pub fn has(&self, name: &str) -> io::Result<bool> {
-        match sys::identity_at(self.handle.as_fd(), &c_name(name)?) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            found => found.map(|_| true),
-        }
+        let found = sys::identity_at(self.handle.as_fd(), &c_name(name)?);
+        if_there(found).map(|found| found.is_some())
     }
 
     /// The names of the files in it.
@@ -308,7 +315,7 @@ fn c_name(name: &str) -> io::Result<CString> {
 }
 
 /// Whoever owns a file can change it, whatever its mode.
-pub fn check_owner(metadata: &std::fs::Metadata) -> io::Result<()> {
+pub fn check_owner(metadata: &Metadata) -> io::Result<()> {
     if metadata.uid() == sys::user() || metadata.uid() == 0 {
         return Ok(());
     }

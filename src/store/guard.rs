@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::folder::{Lock, OpenFile, append_lines, check_owner};
+use super::folder::{Lock, OpenFile, append_lines, check_owner, identity};
 use crate::integrity::note::Checkpoint;
 use crate::sys::Private;
 
@@ -81,7 +81,7 @@ impl Guard {
             if let Some(lock) = lock {
                 let there = std::fs::metadata(&self.path)?;
                 let ours = lock.file().metadata()?;
-                if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) {
+                if identity(&there) == identity(&ours) {
                     return Ok(lock);
                 }
             } else if since.elapsed() > PATIENCE {

@@ -94,13 +94,13 @@ impl Journal {
             let name = format!("{PREFIX}{}", Uuid::new_v4());
             let file = directory.create_state(&name)?;
             // Before it's locked another process may take it for a dead one's, and remove it.
-            if !folder::try_lock(&file)? || !directory.state_still_names(&name, &file) {
+            if !folder::try_lock(&file)? || !directory.state().still_names(&name, &file) {
                 continue;
             }
             let mut head = vec![0; SLOTS_AT as usize];
             head[..MAGIC.len()].copy_from_slice(MAGIC);
             if let Err(error) = write_at(&file, &head, 0) {
-                let _ = directory.remove_state(&name);
+                let _ = directory.state().remove(&name);
                 return Err(error);
             }
             return Ok(Arc::new(Journal::new(
@@ -115,11 +115,10 @@ impl Journal {
     /// Takes a dead process's journal over, or returns `None` if its process lives (or another
     /// one is at it, or has just removed it).
     pub fn adopt(directory: &Arc<Directory>, name: &str) -> io::Result<Option<Arc<Journal>>> {
-        let file = match directory.open_state(name) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file?,
+        let Some(file) = folder::if_there(directory.open_state(name))? else {
+            return Ok(None);
         };
-        if !folder::try_lock(&file)? || !directory.state_still_names(name, &file) {
+        if !folder::try_lock(&file)? || !directory.state().still_names(name, &file) {
             return Ok(None);
         }
         let end = file.metadata()?.len().max(SLOTS_AT);
@@ -145,7 +144,7 @@ impl Journal {
 
     /// Removes its file, when nothing in it is needed any more.
     pub fn remove(&self) -> io::Result<()> {
-        self.directory.remove_state(&self.name)
+        self.directory.state().remove(&self.name)
     }
 
     /// Writes down what the process is doing. At most 4,000 bytes of text.

@@ -8,9 +8,9 @@ use std::path::Path;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::folder::{Folder, TEMPORARY};
+use super::folder::{Folder, TEMPORARY, if_there};
 use crate::error::Error;
-use crate::integrity::note::Signer;
+use crate::integrity::note::{Signer, is_in_name};
 use crate::sys::{self, RandomBytes};
 
 /// The key's name in `.state`, where none is given.
@@ -27,11 +27,8 @@ pub fn parse(text: &[u8]) -> io::Result<Signer> {
 
 /// The log's own key in `.state`, if it has one.
 pub fn own(state: &Folder) -> io::Result<Option<Signer>> {
-    let bytes = match state.read(NAME, LONGEST) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        bytes => Zeroizing::new(bytes?),
-    };
-    parse(&bytes).map(Some)
+    let bytes = if_there(state.read(NAME, LONGEST))?.map(Zeroizing::new);
+    bytes.map(|bytes| parse(&bytes)).transpose()
 }
 
 /// Makes a key of that name in `.state`, unless another process was faster: then it's that one's.
@@ -91,10 +88,7 @@ pub fn new_name(origin: Option<&str>, log: &Path) -> String {
         || {
             let last = log.file_name().unwrap_or_default().to_string_lossy();
             let name = format!("{}/{last}", sys::host_name());
-            let usable = |c: char| !(c == '+' || c.is_whitespace() || c.is_control());
-            name.chars()
-                .map(|c| if usable(c) { c } else { '-' })
-                .collect()
+            name.replace(|c| !is_in_name(c), "-")
         },
         str::to_owned,
     );

@@ -22,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::day::DayName;
 use super::disk::{Directory, Temporary};
-use super::folder::{Access, Lock};
+use super::folder::{Access, Lock, if_there};
 use super::{Sealing, Settings, Store, Swept, journal, recovery, seal, tree};
 use crate::clock::Timestamp;
 use crate::config::{Maintenance, Secret};
@@ -265,7 +265,7 @@ impl Run<'_> {
             mark.write(&mut marks);
             marks.push(b'\n');
         }
-        let kept = self.directory().replace_state(MARKS, &marks);
+        let kept = self.directory().state().replace(MARKS, &marks, false);
         removed.and(self.logged(kept))
     }
 
@@ -321,10 +321,7 @@ impl Run<'_> {
     }
 
     fn marks(&self) -> io::Result<Vec<Mark>> {
-        let text = match self.directory().read_state(MARKS) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            text => text?,
-        };
+        let text = if_there(self.directory().read_state(MARKS))?.unwrap_or_default();
         // What a power cut left of one counts as none: its day is marked again.
         Ok(text.lines().filter_map(Mark::read).collect())
     }
@@ -437,9 +434,8 @@ impl Run<'_> {
     /// Whether a journal leads to a day: it's a living process's, or one that couldn't be made whole.
     fn check_needed(&self, day: DayName) -> Result<(), Left> {
         for name in self.directory().state_names(journal::PREFIX)? {
-            let file = match self.directory().open_state(&name) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                file => file?,
+            let Some(file) = if_there(self.directory().open_state(&name))? else {
+                continue;
             };
             let note = journal::read_note(&file).unwrap_or_default();
             let note: Value = serde_json::from_str(&note).unwrap_or_default();

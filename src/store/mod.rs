@@ -648,7 +648,7 @@ impl Store {
 
     fn prepare(&self, state: &mut State, journal: &Arc<Journal>) -> io::Result<()> {
         if self.settings.to_disk {
-            self.directory.sync_state()?;
+            self.directory.state().sync()?;
         }
         if self.counts_gaps() {
             let place = Place::head_of(*self.now().date());
@@ -1067,7 +1067,8 @@ impl Store {
         self.directory.remove_leftovers()?;
         let before = self.directory.read_state("health.json").unwrap_or_default();
         let report = health::report(&before, &self.now(), &alive, &dead);
-        self.directory.replace_state("health.json", &report)?;
+        let state = self.directory.state();
+        state.replace("health.json", &report, false)?;
         Ok(swept)
     }
 

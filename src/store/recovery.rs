@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::day::{DayName, Place, blank};
 use super::disk::Directory;
-use super::folder::OpenFile;
+use super::folder::if_there;
 use super::lines::{Lines, line_start};
 use crate::clock::Timestamp;
 use crate::hash::Digest;
@@ -35,7 +35,7 @@ const STILL: Duration = Duration::from_millis(2);
 /// Closes a torn tail with a line feed, and says where the line begins.
 pub fn close_tail(directory: &Directory, day: DayName) -> io::Result<Option<u64>> {
     let name = day.file_name();
-    let Some(file) = found(directory.open_to_mend(&name))? else {
+    let Some(file) = if_there(directory.open_to_mend(&name))? else {
         return Ok(None);
     };
     let open_end = || -> io::Result<Option<u64>> {
@@ -64,7 +64,7 @@ pub fn close_tail(directory: &Directory, day: DayName) -> io::Result<Option<u64>
 /// many there were.
 pub fn mend(directory: &Directory, from: Place, now: &Timestamp) -> io::Result<u64> {
     let day = from.day;
-    let Some(file) = found(directory.open_to_mend(&day.file_name()))? else {
+    let Some(file) = if_there(directory.open_to_mend(&day.file_name()))? else {
         return Ok(0);
     };
     let mut mended = 0;
@@ -113,7 +113,7 @@ fn keep_torn(
         to.text("bytes", &STANDARD.encode(&bytes));
         to.end();
         record.push(b'\n');
-        directory.append_state(TORN, &record)?;
+        directory.state().append(TORN, &record)?;
         at += bytes.len() as u64;
     }
     Ok(())
@@ -132,7 +132,7 @@ pub struct Torn {
 
 /// The torn lines of a file that are known.
 pub fn torn(directory: &Directory, day: DayName) -> io::Result<Vec<Torn>> {
-    let Some(file) = found(directory.open_state(TORN))? else {
+    let Some(file) = if_there(directory.open_state(TORN))? else {
         return Ok(Vec::new());
     };
     let mut torn = Vec::new();
@@ -166,7 +166,7 @@ pub fn find(
         if day < place.day || there.len() == wanted.len() {
             continue;
         }
-        let Some(file) = found(directory.open_to_read(&day.file_name()))? else {
+        let Some(file) = if_there(directory.open_to_read(&day.file_name()))? else {
             continue;
         };
         // A file that is shorter than it was has been cut: its entries may be anywhere in it.
@@ -255,12 +255,4 @@ pub fn lines_of<'f>(
     }
     let at = line_start(file, place.min(file.metadata()?.len()))?;
     Ok(Lines::new(Box::new(part(file, at)?), at))
-}
-
-/// A file that may be missing: it was moved away or deleted.
-fn found(file: io::Result<OpenFile>) -> io::Result<Option<OpenFile>> {
-    match file {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        file => file.map(Some),
-    }
 }

@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,7 +24,7 @@ use crate::sys::SecretBytes;
 
 use super::day::{DayName, Place};
 use super::disk::Directory;
-use super::folder::OpenFile;
+use super::folder::{Lock, OpenFile, identity, if_there};
 use super::guard::Guard;
 use super::lines::{Lines, line_start};
 use super::recovery;
@@ -70,7 +70,7 @@ const LATE: Duration = Duration::from_secs(60);
 /// How long the lock is held while there is always more to seal.
 const HELD: Duration = Duration::from_millis(200);
 
-/// How long another process that is just beginning the tree is waited for.
+/// How long another process that has the lock is waited for, to begin the tree or to add records.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks, and before the lock is taken again to go on.
 pub const PAUSE: Duration = Duration::from_millis(5);
@@ -158,10 +158,8 @@ impl Sealer {
             Error::log(format!("the log in {path}: {}: {error}", tree::NAME))
         };
         let folder = directory.tree().map_err(disk)?;
-        let vkey = match folder.read("vkey", disk::SMALL) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            bytes => Some(String::from_utf8_lossy(&bytes.map_err(disk)?).into_owned()),
-        };
+        let vkey = if_there(folder.read("vkey", disk::SMALL)).map_err(disk)?;
+        let vkey = vkey.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let signer = signer(directory, settings, vkey.as_deref())?;
         let name = signer.verifier().name().to_owned();
         if let Some(origin) = &settings.origin
@@ -206,26 +204,29 @@ impl Sealer {
 
     /// Makes sure that the tree has its first entry.
     fn begin(&self, has_vkey: bool, now: &Timestamp) -> io::Result<()> {
+        if has_vkey && self.tree.head()?.is_some() {
+            return Ok(());
+        }
+        let _lock = self.lock()?;
+        self.tree.remove_leftovers()?;
+        let (mut known, changed) = self.tree.known(None, now)?;
+        self.tree.write_vkey()?;
+        if changed {
+            self.tree.commit(&mut known)?;
+            self.tree.publish(&known)?;
+        }
+        Ok(())
+    }
+
+    /// The tree's lock, waited for.
+    fn lock(&self) -> io::Result<Lock> {
         let since = Instant::now();
         loop {
-            if has_vkey && self.tree.head()?.is_some() {
-                return Ok(());
+            match self.tree.try_lock()? {
+                Some(lock) => return Ok(lock),
+                None if since.elapsed() > PATIENCE => return Err(self.is_locked()),
+                None => std::thread::sleep(PAUSE),
             }
-            let Some(_lock) = self.tree.try_lock()? else {
-                if since.elapsed() > PATIENCE {
-                    return Err(self.is_locked());
-                }
-                std::thread::sleep(PAUSE);
-                continue;
-            };
-            self.tree.remove_leftovers()?;
-            let (mut known, changed) = self.tree.known(None, now)?;
-            self.tree.write_vkey()?;
-            if changed {
-                self.tree.commit(&mut known)?;
-                self.tree.publish(&known)?;
-            }
-            return Ok(());
         }
     }
 
@@ -369,15 +370,8 @@ impl Sealer {
 
     /// Adds records, and publishes them.
     pub fn record(&self, records: Vec<Said>, now: SystemTime) -> io::Result<()> {
-        let since = Instant::now();
         let mut state = self.state();
-        let _lock = loop {
-            match self.tree.try_lock()? {
-                Some(lock) => break lock,
-                None if since.elapsed() > PATIENCE => return Err(self.is_locked()),
-                None => std::thread::sleep(PAUSE),
-            }
-        };
+        let _lock = self.lock()?;
         let now = &Timestamp::of(now);
         let (mut known, _) = self.tree.known(state.known.clone(), now)?;
         for said in records {
@@ -540,13 +534,12 @@ impl Sealer {
         let now = &Timestamp::of(now);
         let name = day.file_name();
         let sealed = known.sealed(&day);
-        let file = match self.directory.open_to_read(&name) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            file => file?,
+        let Some(file) = if_there(self.directory.open_to_read(&name))? else {
+            return Ok(false);
         };
         let metadata = file.metadata()?;
         let length = metadata.len();
-        let identity = (metadata.dev(), metadata.ino());
+        let identity = identity(&metadata);
         let before = state.files.insert(day, identity);
         let from = match before {
             // Another file has its name.
@@ -685,8 +678,10 @@ impl Sealer {
                 return true;
             };
             // A file that was moved away took its lines along.
-            let there = file.metadata().map(|file| (file.dev(), file.ino()));
-            if there.is_ok_and(|there| there != own.file) {
+            if file
+                .metadata()
+                .is_ok_and(|there| identity(&there) != own.file)
+            {
                 return false;
             }
             if !sealed {

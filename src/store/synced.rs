@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
-use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -44,7 +43,7 @@ impl Synced {
     pub fn new(file: OpenFile) -> Synced {
         let metadata = file.metadata();
         let length = metadata.as_ref().map_or(0, |metadata| metadata.len());
-        let identity = metadata.map_or((0, 0), |metadata| (metadata.dev(), metadata.ino()));
+        let identity = metadata.map_or((0, 0), |metadata| folder::identity(&metadata));
         Synced {
             file,
             identity,

@@ -15,7 +15,7 @@ use crate::sys;
 
 use super::day::DayName;
 use super::disk::SMALL;
-use super::folder::{Folder, Lock, TEMPORARY};
+use super::folder::{Folder, Lock, TEMPORARY, if_there};
 use super::guard::Guard;
 
 /// Below the log's directory.
@@ -29,6 +29,13 @@ const END_OF_HEADS: u64 = 4096;
 
 /// From this length on older notes are left out of `heads`.
 const LONG_HEADS: u64 = 1 << 20;
+
+/// The tile that begins with the settings.
+const FIRST: Tile = Tile {
+    kind: Kind::Entries,
+    number: 0,
+    width: 1,
+};
 
 /// Entries that are replayed at once.
 const PIECE: u64 = 64 * WIDTH;
@@ -151,7 +158,7 @@ impl Tree {
     /// Writes the public key beside it, unless it's there.
     pub fn write_vkey(&self) -> io::Result<()> {
         let text = format!("{}\n", self.signer.verifier());
-        match found_file(self.folder.read("vkey", SMALL))? {
+        match if_there(self.folder.read("vkey", SMALL))? {
             Some(there) if there == text.as_bytes() => return Ok(()),
             Some(_) => return Err(io::Error::other("was just begun with another key")),
             None => {}
@@ -171,7 +178,7 @@ impl Tree {
             last_checkpoint(bytes, self.signer.verifier()).map(|(checkpoint, _)| checkpoint)
         };
         let mut head = None;
-        if let Some(file) = found_file(self.folder.open("heads", libc::O_RDONLY))? {
+        if let Some(file) = if_there(self.folder.open("heads", libc::O_RDONLY))? {
             let length = file.metadata()?.len();
             for most in [END_OF_HEADS, LONGEST] {
                 let from = length.saturating_sub(most);
@@ -191,17 +198,12 @@ impl Tree {
     }
 
     fn published(&self) -> io::Result<Option<Vec<u8>>> {
-        found_file(self.folder.read("checkpoint", LONGEST))
+        if_there(self.folder.read("checkpoint", LONGEST))
     }
 
     /// The id of the key of the log's hashes, which its first entry says, if they are keyed.
     pub fn hash_key_id(&self) -> io::Result<Option<String>> {
-        let first = Tile {
-            kind: Kind::Entries,
-            number: 0,
-            width: 1,
-        };
-        let bytes = tiles::read(self, &first).map_err(unreadable)?;
+        let bytes = tiles::read(self, &FIRST).map_err(unreadable)?;
         let settings = entries(&bytes).next().map(Record::parse);
         match settings.map(|settings| settings.map(|record| record.said)) {
             Some(Ok(Said::Settings { hash_key_id, .. })) => Ok(hash_key_id),
@@ -279,12 +281,7 @@ impl Tree {
 
     /// Whether it holds no more than what a process left that died while it began it.
     fn is_new(&self) -> io::Result<bool> {
-        let first = Tile {
-            kind: Kind::Entries,
-            number: 0,
-            width: 1,
-        };
-        let first = self.fetch(&first.full_path())?.unwrap_or_default();
+        let first = self.fetch(&FIRST.full_path())?.unwrap_or_default();
         Ok(entries(&first).nth(1).is_none())
     }
 
@@ -528,14 +525,7 @@ fn note_folders(path: &str, folders: &mut BTreeSet<String>) {
 
 impl Fetch for Tree {
     fn fetch(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
-        found_file(self.folder.read(path, LONGEST))
-    }
-}
-
-fn found_file<T>(file: io::Result<T>) -> io::Result<Option<T>> {
-    match file {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        file => file.map(Some),
+        if_there(self.folder.read(path, LONGEST))
     }
 }
 
