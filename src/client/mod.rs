@@ -10,6 +10,7 @@ mod response;
 mod retry;
 mod stream;
 mod transport;
+mod value;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};

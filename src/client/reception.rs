@@ -167,7 +167,8 @@ impl StreamedAnswer {
             return Flow::Stop;
         }
         self.weight += weight;
-        let chunk = match lenient::parse(data) {
+        let mut room = Vec::new();
+        let chunk = match lenient::parse(data, &mut room) {
             Ok(chunk) => chunk,
             Err(error) => {
                 self.fault = Some(response::unreadable(data, &error));
@@ -204,7 +205,9 @@ impl StreamedAnswer {
         let (fault, outcome) = match (self.fault, cut) {
             (Some(fault), _) if fault.is_cancelled() => (Some(fault), Outcome::Unknown),
             (Some(fault), _) => (Some(fault), Outcome::Answered),
-            (None, _) if self.done || done => (response::fault_of(&value), Outcome::Answered),
+            (None, _) if self.done || done => {
+                (response::fault_of(&(&value).into()), Outcome::Answered)
+            }
             // Never tried again: the host has heard a part of it.
             (None, Some(cut)) => (
                 Some(Fault {
@@ -221,7 +224,7 @@ impl StreamedAnswer {
                 )
             }
         };
-        let mut completion = response::completion(&value);
+        let mut completion = response::completion(&(&value).into());
         // What was heard is what counts, whatever the server says at the end.
         if !self.text.is_empty() {
             completion.text = self.text;

@@ -4,11 +4,12 @@
 //! wrote it. Where that client lets an error pass as a success, or stumbles over an answer that is
 //! one, the class says what really came (DESIGN.md lists these cases).
 
-use serde_json::{Number, Value};
+use serde_json::Number;
 use ureq::http::HeaderMap;
 
 use super::lenient;
 use super::retry::Kind;
+use super::value::Value;
 
 /// An answer of the model.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -75,7 +76,8 @@ pub fn read(status: u16, headers: &HeaderMap, body: &[u8]) -> (Completion, Optio
         };
         return (Completion::default(), Some(fault));
     }
-    let parsed = lenient::parse(bare);
+    let mut room = Vec::new();
+    let parsed = lenient::parse(bare, &mut room);
     if !(200..300).contains(&status) {
         let error = parsed
             .as_ref()
@@ -99,7 +101,7 @@ pub fn read(status: u16, headers: &HeaderMap, body: &[u8]) -> (Completion, Optio
 }
 
 /// The fault of a status that isn't a success, with what the body says of it.
-fn refusal(status: u16, error: Option<&Value>) -> Fault {
+fn refusal(status: u16, error: Option<&Value<'_>>) -> Fault {
     Fault {
         class: class_of(status),
         message: describe(&format!("HTTP {status}"), error),
@@ -151,7 +153,7 @@ impl Fault {
 }
 
 /// Why an answer with status 200 is none, or `None` if it is one.
-pub fn fault_of(value: &Value) -> Option<Fault> {
+pub fn fault_of(value: &Value<'_>) -> Option<Fault> {
     error_inside(value).or_else(|| {
         let message = first_choice(value).and_then(|choice| choice.get("message"));
         match message {
@@ -166,13 +168,13 @@ pub fn fault_of(value: &Value) -> Option<Fault> {
 
 /// The error within an answer, or a chunk of one, with status 200: it arose after the provider
 /// had begun.
-pub fn error_inside(value: &Value) -> Option<Fault> {
+pub fn error_inside(value: &Value<'_>) -> Option<Fault> {
     let choice = first_choice(value);
     let error = [Some(value), choice]
         .into_iter()
         .flatten()
         .filter_map(|place| place.get("error"))
-        .find(|error| !error.is_null());
+        .find(|error| **error != Value::Null);
     let ended_by_error =
         choice.and_then(|choice| choice.get("finish_reason")?.as_str()) == Some("error");
     if error.is_none() && !ended_by_error {
@@ -192,12 +194,12 @@ pub fn error_inside(value: &Value) -> Option<Fault> {
     })
 }
 
-fn first_choice(value: &Value) -> Option<&Value> {
-    value.get("choices")?.get(0)
+fn first_choice<'v, 't>(value: &'v Value<'t>) -> Option<&'v Value<'t>> {
+    value.get("choices")?.items().first()
 }
 
 /// What a whole answer, or the part of it that came, says.
-pub fn completion(value: &Value) -> Completion {
+pub fn completion(value: &Value<'_>) -> Completion {
     let choice = first_choice(value);
     let usage = value.get("usage");
     let tokens = |path: &[&str]| {
@@ -212,10 +214,7 @@ pub fn completion(value: &Value) -> Completion {
         completion_tokens: tokens(&["completion_tokens"]),
         cached_tokens: tokens(&["prompt_tokens_details", "cached_tokens"]),
         reasoning_tokens: tokens(&["completion_tokens_details", "reasoning_tokens"]),
-        cost: match usage.and_then(|usage| usage.get("cost")) {
-            Some(Value::Number(cost)) => Some(cost.clone()),
-            _ => None,
-        },
+        cost: usage.and_then(|usage| usage.get("cost")?.as_number().cloned()),
         id: text_of(value, "id"),
         model: text_of(value, "model"),
         provider: text_of(value, "provider"),
@@ -223,10 +222,10 @@ pub fn completion(value: &Value) -> Completion {
 }
 
 /// A message's text: the string, or the text parts of a list of parts.
-pub fn content_text(content: Option<&Value>) -> String {
+pub fn content_text(content: Option<&Value<'_>>) -> String {
     match content {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(parts)) => parts
+        Some(Value::Text(text)) => text.clone().into_owned(),
+        Some(Value::List(parts)) => parts
             .iter()
             .filter_map(|part| part.get("text").and_then(Value::as_str))
             .collect(),
@@ -234,30 +233,34 @@ pub fn content_text(content: Option<&Value>) -> String {
     }
 }
 
-fn text_of(value: &Value, key: &str) -> Option<String> {
+fn text_of(value: &Value<'_>, key: &str) -> Option<String> {
     value.get(key).and_then(Value::as_str).map(str::to_owned)
 }
 
 /// A count, which some servers write as 5.0.
-fn count_of(value: &Value) -> Option<i64> {
+fn count_of(value: &Value<'_>) -> Option<i64> {
     // Beyond this a double doesn't hold every whole number.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let whole = |number: &f64| number.fract() == 0.0 && number.abs() <= EXACT;
-    value
+    let number = value.as_number()?;
+    number
         .as_i64()
-        .or_else(|| value.as_f64().filter(whole).map(|number| number as i64))
+        .or_else(|| number.as_f64().filter(whole).map(|number| number as i64))
         .filter(|count| *count >= 0)
 }
 
 /// Servers write codes as numbers and as text.
-fn number_of(value: &Value) -> Option<i64> {
-    value.as_i64().or_else(|| value.as_str()?.parse().ok())
+fn number_of(value: &Value<'_>) -> Option<i64> {
+    match value {
+        Value::Number(code) => code.as_i64(),
+        _ => value.as_str()?.parse().ok(),
+    }
 }
 
 /// OpenRouter's `metadata.error_type`, or the `type` or `code` of OpenAI and its likes. Only a
 /// plain word is taken: the place may hold free text, which can repeat the prompt.
-fn provider_error_type(error: &Value) -> Option<String> {
-    let word = |value: Option<&Value>| {
+fn provider_error_type(error: &Value<'_>) -> Option<String> {
+    let word = |value: Option<&Value<'_>>| {
         value
             .and_then(Value::as_str)
             .filter(|word| (1..=64).contains(&word.len()))
@@ -277,7 +280,7 @@ fn provider_error_type(error: &Value) -> Option<String> {
 }
 
 /// What happened and the provider's words for it, bounded.
-fn describe(what: &str, error: Option<&Value>) -> String {
+fn describe(what: &str, error: Option<&Value<'_>>) -> String {
     const LONGEST: usize = 1000;
     let words = error.and_then(|error| error.as_str().or_else(|| error.get("message")?.as_str()));
     match words {

@@ -607,8 +607,9 @@ impl Stream {
                 Err(error) => return Err(error),
             }
         }
-        // It held the key.
-        self.unsent.zeroize();
+        // It held the key. Not all its capacity: that takes as long as to send it.
+        self.unsent.as_mut_slice().zeroize();
+        self.unsent.clear();
         Ok(())
     }
 }
