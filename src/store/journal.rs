@@ -256,27 +256,31 @@ impl Drop for Journal {
 }
 
 impl Slot {
-    /// Where the log is searched for its entry as long as it holds no outcome.
+    /// Where the search of the log for its entry begins.
     pub fn place(&self) -> Place {
         self.place
     }
 
-    /// Writes the entry of a call that ended, before it's appended to the log: from then on it may
-    /// be there.
-    pub fn end(&self, place: Place, line: &Line) -> io::Result<()> {
+    /// Writes the entry of a call that ended and that the log can't take yet, or is to take before
+    /// the intent's place.
+    pub fn end(&mut self, place: Place, line: &Line) -> io::Result<()> {
         let outcome = kept(Kind::Outcome, place, line);
         if outcome.len() > self.size / 2 {
             return Err(io::Error::other(
                 "the entry is longer than its journal's slot",
             ));
         }
-        write_at(&self.journal.file, &outcome, self.at + self.size as u64 / 2)
+        write_at(&self.journal.file, &outcome, self.at + self.size as u64 / 2)?;
+        self.place = place;
+        Ok(())
     }
 
     /// Writes another intent over this one, no longer than a page.
-    pub fn replace(&self, place: Place, line: &Line) -> io::Result<()> {
+    pub fn replace(&mut self, place: Place, line: &Line) -> io::Result<()> {
         let intent = kept(Kind::Intent, place, line);
-        write_at(&self.journal.file, &intent, self.at + SLOT_HEAD as u64)
+        write_at(&self.journal.file, &intent, self.at + SLOT_HEAD as u64)?;
+        self.place = place;
+        Ok(())
     }
 
     /// Empties the slot, and keeps it.

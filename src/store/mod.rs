@@ -320,12 +320,12 @@ impl Store {
     /// Stamps and appends the entry of a call that was begun. On an error it waits, and is written
     /// before any other as soon as the log takes it; where there was no room for an intent, it is
     /// counted instead.
-    pub fn finish(&self, Intent(slot): Intent, line: &mut Line) -> Result<(), Error> {
+    pub fn finish(&self, Intent(mut slot): Intent, line: &mut Line) -> Result<(), Error> {
         let mut state = self.lock();
         let now = self.now();
         line.stamp(&now);
-        let result = self.put(&mut state, line, &now, slot.as_ref());
-        match self.confirmed(state, result, line, slot.as_ref()) {
+        let result = self.put(&mut state, line, &now, slot.as_mut());
+        match self.confirmed(state, result, line, slot.as_mut()) {
             Ok(written) => {
                 self.wrote(&written, line);
                 if let Some(slot) = slot {
@@ -352,7 +352,7 @@ impl Store {
         state: &mut State,
         line: &Line,
         now: &Timestamp,
-        slot: Option<&Slot>,
+        slot: Option<&mut Slot>,
     ) -> io::Result<Written> {
         self.write_waiting(state)
             .and_then(|()| self.write(state, line, now, slot))
@@ -378,7 +378,7 @@ impl Store {
         state: MutexGuard<'_, State>,
         written: io::Result<Written>,
         line: &Line,
-        slot: Option<&Slot>,
+        mut slot: Option<&mut Slot>,
     ) -> io::Result<Written> {
         let mut written = written?;
         if !self.settings.to_disk {
@@ -393,7 +393,7 @@ impl Store {
             let now = self.now();
             self.refuse(&mut state, &written.file);
             let _ = self.report(&mut state, now, Err(error));
-            written = self.write(&mut state, line, &now, slot)?;
+            written = self.write(&mut state, line, &now, slot.as_deref_mut())?;
         }
         written.file.confirm(written.ticket)?;
         Ok(written)
@@ -411,8 +411,8 @@ impl Store {
         }
     }
 
-    fn keep_waiting(&self, state: &mut State, line: Line, slot: Option<Slot>) {
-        if let Some(slot) = &slot {
+    fn keep_waiting(&self, state: &mut State, line: Line, mut slot: Option<Slot>) {
+        if let Some(slot) = &mut slot {
             let place = state.day.as_ref().and_then(|day| day.place().ok());
             let place = place.unwrap_or(Place::head_of(line.date()));
             // It may have been written before the append failed. If it can't be, the intent stands.
@@ -435,7 +435,7 @@ impl Store {
             // Else a kill between two counts could leave two entries for the first ones.
             line.set_id(gap.line.id());
         }
-        if let Some(slot) = &state.gap_slot {
+        if let Some(slot) = &mut state.gap_slot {
             let place = Place::head_of(*now.date());
             // If it can't be written, the count lives as long as the process. The outcome that an
             // append in vain left there holds fewer calls, and would be believed.
@@ -448,9 +448,9 @@ impl Store {
     }
 
     fn write_waiting(&self, state: &mut State) -> io::Result<()> {
-        while let Some((line, slot)) = state.waiting.pop_front() {
+        while let Some((line, mut slot)) = state.waiting.pop_front() {
             let now = self.now();
-            match self.write_late(state, &line, &now, slot.as_ref()) {
+            match self.write_late(state, &line, &now, slot.as_mut()) {
                 Err(error) => {
                     state.waiting.push_front((line, slot));
                     return Err(error);
@@ -461,8 +461,8 @@ impl Store {
         if let Some(mut gap) = state.gap.take() {
             let now = self.now();
             gap.line.stamp(&now);
-            let slot = state.gap_slot.take();
-            let written = self.write_late(state, &gap.line, &now, slot.as_ref());
+            let mut slot = state.gap_slot.take();
+            let written = self.write_late(state, &gap.line, &now, slot.as_mut());
             if written.is_err() {
                 state.gap = Some(gap);
             } else if let Some(slot) = &slot {
@@ -481,16 +481,18 @@ impl Store {
         state: &mut State,
         line: &Line,
         now: &Timestamp,
-        slot: Option<&Slot>,
+        mut slot: Option<&mut Slot>,
     ) -> io::Result<()> {
-        let written = self.write(state, line, now, slot).or_else(|error| {
-            if line.date() == *now.date() {
-                return Err(error);
-            }
-            // Its day is over, and the day's file may be gone for good. Better in the next one,
-            // with its own timestamp, than to keep all others waiting.
-            self.write_to(state, *now.date(), line, now, slot)
-        })?;
+        let written = self
+            .write(state, line, now, slot.as_deref_mut())
+            .or_else(|error| {
+                if line.date() == *now.date() {
+                    return Err(error);
+                }
+                // Its day is over, and the day's file may be gone for good. Better in the next one,
+                // with its own timestamp, than to keep all others waiting.
+                self.write_to(state, *now.date(), line, now, slot)
+            })?;
         if self.settings.to_disk {
             written
                 .file
@@ -506,7 +508,7 @@ impl Store {
         state: &mut State,
         line: &Line,
         now: &Timestamp,
-        slot: Option<&Slot>,
+        slot: Option<&mut Slot>,
     ) -> io::Result<Written> {
         self.write_to(state, line.date(), line, now, slot)
     }
@@ -517,20 +519,15 @@ impl Store {
         date: [u8; 10],
         line: &Line,
         now: &Timestamp,
-        slot: Option<&Slot>,
+        slot: Option<&mut Slot>,
     ) -> io::Result<Written> {
         let day = self.day_file(state, &date, now)?;
         let here = day.place()?;
-        if let Some(slot) = slot {
-            // From here on the entry may be in the log. If this can't be written, it's looked for from
-            // the intent's place on, and must not be appended before that.
-            slot.end(here, line).or_else(|error| {
-                if slot.place() <= here {
-                    Ok(())
-                } else {
-                    Err(error)
-                }
-            })?;
+        if let Some(slot) = slot
+            && here < slot.place()
+        {
+            // The clock was set back. If we are killed, the entry is looked for from this place on.
+            slot.end(here, line)?;
         }
         let (ticket, found) = day.append(line.as_bytes())?;
         let bytes = line.as_bytes().len() as u64;
@@ -652,7 +649,7 @@ impl Store {
         }
         if self.counts_gaps() {
             let place = Place::head_of(*self.now().date());
-            let slot = journal.reserve(place)?;
+            let mut slot = journal.reserve(place)?;
             if let Some(gap) = &state.gap {
                 slot.replace(place, &gap.line)?;
             }
@@ -1106,7 +1103,7 @@ impl Store {
             Some(place) => self.find(place, &ids)?,
             None => HashSet::new(),
         };
-        for (slot, kept) in calls {
+        for (mut slot, kept) in calls {
             if !there.contains(&kept.line.id()) {
                 let mut line = kept.line;
                 let mut state = self.lock();
@@ -1116,7 +1113,7 @@ impl Store {
                 }
                 let mut tries = 0;
                 // What the disk refuses goes to a further file, now: later it would be found here.
-                while let Err(error) = self.write_late(&mut state, &line, &now, Some(&slot)) {
+                while let Err(error) = self.write_late(&mut state, &line, &now, Some(&mut slot)) {
                     tries += 1;
                     if state.refused.is_none() || tries > MAX_REFUSALS {
                         return Err(error);
