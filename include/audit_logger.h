@@ -498,8 +498,8 @@ AuditStatus audit_logger_stats(AuditLogger *logger,
 // been one of these: {"file", "reason"}). It is there also when a file failed and after cancelling.
 //
 // Returns AUDIT_OK (also if files were skipped: their "reason" says why); AUDIT_E_ARGUMENT;
-// AUDIT_E_HANDLE (cancel); AUDIT_E_CONFIG (the log is sealed with a key that isn't given, or the guard
-// can't be used: nothing was done); AUDIT_E_LOG (the directory isn't a log's or can't be written to or
+// AUDIT_E_HANDLE (cancel); AUDIT_E_CONFIG (the log is sealed with a key or a guard that isn't given,
+// or the guard can't be used: nothing was done); AUDIT_E_LOG (the directory isn't a log's or can't be written to or
 // sealed, another process holds its lock for ten seconds, or a file failed: the rest was done);
 // AUDIT_E_CANCELLED; AUDIT_E_INTERNAL. Any thread; no logger of this process is
 // disturbed.

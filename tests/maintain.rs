@@ -922,6 +922,12 @@ fn a_sealed_log_verifies_after_days_of_it_were_removed_and_compressed() {
     // Not sealed yet, and torn.
     let late = log.join(name(8, 1));
     std::fs::write(&late, "{\"id\":\"late\"}\n{\"to\n").expect("it can be written");
+    let refused = maintain(Some(&log), Some(OPTIONS), ptr::null_mut()).expect(AUDIT_E_CONFIG);
+    assert!(
+        refused.message().contains("guard_file"),
+        "{}",
+        refused.message()
+    );
     let mut options = options();
     options["guard_file"] = json!(guard);
     let report = maintained(&log, &options);

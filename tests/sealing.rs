@@ -763,6 +763,22 @@ fn an_own_key_is_the_owners_alone_and_a_group_reads_the_tree() {
 }
 
 #[test]
+fn a_log_that_has_a_guard_isn_t_sealed_without_it() {
+    let scratch = Scratch::new();
+    let (log, config, options) = sealed(&scratch, 3);
+    refused(&log, &json!({}), "\"guard_file\" is missing");
+    refused(&log, &json!({"guard_file": null}), ".integrity/guarded");
+    // Who doesn't seal at all writes beside the others.
+    write(&logger_in(&log, &json!({"integrity": false})), 2);
+    write(&logger_in(&log, &config), 2);
+    assert_eq!(intact(&log, &options)["lines"], 7);
+
+    fs::remove_file(log.join(".integrity/guarded")).expect("it is there");
+    write(&logger_in(&log, &json!({})), 1);
+    assert_eq!(intact(&log, &options)["lines"], 8);
+}
+
+#[test]
 fn several_logs_share_a_guard() {
     let scratch = Scratch::new();
     let guard = scratch.join("guard");

@@ -85,13 +85,18 @@ impl Folder {
         let place = |error: io::Error| io::Error::new(error.kind(), format!("{name}: {error}"));
         let c_name = c_name(name)?;
         let mode = access.directory_mode();
-        match sys::make_directory_at(self.handle.as_fd(), &c_name, mode) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(place(error)),
-            _ => {}
-        }
         let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
-        let handle = Private::new(|| sys::open_at(self.handle.as_fd(), &c_name, flags, 0));
-        let handle = handle.map_err(place)?;
+        let open = || Private::new(|| sys::open_at(self.handle.as_fd(), &c_name, flags, 0));
+        let there = if_there(open()).map_err(place)?;
+        let handle = match there {
+            Some(handle) => handle,
+            None => match sys::make_directory_at(self.handle.as_fd(), &c_name, mode) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(place(error));
+                }
+                _ => open().map_err(place)?,
+            },
+        };
         let metadata = handle.metadata().map_err(place)?;
         check_owner(&metadata).map_err(place)?;
         // The set-group-id bit comes with a directory above that has it.

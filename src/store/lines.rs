@@ -74,7 +74,7 @@ impl<R: Read> Lines<R> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 piece => piece?,
             };
-            let end = piece.iter().position(|byte| *byte == b'\n');
+            let end = memchr::memchr(b'\n', piece);
             let text = &piece[..end.unwrap_or(piece.len())];
             if made_of != MadeOf::Text {
                 made_of = made_of.max(MadeOf::of(text));

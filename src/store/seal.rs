@@ -48,6 +48,9 @@ pub struct Sealing {
     pub hash_key_id: Option<String>,
 }
 
+/// The file that says that the log has a guard.
+const GUARDED: &str = "guarded";
+
 /// Lines that go into the tree with one signature: what they take in memory is bounded.
 const BATCH: usize = 4 * 1024;
 const BATCH_BYTES: u64 = 4 << 20;
@@ -176,6 +179,21 @@ impl Sealer {
                 "config: \"integrity\": \"guard_file\" can't be used: {error}"
             ))
         })?;
+        match (&guard, folder.has(GUARDED).map_err(disk)?) {
+            // What it seals after a crash of one that has the guard would be taken for a rollback.
+            (None, true) => {
+                return Err(Error::config(format!(
+                    "config: \"integrity\": \"guard_file\" is missing: the log has a guard; give the one \
+                     that it was sealed with, or, to do without from now on, remove {}/{GUARDED}",
+                    tree::NAME
+                )));
+            }
+            (Some(_), false) => {
+                let made = folder.open(GUARDED, libc::O_RDONLY | libc::O_CREAT);
+                made.and_then(|_| folder.sync()).map_err(disk)?;
+            }
+            _ => {}
+        }
         let sealer = Sealer {
             directory: Arc::clone(directory),
             tree: Tree::new(folder, signer, guard, settings.hash_key_id.clone()),
