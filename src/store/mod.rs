@@ -576,7 +576,9 @@ impl Store {
                 }
                 self.journal(state)?;
                 let refused = state.refused.take_if(|refused| refused.date == *date);
-                let day = match refused {
+                let sealer = self.sealer.as_ref();
+                let distrusted = sealer.and_then(|sealer| sealer.last_distrusted(date));
+                let day = match refused.max(distrusted) {
                     None => DayFile::open(directory, DayName::first(*date), now)?,
                     Some(refused) => DayFile::create_after(directory, refused, now)?,
                 };
@@ -613,6 +615,19 @@ impl Store {
         let moved = state.day.take_if(|day| !day.has_its_name(&self.directory));
         if let Some(day) = moved {
             self.retire(state, &day);
+        }
+    }
+
+    /// Leaves the current file if nobody seals more of it: another process, or another descriptor of
+    /// this one, was told that the disk has lost some of it.
+    fn leave_what_is_distrusted(&self, sealer: &Sealer) {
+        let mut state = self.lock();
+        let distrusted = state.day.take_if(|day| {
+            let last = sealer.last_distrusted(&day.name().date);
+            last.is_some_and(|last| day.name() <= last)
+        });
+        if let Some(day) = distrusted {
+            self.retire(&mut state, &day);
         }
     }
 
@@ -812,6 +827,10 @@ impl Store {
         from: u64,
     ) -> io::Result<Option<DayName>> {
         self.refuse(&mut self.lock(), file);
+        if let Some(sealer) = &self.sealer {
+            // It may be one that isn't appended to any more.
+            sealer.distrust(day);
+        }
         let mut further = DayFile::create_after(&self.directory, day, &self.now())?;
         let whole = recovery::sound_lines(recovery::lines_of(day, file, from)?, |line| {
             let line = [line, b"\n"].concat();
@@ -932,6 +951,7 @@ impl Store {
         let sealed = self
             .confirm_all()
             .and_then(|()| sealer.seal((self.settings.now)(), false, None));
+        self.leave_what_is_distrusted(sealer);
         match sealed {
             Ok(found) => found.into_iter().for_each(|found| self.note_found(found)),
             Err(error) => {

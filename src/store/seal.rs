@@ -89,8 +89,8 @@ pub struct Sealer {
     state: Mutex<State>,
     /// This lock and the next aren't held while the disk works.
     sealed: Mutex<Sealed>,
-    /// Files whose syncs failed in this process.
-    distrusted: Mutex<Vec<DayName>>,
+    /// Files whose syncs failed, in this process or, as far as it knows, in another.
+    distrusted: Mutex<HashSet<DayName>>,
 }
 
 /// How far the tree had come when this process sealed last.
@@ -194,9 +194,11 @@ impl Sealer {
             }
             _ => {}
         }
+        let tree = Tree::new(folder, signer, guard, settings.hash_key_id.clone());
+        let distrusted = tree.distrusted().map_err(disk)?;
         let sealer = Sealer {
             directory: Arc::clone(directory),
-            tree: Tree::new(folder, signer, guard, settings.hash_key_id.clone()),
+            tree,
             settings: settings.clone(),
             unsealed: AtomicBool::new(false),
             own: Mutex::default(),
@@ -206,7 +208,7 @@ impl Sealer {
                 at: None,
                 since: Instant::now(),
             }),
-            distrusted: Mutex::default(),
+            distrusted: Mutex::new(distrusted),
         };
         let has_vkey = vkey.is_some();
         match sealer.begin(has_vkey, &Timestamp::of(now)) {
@@ -303,15 +305,25 @@ impl Sealer {
         !self.unsealed.swap(true, Ordering::SeqCst)
     }
 
-    /// Seals no more of a file whose sync failed: what it holds may not be on the disk.
+    /// Has nobody seal more of a file whose sync failed: what it holds may not be on the disk.
     pub fn distrust(&self, day: DayName) {
-        let mut distrusted = self.distrusted();
-        if !distrusted.contains(&day) {
-            distrusted.push(day);
+        if self.distrusted().insert(day) {
+            // If it can't be noted for other processes, this one knows.
+            let _ = self.tree.distrust(&day);
         }
     }
 
-    fn distrusted(&self) -> MutexGuard<'_, Vec<DayName>> {
+    /// The last file of a date of which nobody seals more.
+    pub fn last_distrusted(&self, date: &[u8; 10]) -> Option<DayName> {
+        let distrusted = self.distrusted();
+        distrusted
+            .iter()
+            .filter(|day| day.date == *date)
+            .max()
+            .copied()
+    }
+
+    fn distrusted(&self) -> MutexGuard<'_, HashSet<DayName>> {
         self.distrusted
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -472,10 +484,13 @@ impl Sealer {
         let finished: HashSet<DayName> =
             days.iter().filter(|day| day.compressed).copied().collect();
         // A plain file beside its compressed one is what a killed run of maintenance left.
-        let distrusted = self.distrusted().clone();
+        let noted = self.tree.distrusted()?;
+        let mut distrusted = self.distrusted();
+        distrusted.extend(noted);
         days.retain(|day| {
             !day.compressed && !finished.contains(&day.compressed()) && !distrusted.contains(day)
         });
+        drop(distrusted);
         let all = wanted.is_none() && state.looked.is_none_or(|at| at.elapsed() >= ALL);
         match wanted {
             Some(wanted) => days.retain(wanted),

@@ -1,8 +1,8 @@
 //! The Merkle log's files, read and written. FORMAT.md, "The Merkle log", says which there are, and in
 //! which order they are written; whoever writes holds the lock.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt;
 
 use crate::clock::Timestamp;
@@ -20,6 +20,9 @@ use super::guard::Guard;
 
 /// Below the log's directory.
 pub const NAME: &str = ".integrity";
+
+/// The file that names day files whose syncs failed.
+const DISTRUSTED: &str = "distrusted";
 
 /// No file of the tree that is read whole is longer.
 const LONGEST: u64 = 17 << 20;
@@ -165,6 +168,28 @@ impl Tree {
         }
         self.folder.replace("vkey", text.as_bytes(), true)?;
         self.folder.sync()
+    }
+
+    /// Notes for every process that the disk refused to confirm a day's file, and that what is read
+    /// of it may not be there after a power cut.
+    pub fn distrust(&self, day: &DayName) -> io::Result<()> {
+        let line = format!("{} {}\n", sys::boot_id(), day.file_name());
+        let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT;
+        let file = self.folder.open(DISTRUSTED, flags)?;
+        (&*file)
+            .write_all(line.as_bytes())
+            .inspect_err(sys::note_write_error)
+    }
+
+    /// The files that were noted since the machine booted: what is in one then is on the disk.
+    pub fn distrusted(&self) -> io::Result<HashSet<DayName>> {
+        let noted = if_there(self.folder.read(DISTRUSTED, LONGEST))?.unwrap_or_default();
+        let noted = String::from_utf8_lossy(&noted);
+        let this_boot = format!("{} ", sys::boot_id());
+        let names = noted
+            .lines()
+            .filter_map(|line| line.strip_prefix(&this_boot));
+        Ok(names.filter_map(DayName::parse).collect())
     }
 
     /// Its name.
