@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
@@ -438,6 +439,52 @@ fn four_processes_that_are_killed_at_random_leave_a_log_that_verifies() {
     let report = intact(&bench.log, &json!({"guard_file": guard}));
     assert_eq!(report["rollbacks"], 0, "{report:#}");
     assert_eq!(report["lines"].as_u64(), Some(counts.entries as u64));
+}
+
+#[test]
+fn what_the_disk_refused_to_one_process_is_written_anew_by_all_to_one_further_file() {
+    let scratch = Scratch::new();
+    let log = scratch.join("log");
+    let rarely = json!({"integrity": {"seal_interval_ms": 3_600_000}});
+    let loggers: Vec<Logger> = (0..3).map(|_| logger_in(&log, &rarely)).collect();
+    for logger in &loggers {
+        write(logger, 2);
+    }
+    loggers[0].flush().expect(AUDIT_OK);
+    write(&loggers[1], 1);
+    // As a fourth one would note it.
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("Linux has it");
+    let name = day_files(&log)[0].file_name().expect("a name").to_owned();
+    let noted = format!("{} {}\n", boot.trim(), name.display());
+    fs::write(log.join(".integrity/distrusted"), noted).expect("it can be written");
+
+    write(&loggers[2], 1);
+    for logger in &loggers {
+        logger.flush().expect(AUDIT_OK);
+        write(logger, 1);
+        logger.flush().expect(AUDIT_OK);
+    }
+    for _ in 0..3 {
+        write(&logger_in(&log, &rarely), 1);
+    }
+    assert_eq!(day_files(&log).len(), 2, "they share it");
+    let (status, report) = verified(&log, &json!({}));
+    assert_eq!((status, &report["intact"]), (AUDIT_OK, &json!(true)));
+    // Two of the first file weren't sealed: they are, where they were written anew.
+    assert_eq!(report["unsealed_lines"], 2, "{report:#}");
+    let first = fs::read_to_string(log.join(&name)).expect("it can be read");
+    let further = day_files(&log)
+        .into_iter()
+        .find(|path| !path.ends_with(&name));
+    let further = fs::read_to_string(further.expect("a second file")).expect("it can be read");
+    let id =
+        |line: &str| line[..r#"{"id":"00000000-0000-0000-0000-000000000000""#.len()].to_owned();
+    let ids = |text: &str| text.lines().map(id).collect::<Vec<_>>();
+    let (first, further) = (ids(&first), ids(&further));
+    assert_eq!(first.len(), 6 + 2);
+    assert!(first[6..].iter().all(|id| further.contains(id)));
+    let all: BTreeSet<_> = first.iter().chain(&further).collect();
+    assert_eq!(all.len(), 6 + 2 + 3 + 3);
 }
 
 // ---------------------------------------------------------------- changed behind its back

@@ -205,9 +205,7 @@ impl StreamedAnswer {
         let (fault, outcome) = match (self.fault, cut) {
             (Some(fault), _) if fault.is_cancelled() => (Some(fault), Outcome::Unknown),
             (Some(fault), _) => (Some(fault), Outcome::Answered),
-            (None, _) if self.done || done => {
-                (response::fault_of(&(&value).into()), Outcome::Answered)
-            }
+            (None, _) if self.done || done => (response::fault_of(&value), Outcome::Answered),
             // Never tried again: the host has heard a part of it.
             (None, Some(cut)) => (
                 Some(Fault {
@@ -224,7 +222,7 @@ impl StreamedAnswer {
                 )
             }
         };
-        let mut completion = response::completion(&(&value).into());
+        let mut completion = response::completion(&value);
         // What was heard is what counts, whatever the server says at the end.
         if !self.text.is_empty() {
             completion.text = self.text;

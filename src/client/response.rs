@@ -9,7 +9,7 @@ use ureq::http::HeaderMap;
 
 use super::lenient;
 use super::retry::Kind;
-use super::value::Value;
+use super::value::{Json, Value};
 
 /// An answer of the model.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -69,15 +69,15 @@ pub fn read(status: u16, headers: &HeaderMap, body: &[u8]) -> (Completion, Optio
     // Slow answers of OpenRouter begin with blank lines that keep the connection alive; some
     // servers send a byte order mark.
     let bare = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    if let Err(too_large) = lenient::check_room(bare.len(), lenient::weight(bare), 0) {
+    if let Err(too_large) = lenient::check_room(bare.len(), lenient::weight_at_most(bare), 0) {
         let fault = match status {
             200..300 => too_large,
-            _ => refusal(status, None),
+            _ => refusal(status, None::<&Value<'_>>),
         };
         return (Completion::default(), Some(fault));
     }
     let mut room = Vec::new();
-    let parsed = lenient::parse(bare, &mut room);
+    let parsed: Result<Value<'_>, _> = lenient::parse(bare, &mut room);
     if !(200..300).contains(&status) {
         let error = parsed
             .as_ref()
@@ -101,7 +101,7 @@ pub fn read(status: u16, headers: &HeaderMap, body: &[u8]) -> (Completion, Optio
 }
 
 /// The fault of a status that isn't a success, with what the body says of it.
-fn refusal(status: u16, error: Option<&Value<'_>>) -> Fault {
+fn refusal(status: u16, error: Option<&impl Json>) -> Fault {
     Fault {
         class: class_of(status),
         message: describe(&format!("HTTP {status}"), error),
@@ -153,11 +153,11 @@ impl Fault {
 }
 
 /// Why an answer with status 200 is none, or `None` if it is one.
-pub fn fault_of(value: &Value<'_>) -> Option<Fault> {
+pub fn fault_of(value: &impl Json) -> Option<Fault> {
     error_inside(value).or_else(|| {
         let message = first_choice(value).and_then(|choice| choice.get("message"));
         match message {
-            Some(Value::Object(_)) => None,
+            Some(message) if message.is_object() => None,
             _ => Some(Fault::invalid(
                 VALIDATION,
                 "no choices[0].message in the answer",
@@ -168,13 +168,13 @@ pub fn fault_of(value: &Value<'_>) -> Option<Fault> {
 
 /// The error within an answer, or a chunk of one, with status 200: it arose after the provider
 /// had begun.
-pub fn error_inside(value: &Value<'_>) -> Option<Fault> {
+pub fn error_inside(value: &impl Json) -> Option<Fault> {
     let choice = first_choice(value);
     let error = [Some(value), choice]
         .into_iter()
         .flatten()
         .filter_map(|place| place.get("error"))
-        .find(|error| **error != Value::Null);
+        .find(|error| !error.is_null());
     let ended_by_error =
         choice.and_then(|choice| choice.get("finish_reason")?.as_str()) == Some("error");
     if error.is_none() && !ended_by_error {
@@ -194,12 +194,12 @@ pub fn error_inside(value: &Value<'_>) -> Option<Fault> {
     })
 }
 
-fn first_choice<'v, 't>(value: &'v Value<'t>) -> Option<&'v Value<'t>> {
+fn first_choice<V: Json>(value: &V) -> Option<&V> {
     value.get("choices")?.items().first()
 }
 
 /// What a whole answer, or the part of it that came, says.
-pub fn completion(value: &Value<'_>) -> Completion {
+pub fn completion(value: &impl Json) -> Completion {
     let choice = first_choice(value);
     let usage = value.get("usage");
     let tokens = |path: &[&str]| {
@@ -222,23 +222,27 @@ pub fn completion(value: &Value<'_>) -> Completion {
 }
 
 /// A message's text: the string, or the text parts of a list of parts.
-pub fn content_text(content: Option<&Value<'_>>) -> String {
-    match content {
-        Some(Value::Text(text)) => text.clone().into_owned(),
-        Some(Value::List(parts)) => parts
-            .iter()
-            .filter_map(|part| part.get("text").and_then(Value::as_str))
-            .collect(),
-        _ => String::new(),
+pub fn content_text(content: Option<&impl Json>) -> String {
+    let Some(content) = content else {
+        return String::new();
+    };
+    match content.as_str() {
+        Some(text) => text.to_owned(),
+        None => {
+            let texts = content.items().iter();
+            texts
+                .filter_map(|part| part.get("text")?.as_str())
+                .collect()
+        }
     }
 }
 
-fn text_of(value: &Value<'_>, key: &str) -> Option<String> {
-    value.get(key).and_then(Value::as_str).map(str::to_owned)
+fn text_of(value: &impl Json, key: &str) -> Option<String> {
+    value.get(key).and_then(Json::as_str).map(str::to_owned)
 }
 
 /// A count, which some servers write as 5.0.
-fn count_of(value: &Value<'_>) -> Option<i64> {
+fn count_of(value: &impl Json) -> Option<i64> {
     // Beyond this a double doesn't hold every whole number.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let whole = |number: &f64| number.fract() == 0.0 && number.abs() <= EXACT;
@@ -250,19 +254,19 @@ fn count_of(value: &Value<'_>) -> Option<i64> {
 }
 
 /// Servers write codes as numbers and as text.
-fn number_of(value: &Value<'_>) -> Option<i64> {
-    match value {
-        Value::Number(code) => code.as_i64(),
-        _ => value.as_str()?.parse().ok(),
+fn number_of(value: &impl Json) -> Option<i64> {
+    match value.as_number() {
+        Some(code) => code.as_i64(),
+        None => value.as_str()?.parse().ok(),
     }
 }
 
 /// OpenRouter's `metadata.error_type`, or the `type` or `code` of OpenAI and its likes. Only a
 /// plain word is taken: the place may hold free text, which can repeat the prompt.
-fn provider_error_type(error: &Value<'_>) -> Option<String> {
-    let word = |value: Option<&Value<'_>>| {
+fn provider_error_type<V: Json>(error: &V) -> Option<String> {
+    let word = |value: Option<&V>| {
         value
-            .and_then(Value::as_str)
+            .and_then(Json::as_str)
             .filter(|word| (1..=64).contains(&word.len()))
             .filter(|word| {
                 word.bytes()
@@ -280,7 +284,7 @@ fn provider_error_type(error: &Value<'_>) -> Option<String> {
 }
 
 /// What happened and the provider's words for it, bounded.
-fn describe(what: &str, error: Option<&Value<'_>>) -> String {
+fn describe(what: &str, error: Option<&impl Json>) -> String {
     const LONGEST: usize = 1000;
     let words = error.and_then(|error| error.as_str().or_else(|| error.get("message")?.as_str()));
     match words {

@@ -4,7 +4,6 @@ use serde_json::{Map, Value};
 
 use super::response::content_text;
 use super::transport::Flow;
-use super::value::Value as Chunk;
 
 /// The marker that ends every whole stream of this protocol.
 const DONE: &[u8] = b"[DONE]";
@@ -103,20 +102,18 @@ const MAX_CHOICES: usize = 128;
 
 impl Assembly {
     /// Adds a chunk.
-    pub fn add(&mut self, chunk: Chunk<'_>) {
-        let Chunk::Object(chunk) = chunk else {
-            return;
-        };
+    pub fn add(&mut self, chunk: Value) {
+        let Value::Object(chunk) = chunk else { return };
         for (key, value) in chunk {
-            match (&*key, value) {
-                ("choices", Chunk::List(choices)) => {
+            match (key.as_str(), value) {
+                ("choices", Value::Array(choices)) => {
                     for choice in choices {
-                        self.add_choice(choice.into());
+                        self.add_choice(choice);
                     }
                 }
-                ("object", _) | (_, Chunk::Null) => {}
+                ("object", _) | (_, Value::Null) => {}
                 (_, value) => {
-                    self.top.insert(key.into_owned(), value.into());
+                    self.top.insert(key, value);
                 }
             }
         }
@@ -220,29 +217,29 @@ fn merge(to: &mut Value, delta: Value) {
 }
 
 /// The text that a chunk adds to choice 0.
-pub fn delta_text(chunk: &Chunk<'_>) -> String {
+pub fn delta_text(chunk: &Value) -> String {
     content_text(first_delta(chunk).and_then(|delta| delta.get("content")))
 }
 
 /// Whether a chunk brings anything of the answer: text, reasoning, a tool call, a refusal.
-pub fn brings_tokens(chunk: &Chunk<'_>) -> bool {
-    let is_something = |value: &Chunk<'_>| match value {
-        Chunk::Text(text) => !text.is_empty(),
-        Chunk::List(list) => !list.is_empty(),
+pub fn brings_tokens(chunk: &Value) -> bool {
+    let is_something = |value: &Value| match value {
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
         _ => false,
     };
-    let Some(Chunk::Object(delta)) = first_delta(chunk) else {
-        return false;
-    };
-    let mut members = delta.iter();
-    members.any(|(key, value)| key != "role" && is_something(value))
+    let delta = first_delta(chunk).and_then(Value::as_object);
+    delta.is_some_and(|delta| {
+        delta
+            .iter()
+            .any(|(key, value)| key != "role" && is_something(value))
+    })
 }
 
-fn first_delta<'c, 't>(chunk: &'c Chunk<'t>) -> Option<&'c Chunk<'t>> {
-    let index_of = |choice: &Chunk<'_>| choice.get("index")?.as_number()?.as_u64();
-    let mut choices = chunk.get("choices")?.items().iter();
-    let first = choices.find(|choice| index_of(choice).unwrap_or(0) == 0)?;
-    first.get("delta")
+fn first_delta(chunk: &Value) -> Option<&Value> {
+    let choices = chunk.get("choices")?.as_array()?;
+    let is_first = |choice: &&Value| choice.get("index").and_then(Value::as_u64).unwrap_or(0) == 0;
+    choices.iter().find(is_first)?.get("delta")
 }
 
 #[cfg(test)]
@@ -321,7 +318,7 @@ mod tests {
             json!({"choices": [{"index": 0, "delta": {"content": "lo"}, "finish_reason": "stop"}]}),
             json!({"choices": [], "usage": {"prompt_tokens": 3}}),
         ] {
-            assembly.add((&chunk).into());
+            assembly.add(chunk);
         }
         assert_eq!(
             assembly.finish(),
@@ -341,8 +338,7 @@ mod tests {
             json!([{"index": 0, "function": {"arguments": "{\"x\":"}}]),
             json!([{"index": 1, "function": {"arguments": "}"}}, {"index": 0, "function": {"arguments": "1}"}}]),
         ] {
-            let chunk = json!({"choices": [{"index": 0, "delta": {"tool_calls": calls}}]});
-            assembly.add((&chunk).into());
+            assembly.add(json!({"choices": [{"index": 0, "delta": {"tool_calls": calls}}]}));
         }
         assert_eq!(
             assembly.finish()["choices"][0]["message"]["tool_calls"],
@@ -362,11 +358,11 @@ mod tests {
             json!([]),
             json!({"choices": 1}),
             json!({"choices": [1]}),
-            json!({"choices": [{"index": 0, "delta": null}]}),
-            json!({"choices": [{"delta": {"content": ["x"]}}]}),
         ] {
-            assembly.add((&odd).into());
+            assembly.add(odd);
         }
+        assembly.add(json!({"choices": [{"index": 0, "delta": null}]}));
+        assembly.add(json!({"choices": [{"delta": {"content": ["x"]}}]}));
         let message = &assembly.finish()["choices"][0]["message"];
         assert_eq!(message["role"], "assistant");
     }
@@ -386,9 +382,8 @@ mod tests {
                 false,
             ),
         ] {
-            let read = (&chunk).into();
             assert_eq!(
-                (&*delta_text(&read), brings_tokens(&read)),
+                (&*delta_text(&chunk), brings_tokens(&chunk)),
                 (text.unwrap_or_default(), tokens),
                 "{chunk}"
             );

@@ -48,6 +48,14 @@ impl DayName {
         }
     }
 
+    /// The file of the day that follows it.
+    pub fn next(self) -> DayName {
+        DayName {
+            number: self.number + 1,
+            ..self
+        }
+    }
+
     /// The same file, compressed.
     pub fn compressed(self) -> DayName {
         DayName {
@@ -166,12 +174,8 @@ impl DayFile {
         earlier: DayName,
         now: &Timestamp,
     ) -> io::Result<DayFile> {
-        let name = DayName {
-            number: earlier.number + 1,
-            ..earlier
-        };
         let create = |name: &str| directory.create_to_append(name);
-        DayFile::first_unfinished(directory, name, now, create)
+        DayFile::first_unfinished(directory, earlier.next(), now, create)
     }
 
     /// A name stands for one file, plain or compressed: a plain one beside a compressed one would

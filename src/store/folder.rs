@@ -87,6 +87,7 @@ impl Folder {
         let mode = access.directory_mode();
         let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
         let open = || Private::new(|| sys::open_at(self.handle.as_fd(), &c_name, flags, 0));
+        // First, for it nearly always is: sealing opens some dozens at once.
         let there = if_there(open()).map_err(place)?;
         let handle = match there {
             Some(handle) => handle,

@@ -81,7 +81,7 @@ pub struct Slot {
 pub struct Kept {
     /// The entry to write if it isn't in the log.
     pub line: Line,
-    /// Whether the call ended, so that its line is stamped and may be in the log.
+    /// Whether the call ended, so that its line is stamped.
     pub ended: bool,
     /// Where to look for it.
     pub place: Place,

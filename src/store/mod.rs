@@ -415,7 +415,7 @@ impl Store {
         if let Some(slot) = &mut slot {
             let place = state.day.as_ref().and_then(|day| day.place().ok());
             let place = place.unwrap_or(Place::head_of(line.date()));
-            // It may have been written before the append failed. If it can't be, the intent stands.
+            // If it can't be written, the intent stands.
             let _ = slot.end(place, &line);
             if self.settings.to_disk {
                 let _ = slot.confirm();
@@ -437,8 +437,8 @@ impl Store {
         }
         if let Some(slot) = &mut state.gap_slot {
             let place = Place::head_of(*now.date());
-            // If it can't be written, the count lives as long as the process. The outcome that an
-            // append in vain left there holds fewer calls, and would be believed.
+            // If it can't be written, the count lives as long as the process. The outcome of an earlier
+            // count holds fewer calls, and would be believed.
             line.stamp(&now);
             let _ = slot
                 .replace(place, &line)
@@ -523,11 +523,14 @@ impl Store {
     ) -> io::Result<Written> {
         let day = self.day_file(state, &date, now)?;
         let here = day.place()?;
-        if let Some(slot) = slot
-            && here < slot.place()
-        {
-            // The clock was set back. If we are killed, the entry is looked for from this place on.
-            slot.end(here, line)?;
+        if let Some(slot) = slot {
+            let intent = slot.place();
+            // Where the clock was set back, or the file begun anew, the entry would be looked for too
+            // far on if we are killed; and in the file that the disk refused before, it would be found
+            // and believed.
+            if here < intent || here.day.number > intent.day.number {
+                slot.end(here, line)?;
+            }
         }
         let (ticket, found) = day.append(line.as_bytes())?;
         let bytes = line.as_bytes().len() as u64;
@@ -576,12 +579,7 @@ impl Store {
                 }
                 self.journal(state)?;
                 let refused = state.refused.take_if(|refused| refused.date == *date);
-                let sealer = self.sealer.as_ref();
-                let distrusted = sealer.and_then(|sealer| sealer.last_distrusted(date));
-                let day = match refused.max(distrusted) {
-                    None => DayFile::open(directory, DayName::first(*date), now)?,
-                    Some(refused) => DayFile::create_after(directory, refused, now)?,
-                };
+                let day = self.open_day(date, refused, now)?;
                 if self.settings.to_disk {
                     // Its name, if it was just created.
                     directory.sync()?;
@@ -592,6 +590,24 @@ impl Store {
         };
         keeper::start();
         Ok(state.day.insert(day))
+    }
+
+    /// Opens the file of a date behind what the disk refused to confirm.
+    fn open_day(
+        &self,
+        date: &[u8; 10],
+        refused: Option<DayName>,
+        now: &Timestamp,
+    ) -> io::Result<DayFile> {
+        let sealer = self.sealer.as_ref();
+        let distrusted = sealer.and_then(|sealer| sealer.last_distrusted(date));
+        match (distrusted, refused) {
+            // All processes that seal go on in the same one.
+            (Some(distrusted), _) => DayFile::open(&self.directory, distrusted.next(), now),
+            // Whether others were refused what is there already, nobody knows.
+            (None, Some(refused)) => DayFile::create_after(&self.directory, refused, now),
+            (None, None) => DayFile::open(&self.directory, DayName::first(*date), now),
+        }
     }
 
     /// Leaves a file that isn't the current one any more.
@@ -615,19 +631,6 @@ impl Store {
         let moved = state.day.take_if(|day| !day.has_its_name(&self.directory));
         if let Some(day) = moved {
             self.retire(state, &day);
-        }
-    }
-
-    /// Leaves the current file if nobody seals more of it: another process, or another descriptor of
-    /// this one, was told that the disk has lost some of it.
-    fn leave_what_is_distrusted(&self, sealer: &Sealer) {
-        let mut state = self.lock();
-        let distrusted = state.day.take_if(|day| {
-            let last = sealer.last_distrusted(&day.name().date);
-            last.is_some_and(|last| day.name() <= last)
-        });
-        if let Some(day) = distrusted {
-            self.retire(&mut state, &day);
         }
     }
 
@@ -749,12 +752,24 @@ impl Store {
     /// Writes what waits, and has the disk confirm every file that was appended to.
     fn confirm_all(&self) -> io::Result<()> {
         let _flushing = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sealer) = &self.sealer {
+            sealer.look_for_distrusted()?;
+        }
         let mut state = self.lock();
         self.write_waiting(&mut state)?;
         let mut files = std::mem::take(&mut state.unsynced);
         files.extend(state.day.as_ref().map(|day| (day.name(), day.handle())));
         // Other threads go on writing while the disk works.
         drop(state);
+        for (day, file) in &files {
+            if self
+                .sealer
+                .as_ref()
+                .is_some_and(|sealer| sealer.distrusts(day))
+            {
+                file.distrust();
+            }
+        }
 
         let mut result = Ok(());
         for (day, file) in files {
@@ -831,13 +846,25 @@ impl Store {
             // It may be one that isn't appended to any more.
             sealer.distrust(day);
         }
-        let mut further = DayFile::create_after(&self.directory, day, &self.now())?;
-        let whole = recovery::sound_lines(recovery::lines_of(day, file, from)?, |line| {
-            let line = [line, b"\n"].concat();
-            further.append(&line).map(drop)
-        })?;
+        let mut further = self.open_day(&day.date, Some(day), &self.now())?;
         let handle = further.handle();
-        handle.confirm(handle.all())?;
+        let whole = recovery::sound_lines(recovery::lines_of(day, file, from)?, |line| {
+            let text = [line, b"\n"].concat();
+            further.append(&text)?;
+            let start = further
+                .end()
+                .and_then(|end| end.checked_sub(text.len() as u64));
+            if let (Some(sealer), Some(offset)) = (&self.sealer, start) {
+                let day = further.name();
+                sealer.wrote(Place { day, offset }, handle.identity(), line);
+            }
+            Ok(())
+        })?;
+        handle.confirm(handle.all()).inspect_err(|_| {
+            if let Some(sealer) = &self.sealer {
+                sealer.distrust(further.name());
+            }
+        })?;
         self.directory.sync()?;
         Ok((!whole).then_some(further.name()))
     }
@@ -951,7 +978,6 @@ impl Store {
         let sealed = self
             .confirm_all()
             .and_then(|()| sealer.seal((self.settings.now)(), false, None));
-        self.leave_what_is_distrusted(sealer);
         match sealed {
             Ok(found) => found.into_iter().for_each(|found| self.note_found(found)),
             Err(error) => {
@@ -1162,7 +1188,14 @@ impl Store {
             let Ok(file) = self.directory.open_to_mend(&day.file_name()) else {
                 continue;
             };
-            if file.sync_data().is_err() {
+            let distrusted = self
+                .sealer
+                .as_ref()
+                .is_some_and(|sealer| sealer.distrusts(&day));
+            if distrusted || file.sync_data().is_err() {
+                if let Some(sealer) = &self.sealer {
+                    sealer.distrust(day);
+                }
                 let mut state = self.lock();
                 state.day.take_if(|current| current.name() == day);
                 state.refused = Some(day);
@@ -1209,4 +1242,79 @@ struct Written {
     file: Arc<Synced>,
     ticket: Ticket,
     place: Option<Place>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU64;
+    use std::time::{SystemTime, UNIX_EPOCH};
+
+    /// The day that the log's clock shows.
+    static DAY: AtomicU64 = AtomicU64::new(0);
+
+    fn noon() -> SystemTime {
+        let days = DAY.load(Ordering::SeqCst);
+        UNIX_EPOCH + Duration::from_secs(days * 86_400 + 43_200)
+    }
+
+    fn line() -> Line {
+        let id = Uuid::new_v4();
+        let text =
+            format!("{{\"id\":\"{id}\",\"timestamp\":\"0000-00-00T00:00:00.000000Z\",\"n\":1}}\n");
+        Line::from_bytes(text.into_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_kill_between_an_entry_and_its_slot_leaves_one_whatever_the_clock_did() {
+        let path = std::env::temp_dir().join(format!("audit_logger-store-{}", Uuid::new_v4()));
+        let settings = Arc::new(Settings {
+            path: path.clone(),
+            access: Access::Owner,
+            allow_network: false,
+            to_disk: false,
+            now: noon,
+            gap_entry: None,
+            sealing: None,
+        });
+        for (begun, ended) in [(200, 200), (200, 201), (200, 199), (202, 100)] {
+            for written in [false, true] {
+                DAY.store(begun, Ordering::SeqCst);
+                let (store, _) = Store::open(&settings, None).unwrap();
+                let mut entry = line();
+                let Intent(slot) = store.begin(&entry, 1000).unwrap();
+                let mut slot = slot.unwrap();
+                DAY.store(ended, Ordering::SeqCst);
+                if written {
+                    let now = store.now();
+                    entry.stamp(&now);
+                    let mut state = store.lock();
+                    store
+                        .write(&mut state, &entry, &now, Some(&mut slot))
+                        .unwrap();
+                }
+                keeper::dismiss(&store);
+                while Arc::strong_count(&store) > 1 {
+                    std::thread::yield_now();
+                }
+                drop((store, slot));
+
+                let (store, swept) = Store::open(&settings, None).unwrap();
+                let found = store.find(Place::head_of(*b"1970-01-01"), &[entry.id()].into());
+                let times: usize = store
+                    .directory
+                    .days()
+                    .unwrap()
+                    .iter()
+                    .map(|day| std::fs::read_to_string(path.join(day.file_name())).unwrap())
+                    .map(|text| text.matches(&entry.id().to_string()).count())
+                    .sum();
+                let what = format!("begun on day {begun}, ended on {ended}, written: {written}");
+                assert_eq!(found.unwrap().len(), 1, "{what}");
+                assert_eq!((times, swept.recovered), (1, u64::from(!written)), "{what}");
+                keeper::dismiss(&store);
+            }
+        }
+        std::fs::remove_dir_all(path).unwrap();
+    }
 }

@@ -5,7 +5,7 @@
 //! whoever wrote them. A process keeps the digests of its own lines until they are sealed: one that
 //! isn't what was written then was changed in between, and that is recorded.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -47,9 +47,6 @@ pub struct Sealing {
     /// The id of the key of the hashes in the log, if they are keyed.
     pub hash_key_id: Option<String>,
 }
-
-/// The file that says that the log has a guard.
-const GUARDED: &str = "guarded";
 
 /// Lines that go into the tree with one signature: what they take in memory is bounded.
 const BATCH: usize = 4 * 1024;
@@ -179,20 +176,14 @@ impl Sealer {
                 "config: \"integrity\": \"guard_file\" can't be used: {error}"
             ))
         })?;
-        match (&guard, folder.has(GUARDED).map_err(disk)?) {
-            // What it seals after a crash of one that has the guard would be taken for a rollback.
-            (None, true) => {
-                return Err(Error::config(format!(
-                    "config: \"integrity\": \"guard_file\" is missing: the log has a guard; give the one \
-                     that it was sealed with, or, to do without from now on, remove {}/{GUARDED}",
-                    tree::NAME
-                )));
-            }
-            (Some(_), false) => {
-                let made = folder.open(GUARDED, libc::O_RDONLY | libc::O_CREAT);
-                made.and_then(|_| folder.sync()).map_err(disk)?;
-            }
-            _ => {}
+        // What it sealed after a crash of a process with the guard would be taken for a rollback.
+        if guard.is_none() && folder.has(tree::GUARDED).map_err(disk)? {
+            return Err(Error::config(format!(
+                "config: \"integrity\": \"guard_file\" is missing: the log has a guard; give the one \
+                 that it was sealed with, or, to do without from now on, remove {}/{}",
+                tree::NAME,
+                tree::GUARDED
+            )));
         }
         let tree = Tree::new(folder, signer, guard, settings.hash_key_id.clone());
         let distrusted = tree.distrusted().map_err(disk)?;
@@ -311,6 +302,18 @@ impl Sealer {
             // If it can't be noted for other processes, this one knows.
             let _ = self.tree.distrust(&day);
         }
+    }
+
+    /// Looks which files other processes have noted.
+    pub fn look_for_distrusted(&self) -> io::Result<()> {
+        let noted = self.tree.distrusted()?;
+        self.distrusted().extend(noted);
+        Ok(())
+    }
+
+    /// Whether nobody seals more of a file.
+    pub fn distrusts(&self, day: &DayName) -> bool {
+        self.distrusted().contains(day)
     }
 
     /// The last file of a date of which nobody seals more.
@@ -484,13 +487,28 @@ impl Sealer {
         let finished: HashSet<DayName> =
             days.iter().filter(|day| day.compressed).copied().collect();
         // A plain file beside its compressed one is what a killed run of maintenance left.
-        let noted = self.tree.distrusted()?;
-        let mut distrusted = self.distrusted();
-        distrusted.extend(noted);
+        self.look_for_distrusted()?;
+        let distrusted = self.distrusted();
         days.retain(|day| {
             !day.compressed && !finished.contains(&day.compressed()) && !distrusted.contains(day)
         });
+        // What this process wrote to them, it has written anew.
+        let mut left = BTreeSet::new();
+        own.retain(|own| {
+            let stays = !distrusted.contains(&own.place.day);
+            if !stays {
+                left.insert(own.place.day);
+            }
+            stays
+        });
         drop(distrusted);
+        found.messages.extend(left.iter().map(|day| {
+            format!(
+                "{}: the disk refused to confirm some of it; what isn't sealed of it stays so until \
+                 the next boot",
+                day.file_name()
+            )
+        }));
         let all = wanted.is_none() && state.looked.is_none_or(|at| at.elapsed() >= ALL);
         match wanted {
             Some(wanted) => days.retain(wanted),

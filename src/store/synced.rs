@@ -122,6 +122,12 @@ impl Synced {
         self.state().length
     }
 
+    /// Has it confirm nothing more, for the disk refused to confirm it to another process.
+    pub fn distrust(&self) {
+        let why = || "the disk didn't confirm a write to another process".to_owned();
+        self.state().failed.get_or_insert_with(why);
+    }
+
     /// Whether the disk ever refused.
     pub fn has_failed(&self) -> bool {
         self.state().failed.is_some()

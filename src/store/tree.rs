@@ -21,6 +21,9 @@ use super::guard::Guard;
 /// Below the log's directory.
 pub const NAME: &str = ".integrity";
 
+/// The file that says that the log has a guard.
+pub const GUARDED: &str = "guarded";
+
 /// The file that names day files whose syncs failed.
 const DISTRUSTED: &str = "distrusted";
 
@@ -173,7 +176,10 @@ impl Tree {
     /// Notes for every process that the disk refused to confirm a day's file, and that what is read
     /// of it may not be there after a power cut.
     pub fn distrust(&self, day: &DayName) -> io::Result<()> {
-        let line = format!("{} {}\n", sys::boot_id(), day.file_name());
+        let Some(boot) = sys::boot_id() else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        let line = format!("{boot} {}\n", day.file_name());
         let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT;
         let file = self.folder.open(DISTRUSTED, flags)?;
         (&*file)
@@ -183,13 +189,14 @@ impl Tree {
 
     /// The files that were noted since the machine booted: what is in one then is on the disk.
     pub fn distrusted(&self) -> io::Result<HashSet<DayName>> {
-        let noted = if_there(self.folder.read(DISTRUSTED, LONGEST))?.unwrap_or_default();
+        let Some(noted) = if_there(self.folder.read(DISTRUSTED, LONGEST))? else {
+            return Ok(HashSet::new());
+        };
         let noted = String::from_utf8_lossy(&noted);
-        let this_boot = format!("{} ", sys::boot_id());
-        let names = noted
-            .lines()
-            .filter_map(|line| line.strip_prefix(&this_boot));
-        Ok(names.filter_map(DayName::parse).collect())
+        let this_boot = sys::boot_id();
+        let lines = noted.lines().filter_map(|line| line.split_once(' '));
+        let names = lines.filter(|(boot, _)| Some(*boot) == this_boot.as_deref());
+        Ok(names.filter_map(|(_, name)| DayName::parse(name)).collect())
     }
 
     /// Its name.
@@ -383,6 +390,10 @@ impl Tree {
         self.sync(folders)?;
         let checkpoint = known.checkpoint(self.origin());
         if let Some(guard) = &self.guard {
+            if !self.folder.has(GUARDED)? {
+                self.folder.open(GUARDED, libc::O_RDWR | libc::O_CREAT)?;
+                self.folder.sync()?;
+            }
             guard
                 .write(&checkpoint)
                 .map_err(|error| io::Error::new(error.kind(), format!("the guard: {error}")))?;
