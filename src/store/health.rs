@@ -147,7 +147,9 @@ pub fn report(before: &str, now: &Timestamp, alive: &[String], dead: &[String]) 
     let mut text = Vec::new();
     let mut to = Object::begin(&mut text);
     to.text("updated", &now.to_string());
-    to.json("processes", alive.len());
+    // A process that had to begin another journal names itself there alone.
+    let processes = alive.iter().filter(|note| !note["pid"].is_null()).count();
+    to.json("processes", processes);
     sum.write(&mut to);
     to.json("pending", pending);
     write_error(&mut to, last_error);
@@ -181,7 +183,7 @@ mod tests {
         let now = Timestamp::of(UNIX_EPOCH);
         let note = |written: u64, time: &str| {
             format!(
-                r#"{{"written":{written},"pending":1,"last_error":{{"time":"{time}","message":"m{written}"}}}}"#
+                r#"{{"pid":1,"written":{written},"pending":1,"last_error":{{"time":"{time}","message":"m{written}"}}}}"#
             )
         };
         let first = report("", &now, &[note(5, "2"), note(7, "1")], &[]);

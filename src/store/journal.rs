@@ -228,6 +228,12 @@ impl Journal {
         self.file.has_failed()
     }
 
+    /// As if the disk had refused.
+    #[cfg(test)]
+    pub fn distrust(&self) {
+        self.file.distrust();
+    }
+
     /// The slots in use of a journal that was taken over.
     pub fn kept(self: &Arc<Self>) -> io::Result<Vec<(Slot, Kept)>> {
         let mut found = Vec::new();

@@ -655,6 +655,10 @@ impl Store {
                     let _ = journal.remove();
                     return Err(error);
                 }
+                if let Some(refused) = &state.journal {
+                    // What it counts goes on in the next one's note, and would be added twice.
+                    let _ = refused.note("{}");
+                }
                 journal
             }
         };
@@ -1265,18 +1269,34 @@ mod tests {
         Line::from_bytes(text.into_bytes()).unwrap()
     }
 
-    #[test]
-    fn a_kill_between_an_entry_and_its_slot_leaves_one_whatever_the_clock_did() {
-        let path = std::env::temp_dir().join(format!("audit_logger-store-{}", Uuid::new_v4()));
-        let settings = Arc::new(Settings {
-            path: path.clone(),
+    fn settings(path: &std::path::Path, now: Now) -> Arc<Settings> {
+        Arc::new(Settings {
+            path: path.to_owned(),
             access: Access::Owner,
             allow_network: false,
             to_disk: false,
-            now: noon,
+            now,
             gap_entry: None,
             sealing: None,
-        });
+        })
+    }
+
+    /// Has the keeper look after it no more.
+    fn leave_alone(store: &Arc<Store>) {
+        keeper::dismiss(store);
+        while Arc::strong_count(store) > 1 {
+            std::thread::yield_now();
+        }
+    }
+
+    fn scratch() -> PathBuf {
+        std::env::temp_dir().join(format!("audit_logger-store-{}", Uuid::new_v4()))
+    }
+
+    #[test]
+    fn a_kill_between_an_entry_and_its_slot_leaves_one_whatever_the_clock_did() {
+        let path = scratch();
+        let settings = settings(&path, noon);
         for (begun, ended) in [(200, 200), (200, 201), (200, 199), (202, 100)] {
             for written in [false, true] {
                 DAY.store(begun, Ordering::SeqCst);
@@ -1293,10 +1313,7 @@ mod tests {
                         .write(&mut state, &entry, &now, Some(&mut slot))
                         .unwrap();
                 }
-                keeper::dismiss(&store);
-                while Arc::strong_count(&store) > 1 {
-                    std::thread::yield_now();
-                }
+                leave_alone(&store);
                 drop((store, slot));
 
                 let (store, swept) = Store::open(&settings, None).unwrap();
@@ -1312,9 +1329,35 @@ mod tests {
                 let what = format!("begun on day {begun}, ended on {ended}, written: {written}");
                 assert_eq!(found.unwrap().len(), 1, "{what}");
                 assert_eq!((times, swept.recovered), (1, u64::from(!written)), "{what}");
-                keeper::dismiss(&store);
+                leave_alone(&store);
             }
         }
+        std::fs::remove_dir_all(path).unwrap();
+    }
+
+    #[test]
+    fn a_process_that_had_to_begin_another_journal_is_counted_once() {
+        let path = scratch();
+        let (store, _) = Store::open(&settings(&path, SystemTime::now), None).unwrap();
+        let write_and_note = || {
+            store.append(&mut line()).unwrap();
+            let state = store.lock();
+            store.note(&state, state.day.as_ref());
+            Arc::clone(state.journal.as_ref().unwrap())
+        };
+        // A call that is still open holds it.
+        let refused = write_and_note();
+        refused.distrust();
+        store.begin(&line(), 1000).unwrap();
+        write_and_note();
+        store.sweep(false).unwrap();
+        let health = std::fs::read(path.join(".state/health.json")).unwrap();
+        let health: serde_json::Value = serde_json::from_slice(&health).unwrap();
+        assert_eq!(
+            (&health["written"], &health["processes"]),
+            (&2.into(), &1.into())
+        );
+        leave_alone(&store);
         std::fs::remove_dir_all(path).unwrap();
     }
 }
