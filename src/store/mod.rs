@@ -10,6 +10,7 @@ mod keeper;
 pub mod keys;
 mod lines;
 mod maintain;
+mod own;
 mod recovery;
 mod seal;
 mod synced;

@@ -5,7 +5,7 @@
 //! whoever wrote them. A process keeps the digests of its own lines until they are sealed: one that
 //! isn't what was written then was changed in between, and that is recorded.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -24,9 +24,10 @@ use crate::sys::SecretBytes;
 
 use super::day::{DayName, Place};
 use super::disk::Directory;
-use super::folder::{Lock, OpenFile, identity, if_there};
+use super::folder::{Lock, identity, if_there};
 use super::guard::Guard;
 use super::lines::{Lines, line_start};
+use super::own::{OwnLine, OwnLines};
 use super::recovery;
 use super::tree::{self, Known, Tree, is_damage};
 use super::{disk, keys};
@@ -51,9 +52,6 @@ pub struct Sealing {
 /// Lines that go into the tree with one signature: what they take in memory is bounded.
 const BATCH: usize = 4 * 1024;
 const BATCH_BYTES: u64 = 4 << 20;
-
-/// Own digests that are kept. Of more lines the oldest aren't compared.
-const MAX_OWN: usize = 8 * 1024;
 
 /// How often a checkpoint is published while there is always something to seal.
 const PUBLISH: Duration = Duration::from_secs(10);
@@ -82,7 +80,7 @@ pub struct Sealer {
     settings: Sealing,
     /// Whether a line was written since the last sealing began.
     unsealed: AtomicBool,
-    own: Mutex<Vec<Own>>,
+    own: Mutex<OwnLines>,
     state: Mutex<State>,
     /// This lock and the next aren't held while the disk works.
     sealed: Mutex<Sealed>,
@@ -111,18 +109,6 @@ struct State {
     published: Option<Instant>,
     /// The device and inode that each sealed file had.
     files: HashMap<DayName, (u64, u64)>,
-}
-
-/// A line that this process wrote.
-#[derive(Debug, Clone, Copy)]
-struct Own {
-    place: Place,
-    length: u64,
-    digest: Digest,
-    /// The device and inode of the file: what has its name now may be another.
-    file: (u64, u64),
-    /// Read again as it was.
-    met: bool,
 }
 
 /// What sealing came upon.
@@ -267,7 +253,7 @@ impl Sealer {
         )))
     }
 
-    fn own(&self) -> MutexGuard<'_, Vec<Own>> {
+    fn own(&self) -> MutexGuard<'_, OwnLines> {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -278,21 +264,9 @@ impl Sealer {
     /// Notes a line that was written to a file, its line feed not counted. Returns true if it's the first
     /// one since the last sealing.
     pub fn wrote(&self, place: Place, file: (u64, u64), line: &[u8]) -> bool {
-        let own = Own {
-            place,
-            length: line.len() as u64,
-            digest: Digest::of(line),
-            file,
-            met: false,
-        };
-        let mut kept = self.own();
-        if kept.len() >= MAX_OWN {
-            // Half of them, so that it isn't done for every line.
-            let dropped = kept.len() - MAX_OWN / 2;
-            kept.drain(..dropped);
-        }
-        kept.push(own);
-        drop(kept);
+        // Hashed before the lock is taken.
+        let line = OwnLine::new(place, file, line);
+        self.own().push(line);
         !self.unsealed.swap(true, Ordering::SeqCst)
     }
 
@@ -378,21 +352,16 @@ impl Sealer {
         let began = Instant::now();
         // Before the files are read: what is written from now on asks for the next sealing.
         self.unsealed.store(false, Ordering::SeqCst);
-        let mut own = std::mem::take(&mut *self.own());
-        own.sort_unstable_by_key(|own| own.place);
+        let mut own = self.own().take();
         let sealed = self.seal_locked(&mut state, &mut own, now, publish, days);
         let more = sealed.as_ref().is_ok_and(|found| found.more);
         if sealed.is_err() {
-            own.iter_mut().for_each(|own| own.met = false);
+            own.forget_meetings();
         }
         if more || !own.is_empty() {
             self.unsealed.store(true, Ordering::SeqCst);
         }
-        // The older ones in front.
-        let mut kept = self.own();
-        own.append(&mut kept);
-        *kept = own;
-        drop(kept);
+        self.own().put_back(own);
         if let Ok(found) = &sealed
             && !found.more
         {
@@ -430,17 +399,9 @@ impl Sealer {
     /// Seals and publishes all that this process has written, waiting so long for another process that
     /// seals. Torn lines that are in the way are found.
     pub fn seal_all(&self, now: SystemTime, patience: Duration) -> io::Result<Found> {
-        // The last one of each file. Others may write as fast as this seals.
-        let mut written: HashMap<DayName, u64> = HashMap::new();
-        for own in self.own().iter() {
-            let last = written.entry(own.place.day).or_default();
-            *last = own.place.offset.max(*last);
-        }
+        // Others may write as fast as this seals.
+        let written = self.own().last_of_each_file();
         let ours = |day: &DayName| written.contains_key(day);
-        let is_left = |own: &Own| {
-            let last = written.get(&own.place.day);
-            last.is_some_and(|last| own.place.offset <= *last)
-        };
         let mut all = Found::default();
         let mut since = Instant::now();
         loop {
@@ -448,7 +409,7 @@ impl Sealer {
                 Some(found) => {
                     let more = found.more;
                     all.add(found);
-                    if !self.own().iter().any(is_left) || !all.torn.is_empty() {
+                    if !self.own().any_up_to(&written) || !all.torn.is_empty() {
                         return Ok(all);
                     }
                     if !more {
@@ -468,7 +429,7 @@ impl Sealer {
     fn seal_locked(
         &self,
         state: &mut State,
-        own: &mut Vec<Own>,
+        own: &mut OwnLines,
         now: SystemTime,
         publish: bool,
         wanted: Option<&dyn Fn(&DayName) -> bool>,
@@ -493,14 +454,7 @@ impl Sealer {
             !day.compressed && !finished.contains(&day.compressed()) && !distrusted.contains(day)
         });
         // What this process wrote to them, it has written anew.
-        let mut left = BTreeSet::new();
-        own.retain(|own| {
-            let stays = !distrusted.contains(&own.place.day);
-            if !stays {
-                left.insert(own.place.day);
-            }
-            stays
-        });
+        let left = own.remove_of(&distrusted);
         drop(distrusted);
         found.messages.extend(left.iter().map(|day| {
             format!(
@@ -538,9 +492,15 @@ impl Sealer {
         if all && !found.more && found.torn.is_empty() {
             state.looked = Some(Instant::now());
         }
-        let altered = self.compare(&known, own);
-        for own in &altered {
-            own.record(&mut known, now, &mut found);
+        let altered = own.take_sealed(&known, &self.directory);
+        for line in &altered {
+            let (range, sha256) = (line.range(), line.sha256());
+            found.altered += 1;
+            found.messages.push(format!(
+                "{}: the line at byte {} was changed by somebody before it was sealed",
+                range.file, range.off
+            ));
+            known.record(now, Said::Altered { range, sha256 });
         }
         changed |= !altered.is_empty();
         let quiet = state.grown.is_some_and(|(size, at)| {
@@ -577,7 +537,7 @@ impl Sealer {
         state: &mut State,
         known: &mut Known,
         day: DayName,
-        own: &mut [Own],
+        own: &mut OwnLines,
         now: SystemTime,
         found: &mut Found,
     ) -> io::Result<bool> {
@@ -621,20 +581,14 @@ impl Sealer {
             }
             if !line.is_spaces() {
                 let digest = Digest::of(line.text);
-                let met = meet(
-                    own,
-                    Place {
-                        day,
-                        offset: line.start,
-                    },
-                    &digest,
-                );
+                let place = Place {
+                    day,
+                    offset: line.start,
+                };
+                let met = own.meet(place, &digest);
                 // What this process wrote, and finds again, is sound.
                 if !met && !line.is_sound() {
-                    found.torn.push(Place {
-                        day,
-                        offset: line.start,
-                    });
+                    found.torn.push(place);
                     break;
                 }
                 late |= digests.is_empty() && !met && is_older(line.text, &in_time);
@@ -706,63 +660,6 @@ impl Sealer {
         }
         Ok(())
     }
-
-    /// Compares what this process wrote with what was sealed, by whomever, and keeps what isn't sealed
-    /// yet. Returns what isn't what was written.
-    fn compare(&self, known: &Known, own: &mut Vec<Own>) -> Vec<Own> {
-        let mut file: Option<(DayName, Option<OpenFile>)> = None;
-        let mut altered = Vec::new();
-        own.retain(|own| {
-            let Place { day, offset } = own.place;
-            let sealed = offset + own.length < known.sealed(&day);
-            if sealed && own.met {
-                return false;
-            }
-            if file.as_ref().is_none_or(|(open, _)| *open != day) {
-                let opened = match self.directory.open_to_read(&day.file_name()) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => return false,
-                    opened => opened.ok(),
-                };
-                file = Some((day, opened));
-            }
-            let Some((_, Some(file))) = &file else {
-                return true;
-            };
-            // A file that was moved away took its lines along.
-            if file
-                .metadata()
-                .is_ok_and(|there| identity(&there) != own.file)
-            {
-                return false;
-            }
-            if !sealed {
-                return true;
-            }
-            let mut bytes = vec![0; own.length as usize];
-            match file.read_exact_at(&mut bytes, offset) {
-                Ok(()) if Digest::of(&bytes) == own.digest => {}
-                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return true,
-                _ => altered.push(*own),
-            }
-            false
-        });
-        altered
-    }
-}
-
-impl Own {
-    /// Records that it isn't what was written.
-    fn record(&self, known: &mut Known, now: &Timestamp, found: &mut Found) {
-        let file = self.place.day.file_name();
-        let (off, len) = (self.place.offset, self.length);
-        found.altered += 1;
-        found.messages.push(format!(
-            "{file}: the line at byte {off} was changed by somebody before it was sealed"
-        ));
-        let sha256 = self.digest.to_string();
-        let range = Range { file, off, len };
-        known.record(now, Said::Altered { range, sha256 });
-    }
 }
 
 /// The key that signs, which must be the one that signed before, if any did.
@@ -816,16 +713,6 @@ fn sealed_part(file: &File, sealed: u64, length: u64) -> io::Result<u64> {
     }
     // Another file may have its name.
     Ok(if last == *b"\n" { sealed } else { 0 })
-}
-
-/// Whether a line is of this process, and as it was written.
-fn meet(own: &mut [Own], place: Place, digest: &Digest) -> bool {
-    let found = own.binary_search_by_key(&place, |own| own.place);
-    let own = found.ok().and_then(|at| own.get_mut(at));
-    own.is_some_and(|own| {
-        own.met = own.digest == *digest;
-        own.met
-    })
 }
 
 /// Whether an entry was stamped before a time.

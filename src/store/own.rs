@@ -1,0 +1,177 @@
+//! The digests of the lines that this process wrote, until they are sealed: what isn't what was written
+//! then was changed in between, and doesn't pass for it.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use crate::hash::Digest;
+use crate::integrity::record::Range;
+
+use super::day::{DayName, Place};
+use super::disk::Directory;
+use super::folder::{OpenFile, identity};
+use super::tree::Known;
+
+/// Digests that are kept. Of more lines the oldest aren't compared.
+const MOST: usize = 8 * 1024;
+
+/// A line that this process wrote.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnLine {
+    place: Place,
+    length: u64,
+    digest: Digest,
+    /// The device and inode of the file: what has its name now may be another.
+    file: (u64, u64),
+    /// Read again as it was.
+    met: bool,
+}
+
+impl OwnLine {
+    /// A line, its line feed not counted, and where it was written.
+    pub fn new(place: Place, file: (u64, u64), line: &[u8]) -> OwnLine {
+        OwnLine {
+            place,
+            length: line.len() as u64,
+            digest: Digest::of(line),
+            file,
+            met: false,
+        }
+    }
+
+    /// Where it was written.
+    pub fn range(&self) -> Range {
+        Range {
+            file: self.place.day.file_name(),
+            off: self.place.offset,
+            len: self.length,
+        }
+    }
+
+    /// The digest of what was written, in hexadecimal digits.
+    pub fn sha256(&self) -> String {
+        self.digest.to_string()
+    }
+}
+
+/// Those that aren't sealed, as far as this process knows.
+#[derive(Debug, Default)]
+pub struct OwnLines(Vec<OwnLine>);
+
+impl OwnLines {
+    /// Adds one.
+    pub fn push(&mut self, line: OwnLine) {
+        if self.0.len() >= MOST {
+            // Half of them, so that it isn't done for every line.
+            let dropped = self.0.len() - MOST / 2;
+            self.0.drain(..dropped);
+        }
+        self.0.push(line);
+    }
+
+    /// Adds several.
+    pub fn extend(&mut self, lines: Vec<OwnLine>) {
+        self.0.extend(lines);
+    }
+
+    /// Takes them all, in the order in which they stand in the log.
+    pub fn take(&mut self) -> OwnLines {
+        let mut taken = std::mem::take(self);
+        taken.0.sort_unstable_by_key(|line| line.place);
+        taken
+    }
+
+    /// Puts those back that were taken, in front of what came since.
+    pub fn put_back(&mut self, mut taken: OwnLines) {
+        taken.0.append(&mut self.0);
+        *self = taken;
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Where the last one of each file is.
+    pub fn last_of_each_file(&self) -> HashMap<DayName, u64> {
+        let mut last: HashMap<DayName, u64> = HashMap::new();
+        for Place { day, offset } in self.0.iter().map(|line| line.place) {
+            let known = last.entry(day).or_default();
+            *known = offset.max(*known);
+        }
+        last
+    }
+
+    /// Whether there is one that isn't behind these places.
+    pub fn any_up_to(&self, last: &HashMap<DayName, u64>) -> bool {
+        let mut places = self.0.iter().map(|line| line.place);
+        places.any(|place| {
+            last.get(&place.day)
+                .is_some_and(|last| place.offset <= *last)
+        })
+    }
+
+    /// Removes those of some files, and returns of which there were any.
+    pub fn remove_of(&mut self, files: &HashSet<DayName>) -> BTreeSet<DayName> {
+        let is_of_them = |line: &mut OwnLine| files.contains(&line.place.day);
+        let removed = self.0.extract_if(.., is_of_them);
+        removed.map(|line| line.place.day).collect()
+    }
+
+    /// Whether a line that was read is one of these, which are in order, and as it was written.
+    pub fn meet(&mut self, place: Place, digest: &Digest) -> bool {
+        let found = self.0.binary_search_by_key(&place, |line| line.place);
+        let line = found.ok().and_then(|at| self.0.get_mut(at));
+        line.is_some_and(|line| {
+            line.met = line.digest == *digest;
+            line.met
+        })
+    }
+
+    /// What was met wasn't sealed.
+    pub fn forget_meetings(&mut self) {
+        self.0.iter_mut().for_each(|line| line.met = false);
+    }
+
+    /// Takes out what was sealed, by whomever, and returns of it what isn't what was written.
+    pub fn take_sealed(&mut self, known: &Known, directory: &Directory) -> Vec<OwnLine> {
+        let mut file: Option<(DayName, Option<OpenFile>)> = None;
+        let mut altered = Vec::new();
+        self.0.retain(|line| {
+            let Place { day, offset } = line.place;
+            let sealed = offset + line.length < known.sealed(&day);
+            if sealed && line.met {
+                return false;
+            }
+            if file.as_ref().is_none_or(|(open, _)| *open != day) {
+                let opened = match directory.open_to_read(&day.file_name()) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return false,
+                    opened => opened.ok(),
+                };
+                file = Some((day, opened));
+            }
+            let Some((_, Some(file))) = &file else {
+                return true;
+            };
+            // A file that was moved away took its lines along.
+            if file
+                .metadata()
+                .is_ok_and(|there| identity(&there) != line.file)
+            {
+                return false;
+            }
+            if !sealed {
+                return true;
+            }
+            let mut bytes = vec![0; line.length as usize];
+            match file.read_exact_at(&mut bytes, offset) {
+                Ok(()) if Digest::of(&bytes) == line.digest => {}
+                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return true,
+                _ => altered.push(*line),
+            }
+            false
+        });
+        altered
+    }
+}
