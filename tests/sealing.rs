@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
@@ -441,6 +441,86 @@ fn four_processes_that_are_killed_at_random_leave_a_log_that_verifies() {
     assert_eq!(report["lines"].as_u64(), Some(counts.entries as u64));
 }
 
+/// Notes, as another process would, that the disk refused to confirm a log's first file.
+fn distrust(log: &Path) -> PathBuf {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("Linux has it");
+    let first = day_files(log).remove(0);
+    let name = first.file_name().expect("a name").display();
+    let noted = format!("{} {name}\n", boot.trim());
+    fs::write(log.join(".integrity/distrusted"), noted).expect("it can be written");
+    first
+}
+
+#[test]
+fn what_is_on_the_disk_and_not_sealed_is_written_anew_where_it_will_be() {
+    let scratch = Scratch::new();
+    let log = scratch.join("log");
+    let rarely = json!({"durability": "disk", "integrity": {"seal_interval_ms": 3_600_000}});
+    let logger = logger_in(&log, &rarely);
+    write(&logger, 2);
+    logger.flush().expect(AUDIT_OK);
+    write(&logger, 3);
+    let first = distrust(&log);
+    for _ in 0..2 {
+        logger.flush().expect(AUDIT_OK);
+        assert_eq!(day_files(&log).len(), 2);
+    }
+    let (status, report) = verified(&log, &json!({}));
+    assert_eq!(status, AUDIT_OK, "{report:#}");
+    assert_eq!(
+        (&report["lines"], &report["unsealed_lines"]),
+        (&json!(2 + 3), &json!(3)),
+        "{report:#}"
+    );
+    let text = fs::read_to_string(&first).expect("it can be read");
+    let last: Vec<&str> = text.lines().skip(2).collect();
+    let further = day_files(&log).into_iter().find(|path| *path != first);
+    let further = fs::read_to_string(further.expect("a second file")).expect("it can be read");
+    assert_eq!(further.lines().collect::<Vec<_>>(), last);
+}
+
+#[test]
+fn a_kill_after_the_disk_refused_a_file_leaves_no_second_story_of_a_call() {
+    if !available("strace") {
+        return;
+    }
+    let work = Work {
+        doings: "c",
+        times: 2,
+        threads: 1,
+        longest: 200,
+        expected: "AUDIT_OK",
+    };
+    let (mut kills, mut twins) = (0, 0);
+    for nth in 1.. {
+        let bench = Bench::new(json!({"durability": "disk"}));
+        let ended = bench
+            .injected("pwrite64", &format!("signal=SIGKILL:when={nth}"), work)
+            .status()
+            .expect("strace starts");
+        if ended.success() {
+            break;
+        }
+        kills += 1;
+        if day_files(&bench.log).is_empty() {
+            continue;
+        }
+        distrust(&bench.log);
+        bench.open();
+        let mut stories = HashMap::new();
+        for entry in entries(&bench.log) {
+            let earlier = stories.insert(entry["id"].to_string(), entry.clone());
+            twins += usize::from(earlier.is_some());
+            assert!(
+                earlier.is_none_or(|earlier| earlier == entry),
+                "kill {nth}: {entry:#}"
+            );
+        }
+    }
+    println!("{kills} kills, {twins} entries written again");
+    assert!(twins > 0, "no kill came between an entry and its slot");
+}
+
 #[test]
 fn what_the_disk_refused_to_one_process_is_written_anew_by_all_to_one_further_file() {
     let scratch = Scratch::new();
@@ -452,12 +532,7 @@ fn what_the_disk_refused_to_one_process_is_written_anew_by_all_to_one_further_fi
     }
     loggers[0].flush().expect(AUDIT_OK);
     write(&loggers[1], 1);
-    // As a fourth one would note it.
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("Linux has it");
-    let name = day_files(&log)[0].file_name().expect("a name").to_owned();
-    let noted = format!("{} {}\n", boot.trim(), name.display());
-    fs::write(log.join(".integrity/distrusted"), noted).expect("it can be written");
-
+    let first = distrust(&log);
     write(&loggers[2], 1);
     for logger in &loggers {
         logger.flush().expect(AUDIT_OK);
@@ -472,10 +547,8 @@ fn what_the_disk_refused_to_one_process_is_written_anew_by_all_to_one_further_fi
     assert_eq!((status, &report["intact"]), (AUDIT_OK, &json!(true)));
     // Two of the first file weren't sealed: they are, where they were written anew.
     assert_eq!(report["unsealed_lines"], 2, "{report:#}");
-    let first = fs::read_to_string(log.join(&name)).expect("it can be read");
-    let further = day_files(&log)
-        .into_iter()
-        .find(|path| !path.ends_with(&name));
+    let further = day_files(&log).into_iter().find(|path| *path != first);
+    let first = fs::read_to_string(first).expect("it can be read");
     let further = fs::read_to_string(further.expect("a second file")).expect("it can be read");
     let id =
         |line: &str| line[..r#"{"id":"00000000-0000-0000-0000-000000000000""#.len()].to_owned();

@@ -400,16 +400,23 @@ impl Store {
         Ok(written)
     }
 
-    /// Turns away from a file whose sync failed.
+    /// Turns away from a file whose sync failed. What isn't sealed of it is to be written anew.
     fn refuse(&self, state: &mut State, file: &Arc<Synced>) {
-        let current = state.day.take_if(|day| Arc::ptr_eq(&day.handle(), file));
-        if let Some(day) = current {
-            if let Some(sealer) = &self.sealer {
-                sealer.distrust(day.name());
-            }
-            self.counters.unconfirmed.fetch_add(1, Ordering::Relaxed);
-            state.refused = Some(day.name());
+        if let Some(day) = self.turn_away(state, file) {
+            keep_unsynced(state, day, Arc::clone(file));
         }
+    }
+
+    /// The same, but for what it holds. Returns which file it is if it was the current one.
+    fn turn_away(&self, state: &mut State, file: &Arc<Synced>) -> Option<DayName> {
+        let current = state.day.take_if(|day| Arc::ptr_eq(&day.handle(), file));
+        let day = current?.name();
+        if let Some(sealer) = &self.sealer {
+            sealer.distrust(day);
+        }
+        self.counters.unconfirmed.fetch_add(1, Ordering::Relaxed);
+        state.refused = Some(day);
+        Some(day)
     }
 
     fn keep_waiting(&self, state: &mut State, line: Line, mut slot: Option<Slot>) {
@@ -620,11 +627,7 @@ impl Store {
             keeper::wake();
             return;
         }
-        if state.unsynced.len() == MAX_UNSYNCED {
-            // Days old: the kernel has written it long ago.
-            state.unsynced.pop_front();
-        }
-        state.unsynced.push_back((day.name(), file));
+        keep_unsynced(state, day.name(), file);
     }
 
     /// Leaves the current file if it has lost its name.
@@ -657,7 +660,8 @@ impl Store {
                     return Err(error);
                 }
                 if let Some(refused) = &state.journal {
-                    // What it counts goes on in the next one's note, and would be added twice.
+                    // It goes on in the next one, and would be counted twice.
+                    let _ = journal.note(&refused.read_note().unwrap_or_default());
                     let _ = refused.note("{}");
                 }
                 journal
@@ -778,10 +782,21 @@ impl Store {
 
         let mut result = Ok(());
         for (day, file) in files {
-            let from = file.confirmed_length();
+            if result.is_err() {
+                // One further file a round is enough while the disk refuses.
+                self.lock().unsynced.push_back((day, file));
+                continue;
+            }
+            let confirmed = file.confirmed_length();
             let Err(refused) = file.confirm(file.all()) else {
                 continue;
             };
+            // What is on the disk and isn't sealed won't be, where it is.
+            let unsealed = self
+                .sealer
+                .as_ref()
+                .and_then(|sealer| sealer.first_own(&day));
+            let from = unsealed.map_or(confirmed, |unsealed| unsealed.min(confirmed));
             result = match self.write_anew(day, &file, from) {
                 Ok(None) => result,
                 Ok(Some(further)) => Err(io::Error::other(format!(
@@ -846,14 +861,23 @@ impl Store {
         file: &Arc<Synced>,
         from: u64,
     ) -> io::Result<Option<DayName>> {
-        self.refuse(&mut self.lock(), file);
+        self.turn_away(&mut self.lock(), file);
         if let Some(sealer) = &self.sealer {
             // It may be one that isn't appended to any more.
             sealer.distrust(day);
         }
         let mut further = self.open_day(&day.date, Some(day), &self.now())?;
         let handle = further.handle();
+        // Another process, or the entry's own call, may have written it there.
+        let mut known = HashSet::new();
+        recovery::sound_lines(recovery::lines_of(further.name(), &handle, 0)?, |line| {
+            known.extend(recovery::id_of(line));
+            Ok(())
+        })?;
         let whole = recovery::sound_lines(recovery::lines_of(day, file, from)?, |line| {
+            if recovery::id_of(line).is_some_and(|id| known.contains(&id)) {
+                return Ok(());
+            }
             let text = [line, b"\n"].concat();
             further.append(&text)?;
             let start = further
@@ -1150,18 +1174,23 @@ impl Store {
         let calls = journal.kept()?;
         let ids = calls.iter().map(|(_, kept)| kept.line.id()).collect();
         let first = calls.iter().map(|(_, kept)| kept.place).min();
-        let there = match first {
+        let mut found = match first {
             Some(place) => self.find(place, &ids)?,
-            None => HashSet::new(),
+            None => recovery::Found::default(),
         };
         for (mut slot, kept) in calls {
-            if !there.contains(&kept.line.id()) {
-                let mut line = kept.line;
+            let id = kept.line.id();
+            if !found.there.contains(&id) {
                 let mut state = self.lock();
                 let now = self.now();
-                if !kept.ended {
-                    line.stamp(&now);
-                }
+                // What the disk may have lost is written again as it was; whoever reads folds the twins.
+                let line = found.doubtful.remove(&id).unwrap_or_else(|| {
+                    let mut line = kept.line;
+                    if !kept.ended {
+                        line.stamp(&now);
+                    }
+                    line
+                });
                 let mut tries = 0;
                 // What the disk refuses goes to a further file, now: later it would be found here.
                 while let Err(error) = self.write_late(&mut state, &line, &now, Some(&mut slot)) {
@@ -1180,35 +1209,40 @@ impl Store {
     }
 
     /// Which entries the log has, and the disk with it if it must.
-    fn find(&self, place: Place, ids: &HashSet<Uuid>) -> io::Result<HashSet<Uuid>> {
-        let there = recovery::find(&self.directory, place, ids)?;
-        if !self.settings.to_disk || there.is_empty() {
-            return Ok(there);
+    fn find(&self, place: Place, ids: &HashSet<Uuid>) -> io::Result<recovery::Found> {
+        if let Some(sealer) = &self.sealer {
+            sealer.look_for_distrusted()?;
         }
-        for day in self.directory.days()? {
-            if day.compressed || day < place.day {
-                continue;
-            }
-            // A file that can't be written to any more has been confirmed long ago.
-            let Ok(file) = self.directory.open_to_mend(&day.file_name()) else {
-                continue;
-            };
-            let distrusted = self
-                .sealer
-                .as_ref()
-                .is_some_and(|sealer| sealer.distrusts(&day));
-            if distrusted || file.sync_data().is_err() {
-                if let Some(sealer) = &self.sealer {
-                    sealer.distrust(day);
-                }
-                let mut state = self.lock();
-                state.day.take_if(|current| current.name() == day);
-                state.refused = Some(day);
-                // Written again; whoever reads folds the twins.
-                return Ok(HashSet::new());
-            }
+        recovery::find(&self.directory, place, ids, |day| {
+            !self.settings.to_disk || self.is_kept(day)
+        })
+    }
+
+    /// Whether the disk has all of a file.
+    fn is_kept(&self, day: DayName) -> bool {
+        // A file that can't be written to any more has been confirmed long ago.
+        let Some(file) = (!day.compressed)
+            .then(|| self.directory.open_to_mend(&day.file_name()).ok())
+            .flatten()
+        else {
+            return true;
+        };
+        let sealer = self.sealer.as_ref();
+        let distrusted = sealer.is_some_and(|sealer| sealer.distrusts(&day));
+        if !distrusted && file.sync_data().is_ok() {
+            return true;
         }
-        Ok(there)
+        if let Some(sealer) = sealer {
+            sealer.distrust(day);
+        }
+        let mut state = self.lock();
+        let current = state.day.take_if(|current| current.name() == day);
+        if let Some(current) = current {
+            current.handle().distrust();
+            keep_unsynced(&mut state, day, current.handle());
+        }
+        state.refused = Some(day);
+        false
     }
 
     fn message(&self, error: &io::Error) -> String {
@@ -1240,6 +1274,15 @@ impl Store {
             Error::log(message)
         })
     }
+}
+
+/// Keeps a file that was appended to for the next flush.
+fn keep_unsynced(state: &mut State, day: DayName, file: Arc<Synced>) {
+    if state.unsynced.len() >= MAX_UNSYNCED {
+        // Days old: the kernel has written it long ago.
+        state.unsynced.pop_front();
+    }
+    state.unsynced.push_back((day, file));
 }
 
 /// Where a line was written.
@@ -1328,7 +1371,7 @@ mod tests {
                     .map(|text| text.matches(&entry.id().to_string()).count())
                     .sum();
                 let what = format!("begun on day {begun}, ended on {ended}, written: {written}");
-                assert_eq!(found.unwrap().len(), 1, "{what}");
+                assert_eq!(found.unwrap().there.len(), 1, "{what}");
                 assert_eq!((times, swept.recovered), (1, u64::from(!written)), "{what}");
                 leave_alone(&store);
             }
@@ -1351,7 +1394,10 @@ mod tests {
         refused.distrust();
         store.begin(&line(), 1000).unwrap();
         write_and_note();
-        store.sweep(false).unwrap();
+        // The keeper may just be at it.
+        while store.sweep(false).unwrap().is_none() {
+            std::thread::yield_now();
+        }
         let health = std::fs::read(path.join(".state/health.json")).unwrap();
         let health: serde_json::Value = serde_json::from_slice(&health).unwrap();
         assert_eq!(

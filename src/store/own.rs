@@ -93,6 +93,13 @@ impl OwnLines {
         self.0.is_empty()
     }
 
+    /// Where the first one of a file is.
+    pub fn first_of(&self, day: &DayName) -> Option<u64> {
+        let places = self.0.iter().map(|line| line.place);
+        let of_it = places.filter(|place| place.day == *day);
+        of_it.map(|place| place.offset).min()
+    }
+
     /// Where the last one of each file is.
     pub fn last_of_each_file(&self) -> HashMap<DayName, u64> {
         let mut last: HashMap<DayName, u64> = HashMap::new();

@@ -5,7 +5,7 @@
 //! closed, torn lines written over, and then each call's entry is looked for and written if it
 //! isn't there. A process killed in the midst of this leaves the journal for the next one.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -21,6 +21,7 @@ use super::disk::Directory;
 use super::folder::if_there;
 use super::lines::{Lines, line_start};
 use crate::clock::Timestamp;
+use crate::entry::Line;
 use crate::hash::Digest;
 use crate::json::Object;
 use crate::sys;
@@ -155,17 +156,29 @@ pub fn torn(directory: &Directory, day: DayName) -> io::Result<Vec<Torn>> {
     Ok(torn)
 }
 
-/// Which of some entries the log has, at a place or behind it.
+/// What is found of some entries.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Those that the log has.
+    pub there: HashSet<Uuid>,
+    /// Lines of others, as they stand in files that may not be on the disk.
+    pub doubtful: HashMap<Uuid, Line>,
+}
+
+/// Which of some entries the log has, at a place or behind it. Files in which some are found are
+/// asked for by `is_kept`.
 pub fn find(
     directory: &Directory,
     place: Place,
     wanted: &HashSet<Uuid>,
-) -> io::Result<HashSet<Uuid>> {
-    let mut there = HashSet::new();
+    mut is_kept: impl FnMut(DayName) -> bool,
+) -> io::Result<Found> {
+    let mut found = Found::default();
     for day in directory.days()? {
-        if day < place.day || there.len() == wanted.len() {
+        if day < place.day || found.there.len() == wanted.len() {
             continue;
         }
+        let mut kept = None;
         let Some(file) = if_there(directory.open_to_read(&day.file_name()))? else {
             continue;
         };
@@ -190,11 +203,18 @@ pub fn find(
                 && line.closed
                 && line.is_sound()
             {
-                there.insert(id);
+                if *kept.get_or_insert_with(|| is_kept(day)) {
+                    found.there.insert(id);
+                } else {
+                    let text = [line.text.trim_ascii_start(), b"\n"].concat();
+                    found
+                        .doubtful
+                        .extend(Line::from_bytes(text).map(|line| (id, line)));
+                }
             }
         }
     }
-    Ok(there)
+    Ok(found)
 }
 
 /// The id of the entry that a line begins with.

@@ -285,6 +285,13 @@ impl Sealer {
         Ok(())
     }
 
+    /// Where the first line of a file is that this process wrote, and that isn't sealed.
+    pub fn first_own(&self, day: &DayName) -> Option<u64> {
+        // While it seals, they are with the one who does.
+        let _state = self.state();
+        self.own().first_of(day)
+    }
+
     /// Whether nobody seals more of a file.
     pub fn distrusts(&self, day: &DayName) -> bool {
         self.distrusted().contains(day)
@@ -453,7 +460,7 @@ impl Sealer {
         days.retain(|day| {
             !day.compressed && !finished.contains(&day.compressed()) && !distrusted.contains(day)
         });
-        // What this process wrote to them, it has written anew.
+        // What this process wrote to them, a flush writes anew before it seals.
         let left = own.remove_of(&distrusted);
         drop(distrusted);
         found.messages.extend(left.iter().map(|day| {
