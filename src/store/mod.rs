@@ -400,9 +400,12 @@ impl Store {
         Ok(written)
     }
 
-    /// Turns away from a file whose sync failed. What isn't sealed of it is to be written anew.
+    /// Turns away from a file whose sync failed. What isn't sealed of it is to be written anew; the rest
+    /// is its writers' to write again.
     fn refuse(&self, state: &mut State, file: &Arc<Synced>) {
-        if let Some(day) = self.turn_away(state, file) {
+        if let Some(day) = self.turn_away(state, file)
+            && self.sealer.is_some()
+        {
             keep_unsynced(state, day, Arc::clone(file));
         }
     }
@@ -1220,11 +1223,11 @@ impl Store {
 
     /// Whether the disk has all of a file.
     fn is_kept(&self, day: DayName) -> bool {
+        if day.compressed {
+            return true;
+        }
         // A file that can't be written to any more has been confirmed long ago.
-        let Some(file) = (!day.compressed)
-            .then(|| self.directory.open_to_mend(&day.file_name()).ok())
-            .flatten()
-        else {
+        let Ok(file) = self.directory.open_to_mend(&day.file_name()) else {
             return true;
         };
         let sealer = self.sealer.as_ref();
@@ -1236,10 +1239,10 @@ impl Store {
             sealer.distrust(day);
         }
         let mut state = self.lock();
-        let current = state.day.take_if(|current| current.name() == day);
-        if let Some(current) = current {
-            current.handle().distrust();
-            keep_unsynced(&mut state, day, current.handle());
+        let current = state.day.as_ref().filter(|current| current.name() == day);
+        if let Some(file) = current.map(DayFile::handle) {
+            file.distrust();
+            self.refuse(&mut state, &file);
         }
         state.refused = Some(day);
         false
