@@ -48,15 +48,15 @@ pub fn check_room(length: usize, weight: usize, before: usize) -> Result<(), Fau
     const COPIES: usize = 8;
     /// A list is copied as it grows, too.
     const UNIT: usize = 3 * 32;
+    /// Where this isn't left, nothing else works either. To ask for it each time makes malloc tidy
+    /// up each time.
+    const LITTLE: usize = 256 * 1024;
     if before.saturating_add(weight) > MAX_WEIGHT {
         return Err(Fault::invalid(
             "ResponseTooLarge",
             "the answer holds too many values to be kept in memory",
         ));
     }
-    /// Where this isn't left, nothing else works either. To ask for it each time makes malloc tidy
-    /// up each time.
-    const LITTLE: usize = 256 * 1024;
     let need = length * COPIES + weight * UNIT;
     if need <= LITTLE {
         return Ok(());

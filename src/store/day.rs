@@ -258,9 +258,9 @@ impl DayFile {
         Arc::clone(&self.file)
     }
 
-    /// Where the last append ended, if that could be told.
-    pub fn end(&self) -> Option<u64> {
-        self.end
+    /// Where the last append of so many bytes began, if that could be told.
+    pub fn start_of_last(&self, bytes: u64) -> Option<u64> {
+        self.end.and_then(|end| end.checked_sub(bytes))
     }
 
     /// A place that nothing appended from now on stands before.

@@ -414,12 +414,23 @@ impl Store {
     fn turn_away(&self, state: &mut State, file: &Arc<Synced>) -> Option<DayName> {
         let current = state.day.take_if(|day| Arc::ptr_eq(&day.handle(), file));
         let day = current?.name();
-        if let Some(sealer) = &self.sealer {
-            sealer.distrust(day);
-        }
+        self.distrust(day);
         self.counters.unconfirmed.fetch_add(1, Ordering::Relaxed);
         state.refused = Some(day);
         Some(day)
+    }
+
+    /// Has nobody seal more of a file.
+    fn distrust(&self, day: DayName) {
+        if let Some(sealer) = &self.sealer {
+            sealer.distrust(day);
+        }
+    }
+
+    /// Whether nobody seals more of a file.
+    fn distrusts(&self, day: &DayName) -> bool {
+        let sealer = self.sealer.as_ref();
+        sealer.is_some_and(|sealer| sealer.distrusts(day))
     }
 
     fn keep_waiting(&self, state: &mut State, line: Line, mut slot: Option<Slot>) {
@@ -545,7 +556,7 @@ impl Store {
         }
         let (ticket, found) = day.append(line.as_bytes())?;
         let bytes = line.as_bytes().len() as u64;
-        let start = day.end().and_then(|end| end.checked_sub(bytes));
+        let start = day.start_of_last(bytes);
         let place = start.map(|offset| Place { offset, ..here });
         let file = day.handle();
         if found.torn {
@@ -774,11 +785,7 @@ impl Store {
         // Other threads go on writing while the disk works.
         drop(state);
         for (day, file) in &files {
-            if self
-                .sealer
-                .as_ref()
-                .is_some_and(|sealer| sealer.distrusts(day))
-            {
+            if self.distrusts(day) {
                 file.distrust();
             }
         }
@@ -865,38 +872,28 @@ impl Store {
         from: u64,
     ) -> io::Result<Option<DayName>> {
         self.turn_away(&mut self.lock(), file);
-        if let Some(sealer) = &self.sealer {
-            // It may be one that isn't appended to any more.
-            sealer.distrust(day);
-        }
+        // It may be one that isn't appended to any more.
+        self.distrust(day);
         let mut further = self.open_day(&day.date, Some(day), &self.now())?;
         let handle = further.handle();
         // Another process, or the entry's own call, may have written it there.
-        let mut known = HashSet::new();
-        recovery::sound_lines(recovery::lines_of(further.name(), &handle, 0)?, |line| {
-            known.extend(recovery::id_of(line));
-            Ok(())
-        })?;
+        let known = recovery::ids_in(further.name(), &handle)?;
         let whole = recovery::sound_lines(recovery::lines_of(day, file, from)?, |line| {
             if recovery::id_of(line).is_some_and(|id| known.contains(&id)) {
                 return Ok(());
             }
             let text = [line, b"\n"].concat();
             further.append(&text)?;
-            let start = further
-                .end()
-                .and_then(|end| end.checked_sub(text.len() as u64));
+            let start = further.start_of_last(text.len() as u64);
             if let (Some(sealer), Some(offset)) = (&self.sealer, start) {
                 let day = further.name();
                 sealer.wrote(Place { day, offset }, handle.identity(), line);
             }
             Ok(())
         })?;
-        handle.confirm(handle.all()).inspect_err(|_| {
-            if let Some(sealer) = &self.sealer {
-                sealer.distrust(further.name());
-            }
-        })?;
+        handle
+            .confirm(handle.all())
+            .inspect_err(|_| self.distrust(further.name()))?;
         self.directory.sync()?;
         Ok((!whole).then_some(further.name()))
     }
@@ -1037,10 +1034,7 @@ impl Store {
             for other in self.directory.days()? {
                 if other.date == day.date {
                     let open = self.directory.open_to_read(&other.file_name())?;
-                    recovery::sound_lines(recovery::lines_of(other, &open, 0)?, |line| {
-                        known.extend(recovery::id_of(line));
-                        Ok(())
-                    })?;
+                    known.extend(recovery::ids_in(other, &open)?);
                 }
             }
             let mut into = None;
@@ -1230,14 +1224,10 @@ impl Store {
         let Ok(file) = self.directory.open_to_mend(&day.file_name()) else {
             return true;
         };
-        let sealer = self.sealer.as_ref();
-        let distrusted = sealer.is_some_and(|sealer| sealer.distrusts(&day));
-        if !distrusted && file.sync_data().is_ok() {
+        if !self.distrusts(&day) && file.sync_data().is_ok() {
             return true;
         }
-        if let Some(sealer) = sealer {
-            sealer.distrust(day);
-        }
+        self.distrust(day);
         let mut state = self.lock();
         let current = state.day.as_ref().filter(|current| current.name() == day);
         if let Some(file) = current.map(DayFile::handle) {

@@ -223,6 +223,16 @@ pub fn id_of(line: &[u8]) -> Option<Uuid> {
     Uuid::try_parse_ascii(rest.get(..36)?).ok()
 }
 
+/// The ids of all entries in a file.
+pub fn ids_in(day: DayName, file: &File) -> io::Result<HashSet<Uuid>> {
+    let mut ids = HashSet::new();
+    sound_lines(lines_of(day, file, 0)?, |line| {
+        ids.extend(id_of(line));
+        Ok(())
+    })?;
+    Ok(ids)
+}
+
 /// Hands over every sound line. Returns whether all of them could be read and were sound.
 pub fn sound_lines(
     mut lines: Lines<impl Read>,

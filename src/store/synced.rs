@@ -122,9 +122,9 @@ impl Synced {
         self.state().length
     }
 
-    /// Has it confirm nothing more, for the disk refused to confirm it to another process.
+    /// Has it confirm nothing more, for the disk refused to confirm it to another descriptor.
     pub fn distrust(&self) {
-        let why = || "the disk didn't confirm a write to another process".to_owned();
+        let why = || "the disk didn't confirm a write to it".to_owned();
         self.state().failed.get_or_insert_with(why);
     }
 
