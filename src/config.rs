@@ -16,8 +16,8 @@ use ureq::http::header::{HeaderName, HeaderValue};
 use ureq::tls::{Certificate, PemItem, RootCerts, parse_pem};
 use zeroize::Zeroizing;
 
-use crate::entry::{MAX_ATTEMPTS, MAX_DETAILS};
 use crate::error::{Error, Status};
+use crate::format::entry::{MAX_ATTEMPTS, MAX_DETAILS};
 use crate::hash::Hashing;
 use crate::json;
 use crate::sys::{self, SecretBytes};

@@ -3,9 +3,8 @@
 //! The public interface is C's: [`ffi`], described in `include/audit_logger.h`. DESIGN.md tells the
 //! life of one call and where each step lives, and why it is built so; FORMAT.md describes the log.
 //!
-//! The arrows between modules point down, without circles: `ffi` > `client` > `logger` > `store`,
-//! `integrity` > `config`, `entry`, `json`, `hash`, `clock`, `error` > `sys`. tests/layers.rs holds them
-//! to it.
+//! The arrows between modules point down, without circles: `ffi` > `client` > `logger` > `log` > `read` >
+//! `config` > `format` > `json`, `hash`, `clock`, `error` > `sys`. tests/layers.rs holds them to it.
 
 #![deny(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs)]
 #![deny(
@@ -34,16 +33,16 @@ compile_error!("audit_logger runs on 64-bit Linux");
 mod client;
 mod clock;
 mod config;
-mod entry;
 mod error;
 pub mod ffi;
+mod format;
 #[cfg(test)]
 mod fuzzing;
 mod hash;
-mod integrity;
 mod json;
+mod log;
 mod logger;
-mod store;
+mod read;
 mod sys;
 
 /// What the command line tool is built on. No part of the interface: it may change in any release.
@@ -54,7 +53,8 @@ mod sys;
 pub mod tool {
     pub use crate::config::Maintenance;
     pub use crate::error::{Error, Status};
-    pub use crate::integrity::{files, note, prove, verify};
-    pub use crate::store::keys::make_file;
-    pub use crate::store::maintain;
+    pub use crate::format::{checkpoint, note};
+    pub use crate::log::keys::make_file;
+    pub use crate::log::maintain;
+    pub use crate::read::{prove, source, verify};
 }

@@ -8,16 +8,16 @@ use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::config::{Config, Durability, OnLogFailure, Secret};
-use crate::entry::{Details, Entry, Line, MAX_DETAILS, Outcome};
 use crate::error::{Error, Status};
+use crate::format::entry::{Details, Entry, Line, MAX_DETAILS, Outcome};
 use crate::hash::{ContentHash, Hashing};
 use crate::json::{self, Object};
-use crate::store::{self, Access, Intent, Sealing, Store};
+use crate::log::{self, Access, Intent, Sealing, Store};
 use crate::sys::{self, Event, PerProcess, RandomBytes};
 
 /// Writes the entries of one log.
 pub struct Logger {
-    settings: Arc<store::Settings>,
+    settings: Arc<log::Settings>,
     /// The directory's, as it was first opened: a forked child must find the same.
     identity: OnceLock<(u64, u64)>,
     host: String,
@@ -135,7 +135,7 @@ impl Logger {
         })?;
         let (host, details) = (sys::host_name(), config.details);
         let count_gaps = config.on_log_failure == OnLogFailure::Count;
-        let settings = store::Settings {
+        let settings = log::Settings {
             path: config.output_path.clone(),
             access: config.group.map_or(Access::Owner, Access::Group),
             allow_network: config.allow_network_filesystem,
@@ -149,7 +149,7 @@ impl Logger {
                 heartbeat: integrity.heartbeat,
                 hash_key_id: config.hashing.key_id().map(str::to_owned),
             }),
-            gap_entry: count_gaps.then(|| -> store::GapEntry {
+            gap_entry: count_gaps.then(|| -> log::GapEntry {
                 let (host, hashing) = (host.clone(), config.hashing.clone());
                 Box::new(move |calls, first, last| {
                     gap_entry(&host, details, &hashing, calls, first, last)
@@ -166,7 +166,7 @@ impl Logger {
             closed: AtomicBool::new(false),
             process: PerProcess::default(),
         };
-        let mut swept = store::Swept::default();
+        let mut swept = log::Swept::default();
         let store = &logger.process_with(&mut swept)?.store;
         let mut report = Vec::new();
         let mut to = Object::begin(&mut report);
@@ -179,10 +179,10 @@ impl Logger {
     }
 
     fn process(&self) -> Result<&Arc<Process>, Error> {
-        self.process_with(&mut store::Swept::default())
+        self.process_with(&mut log::Swept::default())
     }
 
-    fn process_with(&self, swept: &mut store::Swept) -> Result<&Arc<Process>, Error> {
+    fn process_with(&self, swept: &mut log::Swept) -> Result<&Arc<Process>, Error> {
         self.process.get_or_try_init(|| {
             let need = |error| Error::log(format!("the process is out of resources: {error}"));
             let stop = Event::new().map_err(need)?;

@@ -8,7 +8,7 @@ use super::stream::{Assembly, SseParser};
 use super::transport::Flow;
 use super::{lenient, response};
 use crate::config::Config;
-use crate::entry::{Details, Entry};
+use crate::format::entry::{Details, Entry};
 use crate::fuzzing::fuzz;
 use crate::hash::Hashing;
 

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant, SystemTime};
 use ureq::http::HeaderMap;
 
 use crate::config::Config;
-use crate::entry::{Attempt, Details, Line, Outcome};
 use crate::error::{Error, Status};
+use crate::format::entry::{Attempt, Details, Line, Outcome};
 use crate::hash::{ContentHash, Hashing};
 use crate::logger::{Ending, Logger, Pending, Subject};
 use crate::sys::Event;

@@ -8,7 +8,7 @@ use super::response::{self, Fault};
 use super::stream::{self, Assembly, SseParser};
 use super::transport::{Flow, Limits, Receiver};
 use super::{Try, lenient, retry};
-use crate::entry::Outcome;
+use crate::format::entry::Outcome;
 use crate::hash::Hasher;
 
 /// Hears a streamed answer as it comes. Each returns whether to go on.

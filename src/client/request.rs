@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use crate::config::{CallOptions, Config};
-use crate::entry::Details;
 use crate::error::Error;
+use crate::format::entry::Details;
 use crate::hash::{ContentHash, Hashing};
 use crate::json::{self, Object};
 use crate::logger::metadata;

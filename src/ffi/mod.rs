@@ -17,12 +17,12 @@ pub use types::*;
 
 use crate::client::{ChatRequest, Client, Listener};
 use crate::config::{Config, Maintenance};
-use crate::entry::Details;
 use crate::error::{Error, Status};
-use crate::integrity::{prove, verify};
+use crate::format::entry::Details;
 use crate::json;
+use crate::log;
 use crate::logger::{self, Came, Logger, Pending, Subject};
-use crate::store;
+use crate::read::{prove, verify};
 use crate::sys::{self, Event, HostThread};
 use guard::{bytes, c_text, put, reply_to, sized, text, value};
 use handle::{Held, Table};
@@ -677,7 +677,7 @@ pub unsafe extern "C" fn audit_logger_maintain(
         // SAFETY: as the caller promises.
         let wanted = Maintenance::parse(unsafe { c_text("options", options) }?)?;
         let cancel = cancel_if_given(cancel)?;
-        let (report, ended) = store::maintain(Path::new(path), &wanted, cancel.as_deref())?;
+        let (report, ended) = log::maintain(Path::new(path), &wanted, cancel.as_deref())?;
         let reply = ended.map_or_else(Reply::from, |()| Reply::ok());
         Ok(reply.with_text(AUDIT_REPLY_JSON, report))
     };

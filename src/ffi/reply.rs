@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::handle::Table;
 use super::types::*;
 use crate::client::Chat;
-use crate::entry::{Line, Outcome};
 use crate::error::{Error, Status};
+use crate::format::entry::{Line, Outcome};
 use crate::logger::Finished;
 
 /// Every reply that a host holds.

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, Read};
 use std::path::Path;
 
 use audit_logger::tool::Error;
-use audit_logger::tool::files::Directory;
+use audit_logger::tool::source::Directory;
 use serde::Deserialize;
 use serde_json::Value;
 

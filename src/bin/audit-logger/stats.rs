@@ -5,7 +5,7 @@ use std::io::BufReader;
 use std::path::PathBuf;
 
 use audit_logger::tool::Error;
-use audit_logger::tool::files::Directory;
+use audit_logger::tool::source::Directory;
 use chrono::NaiveDate;
 use clap::{Args, ValueEnum};
 use hdrhistogram::Histogram;

@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
 use audit_logger::tool::Error;
-use audit_logger::tool::files::{Directory, open_plain};
+use audit_logger::tool::source::{Directory, open_plain};
 use chrono::{DateTime, Days, Utc};
 use clap::Args;
 

@@ -71,7 +71,7 @@ fn print(report: &Report, out: &mut Output) {
         "log:        {}, {} entries, root {}",
         plain(&report.origin),
         report.size,
-        audit_logger::tool::note::format_hash(&report.root)
+        audit_logger::tool::checkpoint::format_hash(&report.root)
     ));
     out.line(format_args!(
         "verified:   {} lines in {} files",

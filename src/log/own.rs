@@ -5,13 +5,13 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use crate::format::record::Range;
 use crate::hash::Digest;
-use crate::integrity::record::Range;
 
-use super::day::{DayName, Place};
 use super::disk::Directory;
 use super::folder::{OpenFile, identity};
 use super::tree::Known;
+use crate::format::name::{DayName, Place};
 
 /// Digests that are kept. Of more lines the oldest aren't compared.
 const MOST: usize = 8 * 1024;

@@ -10,10 +10,10 @@ use flate2::bufread::MultiGzDecoder;
 use memchr::memchr;
 use sha2::{Digest as _, Sha256};
 
-use super::merkle::Hash;
-use super::record::is_file;
-use super::tiles::{Fetch, MAX_ENTRY, WIDTH};
 use crate::error::Error;
+use crate::format::merkle::Hash;
+use crate::format::record::is_file;
+use crate::format::tiles::{Fetch, MAX_ENTRY, WIDTH};
 
 /// The directory of the tree, in that of the log.
 pub const TREE: &str = ".integrity";

@@ -34,7 +34,7 @@ const MAX_SIGNATURES: usize = 16;
 const MAX_NOTE: usize = 64 * 1024;
 
 /// What begins the line of a signature: an em dash and a space.
-const DASH: &str = "\u{2014} ";
+pub const DASH: &str = "\u{2014} ";
 
 /// What begins the text of a private key.
 const PRIVATE: &str = "PRIVATE+KEY+";
@@ -51,7 +51,7 @@ pub fn is_in_name(c: char) -> bool {
 }
 
 /// Base64 as it must be written: padded, and nothing in the bits that padding leaves over.
-fn decode(text: &str) -> Option<Vec<u8>> {
+pub fn decode(text: &str) -> Option<Vec<u8>> {
     BASE64.decode(text).ok()
 }
 
@@ -286,140 +286,6 @@ fn split(note: &str) -> Result<(&str, impl Iterator<Item = SignatureLine<'_>>), 
     Ok((text, lines))
 }
 
-/// What a log signs: its origin, its size and its root.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checkpoint {
-    /// The log's name, which is its key's.
-    pub origin: String,
-    /// The number of entries.
-    pub size: u64,
-    /// The root over them.
-    pub root: Hash,
-}
-
-impl Checkpoint {
-    /// Reads a checkpoint's text. Lines after the third are ignored, as the format wants it.
-    pub fn parse(text: &str) -> Option<Checkpoint> {
-        let mut lines = text.strip_suffix('\n')?.split('\n');
-        let (origin, size, root) = (lines.next()?, lines.next()?, lines.next()?);
-        if origin.is_empty() || lines.any(str::is_empty) {
-            return None;
-        }
-        Some(Checkpoint {
-            origin: origin.to_owned(),
-            size: parse_size(size)?,
-            root: parse_hash(root)?,
-        })
-    }
-
-    /// Reads a note that `verifier` has signed and that is a checkpoint of its log.
-    pub fn open(note: &str, verifier: &Verifier) -> Result<Checkpoint, NoteError> {
-        let text = verifier.open(note)?;
-        Checkpoint::parse(text)
-            .filter(|checkpoint| checkpoint.origin == verifier.name)
-            .ok_or(NoteError::Malformed)
-    }
-
-    /// The line of a guard file: `<origin> <size> <base64 of the root>`.
-    pub fn guard_line(&self) -> String {
-        format!(
-            "{} {} {}\n",
-            self.origin,
-            self.size,
-            BASE64.encode(self.root)
-        )
-    }
-
-    /// The last whole line of a guard file that is about `origin`. Others were torn; if all of them are
-    /// of another form, the file isn't a guard.
-    pub fn guarded(guard: &str, origin: &str) -> Result<Option<Checkpoint>, String> {
-        let whole = guard.rfind('\n').map_or("", |end| &guard[..end]);
-        let mut wrong = None;
-        for (at, line) in whole.split('\n').enumerate() {
-            if line.split(' ').next() == Some(origin) {
-                wrong = Some(at + 1);
-            }
-        }
-        let read = |line: &str| {
-            let mut words = line.split(' ');
-            let about = words.next()? == origin;
-            let (size, root) = (parse_size(words.next()?)?, parse_hash(words.next()?)?);
-            let origin = origin.to_owned();
-            (about && words.next().is_none()).then_some(Checkpoint { origin, size, root })
-        };
-        match (whole.split('\n').rev().find_map(read), wrong) {
-            (None, Some(line)) => Err(format!(
-                "line {line} isn't <origin> <size> <base64 of the root>"
-            )),
-            (found, _) => Ok(found),
-        }
-    }
-}
-
-impl fmt::Display for Checkpoint {
-    /// The text that is signed: origin, size and base64 of the root, each on its line.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let root = BASE64.encode(self.root);
-        write!(f, "{}\n{}\n{root}\n", self.origin, self.size)
-    }
-}
-
-/// A number as it must be written: decimal, no sign, no leading zero.
-pub fn parse_size(text: &str) -> Option<u64> {
-    let size: u64 = text.parse().ok()?;
-    (size.to_string() == text).then_some(size)
-}
-
-/// The base64 of a hash.
-pub fn parse_hash(text: &str) -> Option<Hash> {
-    decode(text)?.try_into().ok()
-}
-
-/// The base64 of a hash.
-pub fn format_hash(hash: &Hash) -> String {
-    BASE64.encode(hash)
-}
-
-/// The notes of three lines of text in a file of notes one after another, such as `heads`, in the
-/// order they stand. They are found by their form alone: what is torn is skipped, and a note
-/// begins with the line that its form gives it, so no torn one takes the next one with it, as
-/// long as whoever appends ends a torn line with a line feed first.
-pub fn notes(bytes: &[u8]) -> Vec<&str> {
-    let mut lines = Vec::new();
-    let mut start = 0;
-    for end in memchr::memchr_iter(b'\n', bytes) {
-        lines.push(start..end + 1);
-        start = end + 1;
-    }
-    let empty = |at: usize| lines[at].len() == 1;
-    let dash = |at: usize| bytes[lines[at].clone()].starts_with(DASH.as_bytes());
-    let mut found = Vec::new();
-    let mut at = 3;
-    while at < lines.len() {
-        let first = at + 1;
-        let mut next = first;
-        while next < lines.len() && dash(next) {
-            next += 1;
-        }
-        if empty(at) && next > first && !(at - 3..at).any(empty) {
-            let note = &bytes[lines[at - 3].start..lines[next - 1].end];
-            found.extend(std::str::from_utf8(note));
-            at = next;
-        } else {
-            at += 1;
-        }
-    }
-    found
-}
-
-/// The last of the notes that is a checkpoint signed by `verifier`, and the note itself.
-pub fn last_checkpoint<'b>(bytes: &'b [u8], verifier: &Verifier) -> Option<(Checkpoint, &'b str)> {
-    notes(bytes).into_iter().rev().find_map(|note| {
-        let checkpoint = Checkpoint::open(note, verifier).ok()?;
-        Some((checkpoint, note))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -428,12 +294,6 @@ mod tests {
 
     fn signer() -> Signer {
         Signer::from_seed("audit.example/llm", &SEED).unwrap()
-    }
-
-    fn checkpoint(size: u64) -> Checkpoint {
-        let origin = "audit.example/llm".to_owned();
-        let root = [size as u8; 32];
-        Checkpoint { origin, size, root }
     }
 
     /// The example of the specification: C2SP signed-note, section "Example".
@@ -523,29 +383,6 @@ mod tests {
     }
 
     #[test]
-    fn every_changed_byte_of_a_note_is_refused() {
-        let signer = signer();
-        let note = signer.sign(&checkpoint(12).to_string());
-        assert_eq!(
-            Checkpoint::open(&note, &signer.verifier),
-            Ok(checkpoint(12))
-        );
-        for at in 0..note.len() {
-            for bit in 0..8 {
-                let mut bytes = note.as_bytes().to_vec();
-                bytes[at] ^= 1 << bit;
-                let Ok(text) = String::from_utf8(bytes) else {
-                    continue;
-                };
-                assert!(signer.verifier.open(&text).is_err(), "{at} {bit}");
-            }
-            if note.is_char_boundary(at) {
-                assert!(signer.verifier.open(&note[..at]).is_err());
-            }
-        }
-    }
-
-    #[test]
     fn sixteen_signatures_are_read_and_seventeen_refused() {
         let signer = signer();
         let mut note = signer.sign("text\n");
@@ -565,67 +402,5 @@ mod tests {
         );
         let stranger = Signer::from_seed("stranger", &SEED).unwrap();
         assert_eq!(stranger.verifier.open(&note), Err(NoteError::Unsigned));
-    }
-
-    #[test]
-    fn checkpoints_have_one_form() {
-        for text in [
-            "",
-            "a\n",
-            "a\n1\n",
-            "a\n01\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n",
-            "a\n+1\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n",
-            "a\n-1\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n",
-            "a\n18446744073709551616\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n",
-            "a\n1\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n",
-            "a\n1\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAB=\n",
-            "a\n1\nAAAA\n",
-            "\n1\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n",
-            "a\n1\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
-            "a\n1\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n\n",
-        ] {
-            assert_eq!(Checkpoint::parse(text), None, "{text:?}");
-        }
-        let text = "a\n1\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\nmore\n";
-        assert_eq!(Checkpoint::parse(text).map(|c| c.size), Some(1));
-    }
-
-    #[test]
-    fn the_last_whole_note_is_found_behind_any_torn_tail() {
-        let signer = signer();
-        let first = signer.sign(&checkpoint(1).to_string());
-        let second = signer.sign(&checkpoint(2).to_string());
-        let third = signer.sign(&checkpoint(3).to_string());
-        for cut in 0..second.len() {
-            let mut heads = first.clone().into_bytes();
-            heads.extend_from_slice(&second.as_bytes()[..cut]);
-            let (found, note) = last_checkpoint(&heads, &signer.verifier).unwrap();
-            assert_eq!((found.size, note), (1, &first[..]), "{cut}");
-
-            // And what is appended after it isn't lost.
-            if heads.last() != Some(&b'\n') {
-                heads.push(b'\n');
-            }
-            heads.extend_from_slice(third.as_bytes());
-            let (found, note) = last_checkpoint(&heads, &signer.verifier).unwrap();
-            assert_eq!((found.size, note), (3, &third[..]), "{cut}");
-        }
-        let all = [first, second, third].concat();
-        assert_eq!(notes(all.as_bytes()).len(), 3);
-    }
-
-    #[test]
-    fn a_guard_is_read_by_origin_and_its_last_word_counts() {
-        let guard = format!(
-            "other 9 AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n{}{}torn",
-            checkpoint(1).guard_line(),
-            checkpoint(2).guard_line()
-        );
-        assert_eq!(
-            Checkpoint::guarded(&guard, "audit.example/llm"),
-            Ok(Some(checkpoint(2)))
-        );
-        assert_eq!(Checkpoint::guarded(&guard, "nobody"), Ok(None));
-        assert!(Checkpoint::guarded("a x y\n", "a").is_err());
     }
 }

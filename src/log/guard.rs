@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::folder::{Lock, OpenFile, append_lines, check_owner, identity};
-use crate::integrity::note::Checkpoint;
+use crate::format::checkpoint::Checkpoint;
 use crate::sys::Private;
 
 /// From this length on only the last line of each log is kept.

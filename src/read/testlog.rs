@@ -7,9 +7,10 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::note::{Checkpoint, Signer};
-use super::record::{Range, Record, Said};
-use super::tiles::{Append, Copy, Growth};
+use crate::format::checkpoint::Checkpoint;
+use crate::format::note::Signer;
+use crate::format::record::{Range, Record, Said};
+use crate::format::tiles::{Append, Copy, Growth};
 
 /// The day most tests write to.
 pub const DAY: &str = "audit_2026-11-23.jsonl";

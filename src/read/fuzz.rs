@@ -1,12 +1,13 @@
 //! Random inputs for what reads the tree, its notes, keys and proofs: whoever can write the directory
 //! chooses them.
 
-use super::note::{Checkpoint, Signer, Verifier, last_checkpoint, notes};
 use super::prove::check;
-use super::record::{Entry, Range, Record, Said};
 use super::testlog::{DAY, TestLog};
-use super::tiles::{entries, entries_len};
 use super::verify::{Options, verify};
+use crate::format::checkpoint::{Checkpoint, last_checkpoint, notes};
+use crate::format::note::{Signer, Verifier};
+use crate::format::record::{Entry, Range, Record, Said};
+use crate::format::tiles::{entries, entries_len};
 use crate::fuzzing::fuzz;
 
 const PIECES: [&[u8]; 16] = [

@@ -6,17 +6,18 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt;
 
 use crate::clock::Timestamp;
-use crate::integrity::merkle::{Edge, Hash, empty_root};
-use crate::integrity::note::{Checkpoint, Signer, format_hash, last_checkpoint, notes, parse_hash};
-use crate::integrity::record::{Entry, Record, Said, VERSION};
-use crate::integrity::tiles::{self, Append, Fetch, Growth, Kind, Tile, TileError, WIDTH, entries};
+use crate::format::checkpoint::{Checkpoint, format_hash, last_checkpoint, notes, parse_hash};
+use crate::format::merkle::{Edge, Hash, empty_root};
+use crate::format::note::Signer;
+use crate::format::record::{Entry, Record, Said, VERSION};
+use crate::format::tiles::{self, Append, Fetch, Growth, Kind, Tile, TileError, WIDTH, entries};
 use crate::json::Object;
 use crate::sys;
 
-use super::day::DayName;
 use super::disk::SMALL;
 use super::folder::{Folder, Lock, TEMPORARY, if_there};
 use super::guard::Guard;
+use crate::format::name::DayName;
 
 /// Below the log's directory.
 pub const NAME: &str = ".integrity";

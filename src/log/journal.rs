@@ -2,7 +2,7 @@
 //!
 //! Each process has a journal of its own in `.state`, and holds its lock as long as it lives. A
 //! journal whose lock is free is a dead process's: whoever finds it makes the log whole
-//! (`recovery`). FORMAT.md describes the bytes.
+//! (`recover`). FORMAT.md describes the bytes.
 //!
 //! A call takes a slot before its request leaves. The slot is written to its full size then, so
 //! that the outcome finds room in it when the disk is full. Slots are used again and never given
@@ -15,11 +15,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-use super::day::{DayName, Place};
 use super::disk::Directory;
+use super::durable::Synced;
 use super::folder;
-use super::synced::Synced;
-use crate::entry::Line;
+use crate::format::entry::Line;
+use crate::format::name::{DayName, Place};
 use crate::hash::Digest;
 use crate::sys;
 

@@ -23,11 +23,12 @@ use crate::error::{Error, Status};
 use crate::json::show;
 
 use super::align::Findings;
-use super::files::{Directory, TREE};
-use super::merkle::{Hash, check_inclusion, leaf_hash, prove_inclusion};
-use super::note::{Checkpoint, Verifier, format_hash, last_checkpoint, parse_hash, parse_size};
-use super::tiles::{Kind, Tile, Tree, entries, read};
+use super::source::{Directory, TREE};
 use super::verify::{key, own_checkpoints};
+use crate::format::checkpoint::{Checkpoint, format_hash, last_checkpoint, parse_hash, parse_size};
+use crate::format::merkle::{Hash, check_inclusion, leaf_hash, prove_inclusion};
+use crate::format::note::Verifier;
+use crate::format::tiles::{Kind, Tile, Tree, entries, read};
 
 /// The first line of a proof.
 const HEAD: &str = "c2sp.org/tlog-proof@v1";

@@ -1,19 +1,18 @@
 //! The log on disk: one directory, one file a day, whole lines, and what outlives a killed process.
 
+mod care;
 mod day;
 mod disk;
+mod durable;
 mod folder;
 mod guard;
 mod health;
 mod journal;
-mod keeper;
 pub mod keys;
-mod lines;
 mod maintain;
 mod own;
-mod recovery;
+mod recover;
 mod seal;
-mod synced;
 mod tree;
 
 use std::collections::{HashSet, VecDeque};
@@ -27,20 +26,21 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::clock::{Now, Timestamp};
-use crate::entry::Line;
 use crate::error::{Error, Status};
+use crate::format::entry::Line;
+use crate::format::name::{DayName, Place};
 use crate::json::Object;
 
-use day::{DayFile, DayName, Place};
+use day::DayFile;
 
 use disk::{Directory, Opening};
+use durable::{Synced, Ticket};
 pub use folder::Access;
 use health::{Counters, Health};
 use journal::{Journal, Slot};
 pub use maintain::maintain;
 pub use seal::Sealing;
 use seal::{Found, Sealer};
-use synced::{Synced, Ticket};
 
 /// What a log is asked to be.
 pub struct Settings {
@@ -170,7 +170,7 @@ impl Store {
             sealer.check_hash_key()?;
         }
         let swept = store.sweep_at_first()?;
-        keeper::enlist(&store);
+        care::enlist(&store);
         Ok((store, swept))
     }
 
@@ -341,7 +341,7 @@ impl Store {
                     Some(entry) if slot.is_none() => self.count_gap(&mut state, now, entry),
                     _ => self.keep_waiting(&mut state, line.clone(), slot),
                 }
-                keeper::wake();
+                care::wake();
                 self.report(&mut state, now, Err(error))
             }
         }
@@ -368,7 +368,7 @@ impl Store {
                 line.as_bytes().trim_ascii_end(),
             )
         {
-            keeper::wake_in(sealer.interval());
+            care::wake_in(sealer.interval());
         }
     }
 
@@ -563,7 +563,7 @@ impl Store {
             // In a file that was cut short, the torn line is before where we had been.
             let offset = if found.cut { 0 } else { here.offset };
             state.torn.push(Place { offset, ..here });
-            keeper::wake();
+            care::wake();
         }
         if found.cut {
             let message = format!(
@@ -610,7 +610,7 @@ impl Store {
                 day
             }
         };
-        keeper::start();
+        care::start();
         Ok(state.day.insert(day))
     }
 
@@ -638,7 +638,7 @@ impl Store {
         let gone = file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
         if gone {
             state.lost.push((day.name(), file));
-            keeper::wake();
+            care::wake();
             return;
         }
         keep_unsynced(state, day.name(), file);
@@ -768,7 +768,7 @@ impl Store {
         }
         drop(state);
         if torn {
-            keeper::wake();
+            care::wake();
         }
     }
 
@@ -828,14 +828,14 @@ impl Store {
     /// The same, but by the keeper, whose thread can wait for the disk longer than the caller does.
     /// Without a keeper or a limit, the caller waits.
     pub fn flush_within(&self, timeout: Option<Duration>) -> Result<(), Error> {
-        let Some(timeout) = timeout.filter(|_| keeper::runs()) else {
+        let Some(timeout) = timeout.filter(|_| care::runs()) else {
             return self.flush();
         };
         let (lock, ended) = &self.asked;
         let mut asked = lock.lock().unwrap_or_else(PoisonError::into_inner);
         asked.last += 1;
         let ours = asked.last;
-        keeper::wake();
+        care::wake();
         let (asked, waited) = ended
             .wait_timeout_while(asked, timeout, |asked| asked.done < ours)
             .unwrap_or_else(PoisonError::into_inner);
@@ -877,9 +877,9 @@ impl Store {
         let mut further = self.open_day(&day.date, Some(day), &self.now())?;
         let handle = further.handle();
         // Another process, or the entry's own call, may have written it there.
-        let known = recovery::ids_in(further.name(), &handle)?;
-        let whole = recovery::sound_lines(recovery::lines_of(day, file, from)?, |line| {
-            if recovery::id_of(line).is_some_and(|id| known.contains(&id)) {
+        let known = recover::ids_in(further.name(), &handle)?;
+        let whole = recover::sound_lines(recover::lines_of(day, file, from)?, |line| {
+            if recover::id_of(line).is_some_and(|id| known.contains(&id)) {
                 return Ok(());
             }
             let text = [line, b"\n"].concat();
@@ -934,7 +934,7 @@ impl Store {
 
     /// Writes what waits, and leaves the rest to others.
     fn leave(self: &Arc<Self>) {
-        keeper::dismiss(self);
+        care::dismiss(self);
         let now = self.now();
         let mut state = self.lock();
         let result = self.write_waiting(&mut state);
@@ -999,7 +999,7 @@ impl Store {
         let due_in = sealer.due_in();
         if !due_in.is_zero() {
             if sealer.has_unsealed() {
-                keeper::wake_in(due_in);
+                care::wake_in(due_in);
             }
             return true;
         }
@@ -1015,7 +1015,7 @@ impl Store {
             }
         }
         if sealer.has_unsealed() {
-            keeper::wake_in(sealer.due_in().max(SEAL_AGAIN));
+            care::wake_in(sealer.due_in().max(SEAL_AGAIN));
         }
         true
     }
@@ -1034,12 +1034,12 @@ impl Store {
             for other in self.directory.days()? {
                 if other.date == day.date {
                     let open = self.directory.open_to_read(&other.file_name())?;
-                    known.extend(recovery::ids_in(other, &open)?);
+                    known.extend(recover::ids_in(other, &open)?);
                 }
             }
             let mut into = None;
-            recovery::sound_lines(recovery::lines_of(day, file, 0)?, |line| {
-                if recovery::id_of(line).is_some_and(|id| known.contains(&id)) {
+            recover::sound_lines(recover::lines_of(day, file, 0)?, |line| {
+                if recover::id_of(line).is_some_and(|id| known.contains(&id)) {
                     return Ok(());
                 }
                 let into = match &mut into {
@@ -1080,7 +1080,7 @@ impl Store {
     }
 
     fn mend(&self, from: Place) -> io::Result<u64> {
-        let torn = recovery::mend(&self.directory, from, &self.now())?;
+        let torn = recover::mend(&self.directory, from, &self.now())?;
         self.counters.torn.fetch_add(torn, Ordering::Relaxed);
         Ok(torn)
     }
@@ -1142,7 +1142,7 @@ impl Store {
     }
 
     fn close_tail(&self, day: DayName) -> io::Result<u64> {
-        match recovery::close_tail(&self.directory, day)? {
+        match recover::close_tail(&self.directory, day)? {
             Some(offset) => self.mend(Place { day, offset }),
             None => Ok(0),
         }
@@ -1173,7 +1173,7 @@ impl Store {
         let first = calls.iter().map(|(_, kept)| kept.place).min();
         let mut found = match first {
             Some(place) => self.find(place, &ids)?,
-            None => recovery::Found::default(),
+            None => recover::Found::default(),
         };
         for (mut slot, kept) in calls {
             let id = kept.line.id();
@@ -1206,11 +1206,11 @@ impl Store {
     }
 
     /// Which entries the log has, and the disk with it if it must.
-    fn find(&self, place: Place, ids: &HashSet<Uuid>) -> io::Result<recovery::Found> {
+    fn find(&self, place: Place, ids: &HashSet<Uuid>) -> io::Result<recover::Found> {
         if let Some(sealer) = &self.sealer {
             sealer.look_for_distrusted()?;
         }
-        recovery::find(&self.directory, place, ids, |day| {
+        recover::find(&self.directory, place, ids, |day| {
             !self.settings.to_disk || self.is_kept(day)
         })
     }
@@ -1320,7 +1320,7 @@ mod tests {
 
     /// Has the keeper look after it no more.
     fn leave_alone(store: &Arc<Store>) {
-        keeper::dismiss(store);
+        care::dismiss(store);
         while Arc::strong_count(store) > 1 {
             std::thread::yield_now();
         }

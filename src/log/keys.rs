@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::folder::{Folder, TEMPORARY, if_there};
 use crate::error::Error;
-use crate::integrity::note::{Signer, is_in_name};
+use crate::format::note::{Signer, is_in_name};
 use crate::sys::{self, RandomBytes};
 
 /// The key's name in `.state`, where none is given.
@@ -119,7 +119,7 @@ mod tests {
         assert_ne!(name, new_name(Some("audit.example/llm"), path));
         let name = new_name(None, path);
         assert!(name.contains("/audit-logs-1-"), "{name}");
-        assert!(crate::integrity::note::is_name(&name), "{name}");
+        assert!(crate::format::note::is_name(&name), "{name}");
         assert!(is_called("a", "a"));
         for (name, origin) in [("a-0123456", "a"), ("ab", "a"), ("a-0123456g", "a")] {
             assert!(!is_called(name, origin), "{name}");

@@ -24,8 +24,9 @@
 
 use crate::json::Object;
 
+use super::checkpoint::{format_hash, parse_hash};
 use super::merkle::Hash;
-use super::note::{format_hash, parse_hash};
+use super::name::DayName;
 
 /// The version of the records, which `settings` states.
 pub const VERSION: u64 = 1;
@@ -276,28 +277,7 @@ impl Record {
 /// `audit_YYYY-MM-DD.N.jsonl` for a further one of the day, N from 1. Nothing that a record names
 /// can lead out of the directory.
 pub fn is_file(name: &str) -> bool {
-    let Some(rest) = name
-        .strip_prefix("audit_")
-        .and_then(|rest| rest.strip_suffix(".jsonl"))
-    else {
-        return false;
-    };
-    let Some((date, further)) = rest.split_at_checked(10) else {
-        return false;
-    };
-    let digit_or_dash = |(at, byte): (usize, u8)| match at {
-        4 | 7 => byte == b'-',
-        _ => byte.is_ascii_digit(),
-    };
-    let further = match further.strip_prefix('.') {
-        None => further.is_empty(),
-        Some(number) => {
-            number.bytes().all(|byte| byte.is_ascii_digit())
-                && !number.starts_with('0')
-                && (1..=9).contains(&number.len())
-        }
-    };
-    further && date.bytes().enumerate().all(digit_or_dash)
+    DayName::parse(name).is_some_and(|name| !name.compressed)
 }
 
 #[cfg(test)]

@@ -16,14 +16,15 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::read::MultiGzDecoder;
 use uuid::Uuid;
 
-use super::day::{DayName, Place, blank};
+use super::day::blank;
 use super::disk::Directory;
 use super::folder::if_there;
-use super::lines::{Lines, line_start};
 use crate::clock::Timestamp;
-use crate::entry::Line;
+use crate::format::entry::Line;
+use crate::format::name::{DayName, Place};
 use crate::hash::Digest;
 use crate::json::Object;
+use crate::read::lines::{Lines, line_start};
 use crate::sys;
 
 /// Where the bytes of torn lines are kept.

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::day::DayName;
 use super::folder::{Access, Folder, Lock, OpenFile, TEMPORARY, check_owner, identity, own};
 use super::tree;
 use crate::error::Error;
+use crate::format::name::DayName;
 use crate::sys::{self, Private};
 
 impl Access {

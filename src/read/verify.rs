@@ -17,11 +17,12 @@ use crate::error::{Error, Status};
 use crate::json::Object;
 
 use super::align::{Class, Day, Finding, Findings};
-use super::files::{Directory, TREE, read_plain};
-use super::merkle::{Edge, Hash, leaf_hash};
-use super::note::{Checkpoint, Verifier, format_hash, notes};
-use super::record::{Entry, Record, Said, VERSION};
-use super::tiles::{Fetch, Kind, Tile, WIDTH, entries, read};
+use super::source::{Directory, TREE, read_plain};
+use crate::format::checkpoint::{Checkpoint, format_hash, notes};
+use crate::format::merkle::{Edge, Hash, leaf_hash};
+use crate::format::note::Verifier;
+use crate::format::record::{Entry, Record, Said, VERSION};
+use crate::format::tiles::{Fetch, Kind, Tile, WIDTH, entries, read};
 
 /// How many findings a report shows; all are counted.
 const SHOWN: usize = 100;

@@ -16,21 +16,21 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::format::note::Signer;
+use crate::format::record::{Range, Said};
 use crate::hash::Digest;
-use crate::integrity::note::Signer;
-use crate::integrity::record::{Range, Said};
 use crate::json::Object;
 use crate::sys::SecretBytes;
 
-use super::day::{DayName, Place};
 use super::disk::Directory;
 use super::folder::{Lock, identity, if_there};
 use super::guard::Guard;
-use super::lines::{Lines, line_start};
 use super::own::{OwnLine, OwnLines};
-use super::recovery;
+use super::recover;
 use super::tree::{self, Known, Tree, is_damage};
 use super::{disk, keys};
+use crate::format::name::{DayName, Place};
+use crate::read::lines::{Lines, line_start};
 
 /// How a log is sealed.
 #[derive(Clone)]
@@ -576,7 +576,7 @@ impl Sealer {
         if from == length {
             return Ok(from < sealed);
         }
-        let mut lines = Lines::new(recovery::part(&file, from)?, from);
+        let mut lines = Lines::new(recover::part(&file, from)?, from);
         let mut digests = Vec::new();
         let mut torn = Vec::new();
         let mut end = from;
@@ -654,7 +654,7 @@ impl Sealer {
         if blanks.is_empty() {
             return Ok(());
         }
-        for torn in recovery::torn(&self.directory, day)? {
+        for torn in recover::torn(&self.directory, day)? {
             if blanks.iter().any(|blank| blank.contains(&torn.offset)) {
                 let range = Range {
                     file: day.file_name(),

@@ -20,14 +20,14 @@ use flate2::write::GzEncoder;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::day::DayName;
 use super::disk::{Directory, Temporary};
 use super::folder::{Access, Lock, if_there};
-use super::{Sealing, Settings, Store, Swept, journal, recovery, seal, tree};
+use super::{Sealing, Settings, Store, Swept, journal, recover, seal, tree};
 use crate::clock::Timestamp;
 use crate::config::{Maintenance, Secret};
 use crate::error::{Error, Status};
-use crate::integrity::record::Said;
+use crate::format::name::DayName;
+use crate::format::record::Said;
 use crate::json::Object;
 use crate::sys::{self, Event};
 
@@ -340,7 +340,7 @@ impl Run<'_> {
         }
         let made = self.directory().temporary()?;
         let mut to = GzEncoder::new(&*made.file, Compression::default());
-        self.read(recovery::part(&plain, 0)?, |piece| to.write_all(piece))
+        self.read(recover::part(&plain, 0)?, |piece| to.write_all(piece))
             .and_then(|()| Ok(to.try_finish()?))
             .inspect_err(|left| {
                 if let Left::Failed(error) = left {
@@ -369,7 +369,7 @@ impl Run<'_> {
                 left => left,
             })?;
         let _lock = self.lock()?;
-        let same = self.digest(recovery::part(plain, 0)?)? == holds;
+        let same = self.digest(recover::part(plain, 0)?)? == holds;
         self.check_needed(day)?;
         if !directory.still_names(&name, plain) {
             return Err(Left::Needed("was moved or deleted meanwhile".into()));

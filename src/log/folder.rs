@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 
 use uuid::Uuid;
 
-use super::lines::line_start;
+use crate::read::lines::line_start;
 use crate::sys::{self, Private};
 
 /// A file of the log. It is this process's alone: a fork closes the child's copy.

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use super::align::Class;
-use super::note::Signer;
 use super::prove::{check, prove};
-use super::record::{Range, Said};
 use super::testlog::{DAY, NEXT, TestLog, copy};
 use super::verify::{Options, Report, verify};
 use crate::error::Status;
+use crate::format::note::Signer;
+use crate::format::record::{Range, Said};
 
 fn verified(path: &Path, options: &Options) -> Report {
     verify(path, options, &mut |_, _| {}, &|| false).unwrap()

@@ -6,9 +6,9 @@
 use std::collections::VecDeque;
 use std::io;
 
-use super::files::{Directory, Line, Lines};
-use super::merkle::Hash;
-use super::record::Range;
+use super::source::{Directory, Line, Lines};
+use crate::format::merkle::Hash;
+use crate::format::record::Range;
 
 /// How many digests and lines are looked at to tell what happened. Of a longer piece that was cut
 /// out or put in, the lines behind it are said to be edited.
