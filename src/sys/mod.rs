@@ -1,0 +1,34 @@
+//! The system calls that std lacks, each wrapped safely.
+#![allow(unsafe_code)]
+
+mod blocks;
+mod file;
+mod fork;
+mod host;
+mod random;
+mod secret;
+mod thread;
+mod wait;
+
+use std::ffi::c_int;
+use std::io;
+
+pub use blocks::{shares_blocks, write_in_place};
+pub use file::{
+    file_system_type, identity_at, link_at, make_directory_at, names_in, open_at, remove_at,
+    remove_directory_at, rename_at,
+};
+pub use fork::{PerProcess, Private, process_number, watch_forks};
+pub use host::{boot_id, group_id, host_name, is_privileged, user};
+pub use random::RandomBytes;
+pub use secret::{SecretBytes, Wiped};
+pub use thread::{Errno, HostThread, note_write_error, without_signals};
+pub use wait::{Event, Readiness, wait};
+
+fn check(result: c_int) -> io::Result<c_int> {
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}

@@ -1,0 +1,108 @@
+//! Waiting: for descriptors, and for events that end waits.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+use std::time::Duration;
+
+use super::{Private, check};
+
+/// A flag that wakes every thread that waits for it, and stays set.
+#[derive(Debug)]
+pub struct Event(Private<OwnedFd>);
+
+impl Event {
+    /// An event that hasn't happened.
+    pub fn new() -> io::Result<Event> {
+        let make = || {
+            // SAFETY: no pointers are passed.
+            let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+            // SAFETY: the descriptor is new and ours alone.
+            Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+        };
+        Private::new(make).map(Event)
+    }
+
+    /// Makes it happen.
+    pub fn set(&self) {
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: the pointer and the length are those of a local. The write fails only when
+        // the counter is full, and then the event has happened long ago.
+        unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+
+    /// Whether this is the process that made it. In a forked child it never happens.
+    pub fn is_ours(&self) -> bool {
+        self.0.is_ours()
+    }
+
+    /// Whether it has happened.
+    pub fn has_happened(&self) -> bool {
+        matches!(
+            wait([(self.fd(), Readiness::Read)], Duration::ZERO),
+            Ok(Some(_))
+        )
+    }
+
+    /// Readable once it has happened.
+    pub fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// What to wait for on a descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// Data, or the end of them.
+    Read,
+    /// Room.
+    Write,
+}
+
+/// Waits until one of the descriptors is ready, and says which (the first, if several are), or
+/// `None` when the time is up or a signal came.
+pub fn wait<const N: usize>(
+    fds: [(RawFd, Readiness); N],
+    timeout: Duration,
+) -> io::Result<Option<usize>> {
+    let mut polled = fds.map(|(fd, readiness)| libc::pollfd {
+        fd,
+        events: match readiness {
+            Readiness::Read => libc::POLLIN,
+            Readiness::Write => libc::POLLOUT,
+        },
+        revents: 0,
+    });
+    let timeout = libc::timespec {
+        tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    };
+    // SAFETY: pointer and length are those of a local array; the mask may be NULL.
+    let ready = check(unsafe {
+        libc::ppoll(
+            polled.as_mut_ptr(),
+            N as libc::nfds_t,
+            &raw const timeout,
+            ptr::null(),
+        )
+    });
+    match ready {
+        Ok(_) => Ok(polled.iter().position(|entry| entry.revents != 0)),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_stays_happened() {
+        let event = Event::new().unwrap();
+        assert!(!event.has_happened());
+        event.set();
+        event.set();
+        assert!(event.has_happened() && event.has_happened());
+    }
+}
