@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use chrono::{DateTime, Datelike, NaiveDate, Timelike, Utc};
+use chrono::NaiveDate;
 
 /// Where the time comes from; the tests put their own in its place.
 pub type Now = fn() -> SystemTime;
@@ -20,24 +20,24 @@ impl Timestamp {
     pub fn of(time: SystemTime) -> Timestamp {
         const LAST_SECOND: u64 = 253_402_300_799; // 9999-12-31T23:59:59Z
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let seconds = i64::try_from(since.as_secs().min(LAST_SECOND)).unwrap_or_default();
-        let utc =
-            DateTime::<Utc>::from_timestamp(seconds, since.subsec_nanos()).unwrap_or_default();
+        let seconds = since.as_secs().min(LAST_SECOND);
+        let (year, month, day) = date_of(seconds / 86_400);
+        let second = seconds % 86_400;
 
         let mut text = *b"0000-00-00T00:00:00.000000Z";
-        let mut put = |at: usize, width: usize, mut value: u32| {
+        let mut put = |at: usize, width: usize, mut value: u64| {
             for digit in text[at..at + width].iter_mut().rev() {
                 *digit = b'0' + (value % 10) as u8;
                 value /= 10;
             }
         };
-        put(0, 4, utc.year().unsigned_abs());
-        put(5, 2, utc.month());
-        put(8, 2, utc.day());
-        put(11, 2, utc.hour());
-        put(14, 2, utc.minute());
-        put(17, 2, utc.second());
-        put(20, 6, utc.nanosecond() / 1000);
+        put(0, 4, year);
+        put(5, 2, month);
+        put(8, 2, day);
+        put(11, 2, second / 3600);
+        put(14, 2, second / 60 % 60);
+        put(17, 2, second % 60);
+        put(20, 6, since.subsec_micros().into());
         Timestamp(text)
     }
 
@@ -65,6 +65,26 @@ impl Timestamp {
     }
 }
 
+/// The year, the month and the day of the month, by the days since 1970.
+fn date_of(days: u64) -> (u64, u64, u64) {
+    // From here on years begin with March, so that the leap day is their last, and time is counted
+    // in periods of 400 years, which are all alike.
+    const UNTIL_1970: u64 = 719_468;
+    const PERIOD: u64 = 146_097;
+    let (period, day) = ((days + UNTIL_1970) / PERIOD, (days + UNTIL_1970) % PERIOD);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    // Months from March on repeat a pattern of 153 days in five.
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    (period * 400 + year + next, month, day)
+}
+
 impl std::fmt::Display for Timestamp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&String::from_utf8_lossy(&self.0))
@@ -74,6 +94,7 @@ impl std::fmt::Display for Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chrono::{DateTime, Utc};
     use std::time::Duration;
 
     #[test]
@@ -83,6 +104,20 @@ mod tests {
             let time: DateTime<Utc> = text.parse().unwrap();
             let since = Duration::from_micros(time.timestamp_micros() as u64);
             assert_eq!(Timestamp::of(UNIX_EPOCH + since).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn every_day_of_two_periods_of_400_years_has_its_date() {
+        let mut date = NaiveDate::from_ymd_opt(1970, 1, 1).unwrap();
+        let last = NaiveDate::from_ymd_opt(2800, 12, 31).unwrap();
+        for day in 0.. {
+            let stamp = Timestamp::of(UNIX_EPOCH + Duration::from_secs(day * 86_400));
+            assert_eq!(stamp.date(), date.to_string().as_bytes());
+            if date == last {
+                break;
+            }
+            date = date.succ_opt().unwrap();
         }
     }
 

@@ -9,6 +9,12 @@ use std::time::{Duration, Instant};
 pub struct Random(u64);
 
 impl Random {
+    /// The numbers that follow from a seed.
+    pub fn new(seed: u64) -> Random {
+        // Seeds that are near each other begin far apart, and none is 0.
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
     /// A number below `bound`.
     pub fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;

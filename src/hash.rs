@@ -24,6 +24,12 @@ impl Digest {
     }
 }
 
+impl From<[u8; 32]> for Digest {
+    fn from(digest: [u8; 32]) -> Digest {
+        Digest(digest)
+    }
+}
+
 /// What the log shows in place of a content: 64 lower-case hexadecimal digits. [`Hashing`] alone
 /// makes them, so that the log's key can't be forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -99,17 +99,43 @@ impl<'o> Object<'o> {
 
     /// Starts a member; its value is to be appended to what this returns. Keys are our own words
     /// and need no escape.
+    #[inline]
     pub fn key(&mut self, key: &'static str) -> &mut Vec<u8> {
+        self.out.reserve(key.len() + 4);
         // No value ends in '{', so after one the object is still empty.
-        let before: &[u8] = if self.out.last() == Some(&b'{') {
-            b"\""
-        } else {
-            b",\""
-        };
-        self.out.extend_from_slice(before);
+        if self.out.last() != Some(&b'{') {
+            self.out.push(b',');
+        }
+        self.out.push(b'"');
         self.out.extend_from_slice(key.as_bytes());
         self.out.extend_from_slice(b"\":");
         self.out
+    }
+
+    /// A member that is a string in which nothing can need an escape.
+    #[inline]
+    pub fn word(&mut self, key: &'static str, word: &str) {
+        let out = self.key(key);
+        out.push(b'"');
+        out.extend_from_slice(word.as_bytes());
+        out.push(b'"');
+    }
+
+    /// A member whose value is JSON already.
+    #[inline]
+    pub fn raw(&mut self, key: &'static str, json: &str) {
+        self.key(key).extend_from_slice(json.as_bytes());
+    }
+
+    /// A member that is a whole number, null when there is none.
+    pub fn integer(&mut self, key: &'static str, number: Option<impl itoa::Integer>) {
+        let out = self.key(key);
+        match number {
+            Some(number) => {
+                out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+            }
+            None => out.extend_from_slice(b"null"),
+        }
     }
 
     /// A member that is a string.
@@ -128,14 +154,6 @@ impl<'o> Object<'o> {
     pub fn json_if(&mut self, key: &'static str, value: Option<impl fmt::Display>) {
         if let Some(value) = value {
             self.json(key, value);
-        }
-    }
-
-    /// The same, null when there is no value.
-    pub fn json_or_null(&mut self, key: &'static str, value: Option<impl fmt::Display>) {
-        match value {
-            Some(value) => self.json(key, value),
-            None => self.json(key, "null"),
         }
     }
 

@@ -86,6 +86,20 @@ impl fmt::Display for Checkpoint {
     }
 }
 
+/// What the line begins with that says what a guard is called: `guard <name>`.
+pub const GUARD: &str = "guard ";
+
+/// The name of a guard, from its text.
+pub fn guard_name(guard: &str) -> Option<&str> {
+    let whole = guard.rfind('\n').map_or("", |end| &guard[..end]);
+    let names = whole
+        .split('\n')
+        .filter_map(|line| line.strip_prefix(GUARD));
+    names
+        .rev()
+        .find(|name| !name.is_empty() && !name.contains(' '))
+}
+
 /// A number as it must be written: decimal, no sign, no leading zero.
 pub fn parse_size(text: &str) -> Option<u64> {
     let size: u64 = text.parse().ok()?;
@@ -107,31 +121,43 @@ pub fn format_hash(hash: &Hash) -> String {
 /// begins with the line that its form gives it, so no torn one takes the next one with it, as
 /// long as whoever appends ends a torn line with a line feed first.
 pub fn notes(bytes: &[u8]) -> Vec<&str> {
-    let mut lines = Vec::new();
-    let mut start = 0;
-    for end in memchr::memchr_iter(b'\n', bytes) {
-        lines.push(start..end + 1);
-        start = end + 1;
-    }
-    let empty = |at: usize| lines[at].len() == 1;
-    let dash = |at: usize| bytes[lines[at].clone()].starts_with(DASH.as_bytes());
+    let mark = ["\n\n", DASH].concat();
     let mut found = Vec::new();
-    let mut at = 3;
-    while at < lines.len() {
-        let first = at + 1;
-        let mut next = first;
-        while next < lines.len() && dash(next) {
-            next += 1;
+    let mut begin = 0;
+    for at in memchr::memmem::find_iter(bytes, &mark) {
+        // Behind the empty line.
+        let first = at + 2;
+        let mut end = first;
+        while bytes[end..].starts_with(DASH.as_bytes())
+            && let Some(length) = memchr::memchr(b'\n', &bytes[end..])
+        {
+            end += length + 1;
         }
-        if empty(at) && next > first && !(at - 3..at).any(empty) {
-            let note = &bytes[lines[at - 3].start..lines[next - 1].end];
-            found.extend(std::str::from_utf8(note));
-            at = next;
-        } else {
-            at += 1;
+        if end > first
+            && at > begin
+            && let Some(start) = third_last_line(&bytes[begin..at])
+        {
+            found.extend(std::str::from_utf8(&bytes[begin + start..end]));
+            begin = end;
         }
     }
     found
+}
+
+/// Where the last three of some lines begin, if there are three and none of them is empty.
+fn third_last_line(bytes: &[u8]) -> Option<usize> {
+    let mut end = bytes.len();
+    let mut start = end;
+    for line in 0..3 {
+        if line > 0 {
+            end = start.checked_sub(1)?;
+        }
+        start = memchr::memrchr(b'\n', &bytes[..end]).map_or(0, |at| at + 1);
+        if start == end {
+            return None;
+        }
+    }
+    Some(start)
 }
 
 /// The last of the notes that is a checkpoint signed by `verifier`, and the note itself.
@@ -227,6 +253,14 @@ mod tests {
         }
         let all = [first, second, third].concat();
         assert_eq!(notes(all.as_bytes()).len(), 3);
+        // What stands between them and has no such form is passed over, however much it is.
+        let garbage =
+            ["\n", "x\n", "\n\n\u{2014} x", "\u{2014} x\n"].map(|piece| piece.repeat(50_000));
+        let mixed: String = garbage
+            .iter()
+            .map(|piece| format!("{piece}\n{all}"))
+            .collect();
+        assert_eq!(notes(mixed.as_bytes()).len(), 12);
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! One audit entry as one line of JSON: the 13 fields of every entry in their fixed order, then
 //! `details`.
 
-use serde_json::Number;
+use std::io::Write as _;
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::hash::ContentHash;
+use crate::hash::{ContentHash, Hashing};
 use crate::json::Object;
 
 /// Version of the layout of `details`; raised when a field changes its meaning.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Upper bound of a `details` object in bytes: the texts in it are bounded, and so are the
 /// attempts. It lets a call be refused before it is sent when its entry could grow too long.
@@ -18,8 +20,8 @@ pub const MAX_DETAILS: usize = 8192;
 /// The most attempts of one call.
 pub const MAX_ATTEMPTS: usize = 16;
 
-/// Longest text, in characters, that is taken from a server into `details`.
-const MAX_SERVER_TEXT: usize = 128;
+/// Longest text, in characters, that is taken from elsewhere into `details`.
+const MAX_TEXT: usize = 128;
 
 /// What an entry says of a call.
 #[derive(Debug, Clone)]
@@ -62,15 +64,15 @@ pub struct Details<'a> {
     /// Of the last attempt.
     pub http_status: Option<u16>,
     /// The provider's name for the answer, to ask it about the call later.
-    pub generation_id: Option<&'a str>,
+    pub generation_id: Option<Name<'a>>,
     /// The model that answered.
-    pub served_model: Option<&'a str>,
+    pub served_model: Option<Name<'a>>,
     /// The provider that a router chose.
-    pub provider: Option<&'a str>,
+    pub provider: Option<Name<'a>>,
     /// Why the answer ends.
-    pub finish_reason: Option<&'a str>,
+    pub finish_reason: Option<Name<'a>>,
     /// In the provider's currency.
-    pub cost: Option<&'a Number>,
+    pub cost: Option<f64>,
     /// Of the prompt's tokens, those read from a cache.
     pub cached_tokens: Option<i64>,
     /// Of the answer's tokens, those spent on reasoning.
@@ -84,7 +86,7 @@ pub struct Details<'a> {
     /// What `prompt_hash` covers: `text` or `messages`.
     pub prompt_form: Option<&'static str>,
     /// The provider's own class of the error.
-    pub provider_error_type: Option<&'a str>,
+    pub provider_error_type: Option<Name<'a>>,
     /// How far the call came.
     pub outcome: Option<Outcome>,
     /// Of the request's body.
@@ -93,6 +95,83 @@ pub struct Details<'a> {
     pub response_body_hash: Option<ContentHash>,
     /// Names the key of this entry's hashes.
     pub hash_key_id: Option<&'a str>,
+    /// Why the answer ends, in the provider's own words.
+    pub native_finish_reason: Option<Name<'a>>,
+    /// Of what the model says in place of an answer.
+    pub refusal_hash: Option<ContentHash>,
+    /// How many tools the answer calls.
+    pub tool_calls: Option<usize>,
+    /// Of their canonical JSON.
+    pub tool_calls_hash: Option<ContentHash>,
+    /// Of the prompt's tokens, those written to a cache.
+    pub cache_write_tokens: Option<i64>,
+    /// Whether the host's own key paid the provider.
+    pub is_byok: Option<bool>,
+    /// What the provider behind a router asks.
+    pub upstream_cost: Option<f64>,
+    /// The configuration that the model ran in.
+    pub system_fingerprint: Option<Name<'a>>,
+    /// The class of service that was given.
+    pub service_tier: Option<Name<'a>>,
+    /// The server's name for the request.
+    pub request_id: Option<Name<'a>>,
+    /// The model that a gateway asked.
+    pub gateway_model: Option<Name<'a>>,
+    /// What a gateway counts for the call.
+    pub gateway_cost: Option<f64>,
+    /// A gateway's name for the call.
+    pub gateway_call_id: Option<Name<'a>>,
+    /// The trace that the call is part of.
+    pub trace_id: Option<Hex<32>>,
+    /// The span within it.
+    pub span_id: Option<Hex<16>>,
+    /// The host's session.
+    pub session_id: Option<Arc<str>>,
+    /// The provider's own code of the error.
+    pub provider_error_code: Option<Name<'a>>,
+    /// What ended a streamed answer.
+    pub stream_end: Option<&'static str>,
+}
+
+/// Digits of an id.
+pub type Hex<const N: usize> = [u8; N];
+
+/// A text that a server chose. It can be anything, a piece of the prompt as well; only what looks
+/// like a name is shown, of anything else its hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Name<'a> {
+    /// A name.
+    Plain(&'a str),
+    /// Of a text that is none.
+    Hash(ContentHash),
+}
+
+impl<'a> Name<'a> {
+    /// The form in which a text is shown.
+    pub fn of(text: &'a str, hashing: &Hashing) -> Name<'a> {
+        match is_name(text) {
+            true => Name::Plain(text),
+            false => Name::Hash(hashing.of(text.as_bytes())),
+        }
+    }
+}
+
+/// Whether a text looks like a name of a model, a provider, a reason, an id: ASCII letters, digits
+/// and a few marks, without spaces, or at most three capitalised words ("Google AI Studio").
+fn is_name(text: &str) -> bool {
+    const MOST_WORDS: usize = 3;
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/@+~#".contains(&byte);
+    let is_word = |word: &str| !word.is_empty() && word.bytes().all(is_part);
+    let is_capitalised =
+        |word: &str| word.starts_with(|c: char| c.is_ascii_uppercase() || c.is_ascii_digit());
+    let mut words = text.split(' ');
+    let first = words.next().unwrap_or_default();
+    let further = words.clone().count();
+    text.len() <= MAX_TEXT
+        && is_word(first)
+        && (further == 0 || is_capitalised(first))
+        && further < MOST_WORDS
+        && words.all(|word| is_word(word) && is_capitalised(word))
 }
 
 /// How far a call came.
@@ -195,31 +274,30 @@ impl Entry<'_> {
         let mut bytes = Vec::with_capacity(1280);
         let mut entry = Object::begin(&mut bytes);
         let mut buffer = Uuid::encode_buffer();
-        entry.text("id", id.hyphenated().encode_lower(&mut buffer));
-        entry.text("timestamp", EMPTY_TIMESTAMP);
+        entry.word("id", id.hyphenated().encode_lower(&mut buffer));
+        entry.word("timestamp", EMPTY_TIMESTAMP);
         entry.text("event_type", self.event_type);
         entry.text("user_id", self.user_id);
         entry.text("model", self.model);
         entry.hash("prompt_hash", self.prompt_hash);
         entry.hash("response_hash", self.response_hash);
-        entry.json_or_null("prompt_tokens", self.prompt_tokens);
-        entry.json_or_null("completion_tokens", self.completion_tokens);
+        entry.integer("prompt_tokens", self.prompt_tokens);
+        entry.integer("completion_tokens", self.completion_tokens);
         match self.latency_ms {
-            None => entry.json("latency_ms", "null"),
-            // Debug, not Display: it always shows a float as one ("12.0"), as the seed does.
-            Some(latency) => entry.json("latency_ms", format_args!("{latency:?}")),
+            None => entry.raw("latency_ms", "null"),
+            Some(latency) => write_float(latency, entry.key("latency_ms")),
         }
         match self.error_type {
             None => {
-                entry.text("status", "success");
-                entry.json("error_type", "null");
+                entry.word("status", "success");
+                entry.raw("error_type", "null");
             }
             Some(class) => {
-                entry.text("status", "error");
+                entry.word("status", "error");
                 entry.text("error_type", class);
             }
         }
-        entry.json_or_null("metadata", self.metadata);
+        entry.raw("metadata", self.metadata.unwrap_or("null"));
         if let Some(details) = &self.details {
             details.write(entry.nested("details"));
         }
@@ -231,9 +309,9 @@ impl Entry<'_> {
 
 impl Details<'_> {
     fn write(&self, mut to: Object<'_>) {
-        to.json("schema", SCHEMA);
-        to.server_text("host", Some(self.host));
-        to.json("pid", self.pid);
+        to.integer("schema", Some(SCHEMA));
+        to.bounded("host", Some(self.host));
+        to.integer("pid", Some(self.pid));
         if let Some(started_at) = &self.started_at {
             to.json("started_at", format_args!("\"{started_at}\""));
         }
@@ -244,38 +322,74 @@ impl Details<'_> {
             });
         }
         to.json_if("http_status", self.http_status);
-        to.server_text("generation_id", self.generation_id);
-        to.server_text("served_model", self.served_model);
-        to.server_text("provider", self.provider);
-        to.server_text("finish_reason", self.finish_reason);
-        to.json_if("cost", self.cost);
+        to.name("generation_id", self.generation_id);
+        to.name("served_model", self.served_model);
+        to.name("provider", self.provider);
+        to.name("finish_reason", self.finish_reason);
+        to.amount("cost", self.cost);
         to.json_if("cached_tokens", self.cached_tokens);
         to.json_if("reasoning_tokens", self.reasoning_tokens);
         to.json_if("usage_reported", self.usage_reported);
         if let Some(milliseconds) = self.time_to_first_token_ms {
-            to.json("time_to_first_token_ms", format_args!("{milliseconds:?}"));
+            write_float(milliseconds, to.key("time_to_first_token_ms"));
         }
         to.json_if("stream", self.stream);
-        to.server_text("prompt_form", self.prompt_form);
-        to.server_text("provider_error_type", self.provider_error_type);
-        to.server_text("outcome", self.outcome.map(Outcome::name));
-        for (key, hash) in [
-            ("request_hash", self.request_hash),
-            ("response_body_hash", self.response_body_hash),
-        ] {
-            if let Some(hash) = hash {
-                to.hash(key, hash);
-            }
-        }
-        to.server_text("hash_key_id", self.hash_key_id);
+        to.bounded("prompt_form", self.prompt_form);
+        to.name("provider_error_type", self.provider_error_type);
+        to.bounded("outcome", self.outcome.map(Outcome::name));
+        to.hash_if("request_hash", self.request_hash);
+        to.hash_if("response_body_hash", self.response_body_hash);
+        to.bounded("hash_key_id", self.hash_key_id);
+        to.name("native_finish_reason", self.native_finish_reason);
+        to.hash_if("refusal_hash", self.refusal_hash);
+        to.json_if("tool_calls", self.tool_calls);
+        to.hash_if("tool_calls_hash", self.tool_calls_hash);
+        to.json_if("cache_write_tokens", self.cache_write_tokens);
+        to.json_if("is_byok", self.is_byok);
+        to.amount("upstream_cost", self.upstream_cost);
+        to.name("system_fingerprint", self.system_fingerprint);
+        to.name("service_tier", self.service_tier);
+        to.name("request_id", self.request_id);
+        to.name("gateway_model", self.gateway_model);
+        to.amount("gateway_cost", self.gateway_cost);
+        to.name("gateway_call_id", self.gateway_call_id);
+        to.hex("trace_id", &self.trace_id);
+        to.hex("span_id", &self.span_id);
+        to.bounded("session_id", self.session_id.as_deref());
+        to.name("provider_error_code", self.provider_error_code);
+        to.bounded("stream_end", self.stream_end);
         to.end();
     }
+}
+
+/// Appends a number in the fewest digits that read back as it, and always as a float ("12.0"), as
+/// the seed does.
+fn write_float(number: f64, out: &mut Vec<u8>) {
+    // Times come in microseconds: a number of three decimals and 15 digits in all is its own
+    // shortest form, for no two such are the same float.
+    let thousandths = (number * 1000.0).round();
+    let known = (0.0..1e15).contains(&thousandths) && thousandths / 1000.0 == number;
+    if !known || number.is_sign_negative() {
+        // Debug, not Display, which shows a whole number without its ".0". A Vec takes all.
+        let _ = write!(out, "{number:?}");
+        return;
+    }
+    let thousandths = thousandths as u64;
+    out.extend_from_slice(itoa::Buffer::new().format(thousandths / 1000).as_bytes());
+    let digit = |unit: u64| b'0' + (thousandths / unit % 10) as u8;
+    let decimals = [b'.', digit(100), digit(10), digit(1)];
+    let end = match decimals {
+        [.., b'0', b'0'] => 2,
+        [.., b'0'] => 3,
+        _ => 4,
+    };
+    out.extend_from_slice(&decimals[..end]);
 }
 
 impl Attempt {
     fn write(&self, mut to: Object<'_>) {
         to.json_if("http_status", self.http_status);
-        to.server_text("error_type", self.error_type);
+        to.bounded("error_type", self.error_type);
         to.json_if("wait_ms", self.wait_ms);
         to.end();
     }
@@ -289,14 +403,46 @@ impl Object<'_> {
         out.push(b'"');
     }
 
-    /// A text that others chose, bounded.
-    fn server_text(&mut self, key: &'static str, text: Option<&str>) {
+    fn hash_if(&mut self, key: &'static str, hash: Option<ContentHash>) {
+        if let Some(hash) = hash {
+            self.hash(key, hash);
+        }
+    }
+
+    fn name(&mut self, key: &'static str, name: Option<Name<'_>>) {
+        match name {
+            None => {}
+            Some(Name::Plain(text)) => self.text(key, text),
+            Some(Name::Hash(hash)) => self.hash(key, hash),
+        }
+    }
+
+    fn hex<const N: usize>(&mut self, key: &'static str, id: &Option<Hex<N>>) {
+        if let Some(digits) = id {
+            self.text(key, std::str::from_utf8(digits).unwrap_or_default());
+        }
+    }
+
+    /// An amount of money: always with a point, so that every reader takes the column for decimals.
+    fn amount(&mut self, key: &'static str, amount: Option<f64>) {
+        // Beyond these no provider asks, and the digits would go on for hundreds.
+        let is_usual = |amount: f64| amount == 0.0 || (1e-12..1e15).contains(&amount.abs());
+        if let Some(amount) = amount.filter(|amount| is_usual(*amount)) {
+            let text = format!("{amount}");
+            let point = if text.contains('.') { "" } else { ".0" };
+            self.json(key, format_args!("{text}{point}"));
+        }
+    }
+
+    /// A text, bounded.
+    fn bounded(&mut self, key: &'static str, text: Option<&str>) {
         if let Some(text) = text {
-            let end = text
-                .char_indices()
-                .nth(MAX_SERVER_TEXT)
-                .map_or(text.len(), |(end, _)| end);
-            self.text(key, &text[..end]);
+            // No character has less than a byte.
+            let end = match text.len() {
+                ..=MAX_TEXT => None,
+                _ => text.char_indices().nth(MAX_TEXT),
+            };
+            self.text(key, end.map_or(text, |(end, _)| &text[..end]));
         }
     }
 }
@@ -320,6 +466,49 @@ mod tests {
             error_type: None,
             metadata: Some(r#"{"team":"core"}"#),
             details: None,
+        }
+    }
+
+    #[test]
+    fn floats_are_written_as_rust_shows_them() {
+        let written = |number| {
+            let mut out = Vec::new();
+            write_float(number, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        let mut state = 1u64;
+        let mut random = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            state >> 11
+        };
+        let edges: [f64; 10] = [
+            0.0,
+            -0.0,
+            0.001,
+            0.0005,
+            1e-5,
+            999_999_999_999.999,
+            1e12,
+            1e15,
+            1e16,
+            1e300,
+        ];
+        let neighbours = edges
+            .iter()
+            .flat_map(|edge| [edge.next_down(), *edge, edge.next_up()]);
+        let whole: Vec<f64> = (0..200_000)
+            .map(|_| (random() % 10_000_000) as f64 / 1000.0)
+            .collect();
+        let any: Vec<f64> = (0..200_000)
+            .map(|_| f64::from_bits(random() << 11))
+            .collect();
+        for number in neighbours
+            .chain(whole)
+            .chain(any.into_iter().filter(|any| any.is_finite()))
+        {
+            assert_eq!(written(number), format!("{number:?}"));
         }
     }
 
@@ -397,7 +586,9 @@ mod tests {
             };
             MAX_ATTEMPTS + 1
         ];
-        let cost = Number::from_f64(f64::MIN_POSITIVE).unwrap();
+        let named = "n".repeat(MAX_TEXT);
+        let name = Some(Name::of(&named, &Hashing::default()));
+        let cost = Some(-999_999_999_999_999.9);
         let bare = entry();
         let hash = bare.prompt_hash;
         let full = Entry {
@@ -407,22 +598,40 @@ mod tests {
                 started_at: Some(Timestamp::of(UNIX_EPOCH)),
                 attempts: &attempts,
                 http_status: Some(u16::MAX),
-                generation_id: Some(&long),
-                served_model: Some(&long),
-                provider: Some(&long),
-                finish_reason: Some(&long),
-                cost: Some(&cost),
+                generation_id: name,
+                served_model: name,
+                provider: name,
+                finish_reason: name,
+                cost,
                 cached_tokens: Some(i64::MIN),
                 reasoning_tokens: Some(i64::MIN),
                 usage_reported: Some(false),
                 time_to_first_token_ms: Some(f64::MIN_POSITIVE),
                 stream: Some(false),
                 prompt_form: Some("messages"),
-                provider_error_type: Some(&long),
+                provider_error_type: name,
                 outcome: Some(Outcome::Answered),
                 request_hash: Some(hash),
                 response_body_hash: Some(hash),
                 hash_key_id: Some("0123456789abcdef"),
+                native_finish_reason: name,
+                refusal_hash: Some(hash),
+                tool_calls: Some(usize::MAX),
+                tool_calls_hash: Some(hash),
+                cache_write_tokens: Some(i64::MIN),
+                is_byok: Some(false),
+                upstream_cost: cost,
+                system_fingerprint: name,
+                service_tier: name,
+                request_id: name,
+                gateway_model: name,
+                gateway_cost: cost,
+                gateway_call_id: name,
+                trace_id: Some([b'a'; 32]),
+                span_id: Some([b'a'; 16]),
+                session_id: Some(long.as_str().into()),
+                provider_error_code: name,
+                stream_end: Some("last_chunk"),
             }),
             ..entry()
         };
@@ -432,5 +641,67 @@ mod tests {
             MAX_ATTEMPTS
         );
         assert!(text(&full).len() - text(&bare).len() <= MAX_DETAILS);
+    }
+
+    #[test]
+    fn only_what_looks_like_a_name_is_shown_of_what_a_server_chose() {
+        for name in [
+            "gen-1700000000-0123456789abcdefghij",
+            "openai/gpt-4-turbo",
+            "/models/Qwen2.5-7B-Instruct-Q4_K_M.gguf",
+            "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-v1:0",
+            "Google AI Studio",
+            "Amazon Bedrock",
+            "Z.AI",
+            "tool_calls",
+            "MAX_TOKENS",
+        ] {
+            assert_eq!(Name::of(name, &Hashing::default()), Name::Plain(name));
+        }
+        for text in [
+            "",
+            " ",
+            "my secret",
+            "What is the capital of France?",
+            "What Is The Capital",
+            "Tell me",
+            "a\nb",
+            "caf\u{e9}",
+            "<b>",
+            "\"",
+            &"x".repeat(MAX_TEXT + 1),
+        ] {
+            let hash = Hashing::default().of(text.as_bytes());
+            assert_eq!(
+                Name::of(text, &Hashing::default()),
+                Name::Hash(hash),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn amounts_have_a_point_and_no_exponent() {
+        for (amount, shown) in [
+            (0.0, Some("0.0")),
+            (5.0, Some("5.0")),
+            (0.00014, Some("0.00014")),
+            (1e-10, Some("0.0000000001")),
+            (1e300, None),
+            (f64::NAN, None),
+        ] {
+            let details = Details {
+                cost: Some(amount),
+                ..Details::default()
+            };
+            let text = text(&Entry {
+                details: Some(details),
+                ..entry()
+            });
+            match shown {
+                Some(shown) => assert!(text.contains(&format!("\"cost\":{shown}}}")), "{text}"),
+                None => assert!(!text.contains("cost"), "{text}"),
+            }
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! What stands on disk, as bytes: names, lines, records, the tree. No file is opened here.
 //!
-//! There is a module for each section of FORMAT.md.
+//! FORMAT.md describes it. The journal's bytes are with what alone reads and writes them (`log`).
 
 pub mod checkpoint;
 pub mod entry;
 pub mod merkle;
 pub mod name;
 pub mod note;
+pub mod recent;
 pub mod record;
 pub mod tiles;
+pub mod torn;

@@ -18,14 +18,57 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use ring::signature::{
+    ED25519, ED25519_PUBLIC_KEY_LEN, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey,
+};
 use sha2::{Digest as _, Sha256};
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::merkle::Hash;
+use crate::sys::Wiped;
 
 /// The type of the keys: Ed25519.
-const ED25519: u8 = 0x01;
+const TYPE: u8 = 0x01;
+
+/// The bytes of a public key.
+type PublicKey = [u8; ED25519_PUBLIC_KEY_LEN];
+
+/// The points of small order, in every way they can be written, without their sign: a public key that
+/// is one of them fits signatures that nobody made.
+const WEAK_KEYS: [PublicKey; 7] = [
+    little_endian(0, 0, 0),
+    little_endian(1, 0, 0),
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
+        0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53,
+        0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67,
+        0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
+        0x03, 0x7a,
+    ],
+    little_endian(0xec, 0xff, 0x7f),
+    little_endian(0xed, 0xff, 0x7f),
+    little_endian(0xee, 0xff, 0x7f),
+];
+
+/// A number by its lowest byte, its highest, and those in between.
+const fn little_endian(lowest: u8, between: u8, highest: u8) -> PublicKey {
+    let mut bytes = [between; 32];
+    bytes[0] = lowest;
+    bytes[31] = highest;
+    bytes
+}
+
+fn is_weak(key: &PublicKey) -> bool {
+    let mut unsigned = *key;
+    unsigned[31] &= 0x7f;
+    WEAK_KEYS.contains(&unsigned)
+}
+
+/// The bytes of a signature.
+const SIGNATURE: usize = 64;
 
 /// A note with more signatures is refused: it could keep a reader busy for ever.
 const MAX_SIGNATURES: usize = 16;
@@ -56,11 +99,11 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
 }
 
 /// The id of a key: the first four bytes of `SHA-256(name || 0x0A || type || public key)`.
-fn key_id(name: &str, key: &VerifyingKey) -> [u8; 4] {
+fn key_id(name: &str, key: &PublicKey) -> [u8; 4] {
     let mut hasher = Sha256::new();
     hasher.update(name);
-    hasher.update([b'\n', ED25519]);
-    hasher.update(key.as_bytes());
+    hasher.update([b'\n', TYPE]);
+    hasher.update(key);
     let [a, b, c, d, ..] = Hash::from(hasher.finalize());
     [a, b, c, d]
 }
@@ -71,7 +114,7 @@ fn key_id(name: &str, key: &VerifyingKey) -> [u8; 4] {
 pub struct Verifier {
     name: String,
     id: [u8; 4],
-    key: VerifyingKey,
+    key: PublicKey,
 }
 
 impl Verifier {
@@ -90,14 +133,15 @@ impl Verifier {
             return Err(wrong("has no proper name"));
         }
         let bytes = decode(key).ok_or_else(|| wrong("has a third part that isn't base64"))?;
-        let Some((&ED25519, key)) = bytes.split_first() else {
+        let Some((&TYPE, key)) = bytes.split_first() else {
             return Err(wrong("isn't of type 1, Ed25519"));
         };
         let key = key
             .try_into()
-            .ok()
-            .and_then(|key| VerifyingKey::from_bytes(key).ok())
-            .ok_or_else(|| wrong("isn't an Ed25519 key of 32 bytes"))?;
+            .map_err(|_| wrong("isn't an Ed25519 key of 32 bytes"))?;
+        if is_weak(&key) {
+            return Err(wrong("is one that fits signatures of nobody"));
+        }
         let verifier = Verifier::new(name, key);
         if hex(verifier.id) != id {
             return Err(wrong("has an id that doesn't belong to its name and key"));
@@ -105,7 +149,7 @@ impl Verifier {
         Ok(verifier)
     }
 
-    fn new(name: &str, key: VerifyingKey) -> Verifier {
+    fn new(name: &str, key: PublicKey) -> Verifier {
         let id = key_id(name, &key);
         let name = name.to_owned();
         Verifier { name, id, key }
@@ -128,9 +172,11 @@ impl Verifier {
             if name != self.name || *id != self.id {
                 continue;
             }
-            let signature = Signature::from_slice(signed).map_err(|_| NoteError::Malformed)?;
-            self.key
-                .verify_strict(text.as_bytes(), &signature)
+            if signed.len() != SIGNATURE {
+                return Err(NoteError::Malformed);
+            }
+            UnparsedPublicKey::new(&ED25519, &self.key)
+                .verify(text.as_bytes(), signed)
                 .map_err(|_| NoteError::Forged)?;
             found = true;
         }
@@ -144,8 +190,8 @@ impl Verifier {
 
 impl fmt::Display for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = vec![ED25519];
-        bytes.extend_from_slice(self.key.as_bytes());
+        let mut bytes = vec![TYPE];
+        bytes.extend_from_slice(&self.key);
         write!(f, "{}+{}+{}", self.name, hex(self.id), BASE64.encode(bytes))
     }
 }
@@ -157,7 +203,14 @@ fn hex(id: [u8; 4]) -> String {
 /// A private key with its name, wiped when it goes.
 pub struct Signer {
     verifier: Verifier,
-    key: SigningKey,
+    key: Wiped<PrivateKey>,
+}
+
+/// What is to be kept secret.
+struct PrivateKey {
+    seed: [u8; 32],
+    /// Grown from the seed.
+    pair: Ed25519KeyPair,
 }
 
 impl Signer {
@@ -168,8 +221,11 @@ impl Signer {
                 "a key can't be called {name:?}; right is a name without white space and plus"
             ));
         }
-        let key = SigningKey::from_bytes(seed);
-        let verifier = Verifier::new(name, key.verifying_key());
+        let unusable = || "the private key can't be used".to_owned();
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| unusable())?;
+        let public = pair.public_key().as_ref().try_into();
+        let verifier = Verifier::new(name, public.map_err(|_| unusable())?);
+        let key = Wiped::new(PrivateKey { seed: *seed, pair });
         Ok(Signer { verifier, key })
     }
 
@@ -188,7 +244,7 @@ impl Signer {
         };
         let bytes = decode(key).map(Zeroizing::new);
         let bytes = bytes.ok_or_else(|| wrong("has a last part that isn't base64"))?;
-        let Some((&ED25519, seed)) = bytes.split_first() else {
+        let Some((&TYPE, seed)) = bytes.split_first() else {
             return Err(wrong("isn't of type 1, Ed25519"));
         };
         let seed = seed
@@ -204,10 +260,8 @@ impl Signer {
     /// The key as one line of text: `PRIVATE+KEY+<name>+<8 hex digits of its id>+<base64>`, the
     /// base64 holding the type and the seed. golang.org/x/mod/sumdb/note reads it.
     pub fn text(&self) -> Zeroizing<String> {
-        let mut bytes = Zeroizing::new([ED25519; 33]);
-        let mut seed = self.key.to_bytes();
-        bytes[1..].copy_from_slice(&seed);
-        seed.zeroize();
+        let mut bytes = Zeroizing::new([TYPE; 33]);
+        bytes[1..].copy_from_slice(&self.key.seed);
         let key = Zeroizing::new(BASE64.encode(*bytes));
         let Verifier { name, id, .. } = &self.verifier;
         Zeroizing::new(format!("{PRIVATE}{name}+{}+{}\n", hex(*id), *key))
@@ -221,7 +275,7 @@ impl Signer {
     /// A note: `text`, which ends with a line feed, and this key's signature.
     pub fn sign(&self, text: &str) -> String {
         let mut bytes = self.verifier.id.to_vec();
-        bytes.extend_from_slice(&self.key.sign(text.as_bytes()).to_bytes());
+        bytes.extend_from_slice(self.key.pair.sign(text.as_bytes()).as_ref());
         format!(
             "{text}\n{DASH}{} {}\n",
             self.verifier.name,
@@ -319,7 +373,7 @@ mod tests {
             .map(|at| u8::from_str_radix(&seed[2 * at..2 * at + 2], 16).unwrap())
             .collect();
         let signer = Signer::from_seed("a", seed[..].try_into().unwrap()).unwrap();
-        let bytes = signer.verifier.key.to_bytes();
+        let bytes = signer.verifier.key;
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, key);
     }
@@ -362,6 +416,61 @@ mod tests {
             assert!(Verifier::parse(&text).is_err(), "{at}");
             assert!(Verifier::parse(&public[..at]).is_err());
         }
+    }
+
+    /// A public key's text, whatever key it is.
+    fn public_text(key: PublicKey) -> String {
+        Verifier::new("a", key).to_string()
+    }
+
+    /// A note whose signature has a point that everybody knows, and the number 0.
+    fn signed_by_nobody(verifier: &Verifier, text: &str) -> String {
+        let mut bytes = verifier.id.to_vec();
+        bytes.extend_from_slice(&little_endian(1, 0, 0));
+        bytes.extend_from_slice(&[0; 32]);
+        format!("{text}\n{DASH}a {}\n", BASE64.encode(bytes))
+    }
+
+    #[test]
+    fn keys_that_fit_signatures_of_nobody_are_refused() {
+        for key in WEAK_KEYS {
+            for sign in [0, 0x80] {
+                let mut key = key;
+                key[31] |= sign;
+                assert!(Verifier::parse(&public_text(key)).is_err(), "{key:x?}");
+                let verifier = Verifier::new("a", key);
+                let believed = (0..200).any(|number| {
+                    let note = signed_by_nobody(&verifier, &format!("{number}\n"));
+                    verifier.open(&note).is_ok()
+                });
+                assert!(believed, "{key:x?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_signature_counts_in_one_form_only() {
+        let signer = signer();
+        let note = signer.sign("text\n");
+        let (text, signature) = note.trim_end().rsplit_once(' ').unwrap();
+        let mut bytes = decode(signature).unwrap();
+        let as_signed = |bytes: &[u8]| format!("{text} {}\n", BASE64.encode(bytes));
+        assert!(signer.verifier.open(&as_signed(&bytes)).is_ok());
+        for bytes in [&bytes[..67], &[&bytes[..], &[0]].concat()] {
+            let note = as_signed(bytes);
+            assert_eq!(signer.verifier.open(&note), Err(NoteError::Malformed));
+        }
+        // The same number plus the order of the group: equal to it for who doesn't look.
+        let order = "edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010";
+        let mut carry = 0;
+        for at in 0..32 {
+            let digit = u16::from_str_radix(&order[2 * at..2 * at + 2], 16).unwrap();
+            let sum = u16::from(bytes[36 + at]) + digit + carry;
+            bytes[36 + at] = sum as u8;
+            carry = sum >> 8;
+        }
+        let note = as_signed(&bytes);
+        assert_eq!(signer.verifier.open(&note), Err(NoteError::Forged));
     }
 
     #[test]

@@ -18,9 +18,9 @@
 //! | `recovered` | `ts`, `file`, `off`, `len` | bytes that weren't sealed in their time; their `seg` follows |
 //! | `rollback` | `ts`, `size`, `root` | the directory was older than the guard, which knew this size and root |
 //!
-//! A `seg` begins where the file's last one ended, at first at 0; after a `gap` where that says,
-//! and after a `prune`, should the name come back, at 0 again. Lines that are empty or only spaces are
-//! blank. The bytes are those of the file before it was compressed, if it was.
+//! A `seg` begins where the file's last one ended, at first at 0; after a `gap` where that says. After a
+//! `prune` there is none. Lines that are empty or only spaces are blank. The bytes are those of the file
+//! before it was compressed, if it was.
 
 use crate::json::Object;
 
@@ -47,7 +47,7 @@ pub struct Range {
 
 /// What a record says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said {
+pub enum RecordBody {
     /// What the tree is.
     Settings {
         /// The version of the records.
@@ -111,7 +111,7 @@ pub struct Record {
     /// The time at which it was made, as entries write it.
     pub ts: String,
     /// What it says.
-    pub said: Said,
+    pub body: RecordBody,
 }
 
 /// An entry of the tree.
@@ -157,8 +157,8 @@ impl Record {
                 None => Err("has an \"off\" and a \"len\" beyond any file".to_owned()),
             }
         };
-        let said = match &text("t")?[..] {
-            "settings" => Said::Settings {
+        let body = match &text("t")?[..] {
+            "settings" => RecordBody::Settings {
                 version: number("v")?,
                 origin: text("origin")?,
                 hash_key_id: match value.get("hash_key_id") {
@@ -166,37 +166,37 @@ impl Record {
                     Some(_) => Some(text("hash_key_id")?),
                 },
             },
-            "seg" => Said::Seg {
+            "seg" => RecordBody::Seg {
                 range: range()?,
                 lines: number("n")?,
             },
-            "torn" => Said::Torn {
+            "torn" => RecordBody::Torn {
                 range: range()?,
                 sha256: text("sha256")?,
             },
-            "altered" => Said::Altered {
+            "altered" => RecordBody::Altered {
                 range: range()?,
                 sha256: text("sha256")?,
             },
-            "heartbeat" => Said::Heartbeat,
-            "expired" => Said::Expired { day: text("day")? },
-            "prune" => Said::Prune { file: file()? },
-            "gap" => Said::Gap(range()?),
-            "recovered" => Said::Recovered(range()?),
-            "rollback" => Said::Rollback {
+            "heartbeat" => RecordBody::Heartbeat,
+            "expired" => RecordBody::Expired { day: text("day")? },
+            "prune" => RecordBody::Prune { file: file()? },
+            "gap" => RecordBody::Gap(range()?),
+            "recovered" => RecordBody::Recovered(range()?),
+            "rollback" => RecordBody::Rollback {
                 size: number("size")?,
                 root: parse_hash(&text("root")?).ok_or("has a \"root\" that isn't a hash")?,
             },
             _ => {
                 return Ok(Record {
                     ts: text("ts").unwrap_or_default(),
-                    said: Said::Unknown,
+                    body: RecordBody::Unknown,
                 });
             }
         };
         Ok(Record {
             ts: text("ts")?,
-            said,
+            body,
         })
     }
 
@@ -214,8 +214,8 @@ impl Record {
             object.json_if("v", version);
             object.text("ts", &self.ts);
         };
-        match &self.said {
-            Said::Settings {
+        match &self.body {
+            RecordBody::Settings {
                 version,
                 origin,
                 hash_key_id,
@@ -227,39 +227,39 @@ impl Record {
                     None => object.json("hash_key_id", "null"),
                 }
             }
-            Said::Seg { range, lines } => {
+            RecordBody::Seg { range, lines } => {
                 kind("seg", None);
                 put(&mut object, range);
                 object.json("n", lines);
             }
-            Said::Torn { range, sha256 } => {
+            RecordBody::Torn { range, sha256 } => {
                 kind("torn", None);
                 put(&mut object, range);
                 object.text("sha256", sha256);
             }
-            Said::Altered { range, sha256 } => {
+            RecordBody::Altered { range, sha256 } => {
                 kind("altered", None);
                 put(&mut object, range);
                 object.text("sha256", sha256);
             }
-            Said::Heartbeat | Said::Unknown => kind("heartbeat", None),
-            Said::Expired { day } => {
+            RecordBody::Heartbeat | RecordBody::Unknown => kind("heartbeat", None),
+            RecordBody::Expired { day } => {
                 kind("expired", None);
                 object.text("day", day);
             }
-            Said::Prune { file } => {
+            RecordBody::Prune { file } => {
                 kind("prune", None);
                 object.text("file", file);
             }
-            Said::Gap(range) => {
+            RecordBody::Gap(range) => {
                 kind("gap", None);
                 put(&mut object, range);
             }
-            Said::Recovered(range) => {
+            RecordBody::Recovered(range) => {
                 kind("recovered", None);
                 put(&mut object, range);
             }
-            Said::Rollback { size, root } => {
+            RecordBody::Rollback { size, root } => {
                 kind("rollback", None);
                 object.json("size", size);
                 object.text("root", &format_hash(root));
@@ -300,9 +300,9 @@ mod tests {
         let file = "audit_2026-11-23.jsonl".to_owned();
         let at = r#""ts":"2026-11-23T15:51:00.123456Z""#;
         let bytes = r#""file":"audit_2026-11-23.1.jsonl","off":10,"len":20"#;
-        for (said, text) in [
+        for (body, text) in [
             (
-                Said::Settings {
+                RecordBody::Settings {
                     version: 1,
                     origin: "a/b".into(),
                     hash_key_id: None,
@@ -310,7 +310,7 @@ mod tests {
                 format!(r#"{{"t":"settings","v":1,{at},"origin":"a/b","hash_key_id":null}}"#),
             ),
             (
-                Said::Settings {
+                RecordBody::Settings {
                     version: 1,
                     origin: "a/b".into(),
                     hash_key_id: Some("k".into()),
@@ -318,44 +318,50 @@ mod tests {
                 format!(r#"{{"t":"settings","v":1,{at},"origin":"a/b","hash_key_id":"k"}}"#),
             ),
             (
-                Said::Seg {
+                RecordBody::Seg {
                     range: range(),
                     lines: 3,
                 },
                 format!(r#"{{"t":"seg",{at},{bytes},"n":3}}"#),
             ),
             (
-                Said::Torn {
+                RecordBody::Torn {
                     range: range(),
                     sha256: "00".into(),
                 },
                 format!(r#"{{"t":"torn",{at},{bytes},"sha256":"00"}}"#),
             ),
             (
-                Said::Altered {
+                RecordBody::Altered {
                     range: range(),
                     sha256: "00".into(),
                 },
                 format!(r#"{{"t":"altered",{at},{bytes},"sha256":"00"}}"#),
             ),
-            (Said::Heartbeat, format!(r#"{{"t":"heartbeat",{at}}}"#)),
             (
-                Said::Expired {
+                RecordBody::Heartbeat,
+                format!(r#"{{"t":"heartbeat",{at}}}"#),
+            ),
+            (
+                RecordBody::Expired {
                     day: "2026-11-23".into(),
                 },
                 format!(r#"{{"t":"expired",{at},"day":"2026-11-23"}}"#),
             ),
             (
-                Said::Prune { file },
+                RecordBody::Prune { file },
                 format!(r#"{{"t":"prune",{at},"file":"audit_2026-11-23.jsonl"}}"#),
             ),
-            (Said::Gap(range()), format!(r#"{{"t":"gap",{at},{bytes}}}"#)),
             (
-                Said::Recovered(range()),
+                RecordBody::Gap(range()),
+                format!(r#"{{"t":"gap",{at},{bytes}}}"#),
+            ),
+            (
+                RecordBody::Recovered(range()),
                 format!(r#"{{"t":"recovered",{at},{bytes}}}"#),
             ),
             (
-                Said::Rollback {
+                RecordBody::Rollback {
                     size: 7,
                     root: [0; 32],
                 },
@@ -366,7 +372,7 @@ mod tests {
         ] {
             let record = Record {
                 ts: TS.into(),
-                said,
+                body,
             };
             let encoded = record.encode();
             assert_eq!(String::from_utf8_lossy(&encoded), text);
@@ -379,7 +385,7 @@ mod tests {
         for length in 0..40 {
             let record = Record {
                 ts: "x".repeat(length),
-                said: Said::Heartbeat,
+                body: RecordBody::Heartbeat,
             };
             let encoded = record.encode();
             assert_ne!(encoded.len(), DIGEST);
@@ -391,7 +397,7 @@ mod tests {
     #[test]
     fn kinds_of_a_later_version_are_passed_over_and_nonsense_is_refused() {
         let later = Record::parse(br#"{"t":"later","x":1}"#).unwrap();
-        assert_eq!(later.said, Said::Unknown);
+        assert_eq!(later.body, RecordBody::Unknown);
         for text in [
             "",
             "{}",

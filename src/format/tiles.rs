@@ -23,7 +23,7 @@ pub const WIDTH: u64 = 256;
 const HEIGHT: u32 = 8;
 
 /// What there are tiles of: entries, and the eight levels that a tree of 2^64 entries has.
-const KINDS: [Kind; 9] = [
+pub const KINDS: [Kind; 9] = [
     Kind::Entries,
     Kind::Hashes(0),
     Kind::Hashes(1),
@@ -88,9 +88,26 @@ impl Tile {
     }
 
     /// The tiles of one kind that a tree of `size` entries has.
+    #[cfg(test)]
     pub fn all(kind: Kind, size: u64) -> impl Iterator<Item = Tile> {
         let count = Tile::count(kind, size);
         (0..count.div_ceil(WIDTH)).map(move |number| Tile {
+            kind,
+            number,
+            width: (count - number * WIDTH).min(WIDTH),
+        })
+    }
+
+    /// The tiles of one kind that hold entries `from` to `to`, or hashes over them, in a tree of `size`.
+    pub fn over(kind: Kind, from: u64, to: u64, size: u64) -> impl Iterator<Item = Tile> {
+        let above = match kind {
+            Kind::Entries => 0,
+            Kind::Hashes(level) => HEIGHT * level,
+        };
+        let count = Tile::count(kind, size);
+        let end = to.div_ceil(1 << above).min(count);
+        let numbers = (from >> above) / WIDTH..end.div_ceil(WIDTH);
+        numbers.map(move |number| Tile {
             kind,
             number,
             width: (count - number * WIDTH).min(WIDTH),
@@ -149,6 +166,8 @@ pub fn entries_len(bytes: &[u8], count: u64) -> Option<usize> {
 /// left more behind. Then what is there is the same bytes, or was never signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Append {
+    /// What the file holds.
+    pub kind: Kind,
     /// Below the directory of the tree.
     pub path: String,
     /// Where the bytes begin.
@@ -204,6 +223,7 @@ impl Growth {
         let appends = &mut self.appends;
         let mut add = |kind, number, offset, bytes: &[&[u8]]| {
             let append = appends.entry((kind, number)).or_insert_with(|| Append {
+                kind,
                 path: Tile {
                     kind,
                     number,
@@ -318,6 +338,8 @@ pub fn read(files: &impl Fetch, tile: &Tile) -> Result<Vec<u8>, TileError> {
                 None => Err(TileError::Short(path)),
                 Some(length) => {
                     bytes.truncate(length);
+                    // Whatever else was in the file isn't kept.
+                    bytes.shrink_to_fit();
                     Ok(bytes)
                 }
             },
@@ -400,6 +422,7 @@ mod tests {
                 path,
                 offset,
                 bytes,
+                ..
             } in growth.take()
             {
                 let file = self.0.entry(path).or_default();
