@@ -4,7 +4,7 @@
 //! life of one call and where each step lives, and why it is built so; FORMAT.md describes the log.
 //!
 //! The arrows between modules point down, without circles: `ffi` > `client` > `logger` > `log` > `read` >
-//! `config` > `format` > `json`, `hash`, `clock`, `error` > `sys`. tests/layers.rs holds them to it.
+//! `config` > `server`, `format` > `json`, `hash`, `clock`, `error` > `sys`. tests/layers.rs holds them to it.
 
 #![deny(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs)]
 #![deny(
@@ -43,6 +43,7 @@ mod json;
 mod log;
 mod logger;
 mod read;
+mod server;
 mod sys;
 
 /// What the command line tool is built on. No part of the interface: it may change in any release.
@@ -53,8 +54,8 @@ mod sys;
 pub mod tool {
     pub use crate::config::Maintenance;
     pub use crate::error::{Error, Status};
-    pub use crate::format::{checkpoint, note};
+    pub use crate::format::{checkpoint, name, note};
     pub use crate::log::keys::make_file;
     pub use crate::log::maintain;
-    pub use crate::read::{prove, source, verify};
+    pub use crate::read::{lines, prove, report, source, twins, verify};
 }

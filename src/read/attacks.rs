@@ -3,16 +3,21 @@
 use std::fs;
 use std::path::Path;
 
-use super::align::Class;
-use super::prove::{check, prove};
+use super::prove::{self, Proved, check};
+use super::report::{Class, Report};
 use super::testlog::{DAY, NEXT, TestLog, copy};
-use super::verify::{Options, Report, verify};
+use super::verify::{Options, verify};
+use crate::error::Error;
 use crate::error::Status;
 use crate::format::note::Signer;
-use crate::format::record::{Range, Said};
+use crate::format::record::{Range, RecordBody};
 
 fn verified(path: &Path, options: &Options) -> Report {
     verify(path, options, &mut |_, _| {}, &|| false).unwrap()
+}
+
+fn prove(path: &Path, id: &str) -> Result<Proved, Error> {
+    prove::prove(path, id, &prove::Options::default())
 }
 
 /// Verifies with nothing from outside.
@@ -47,7 +52,7 @@ fn two_days() -> TestLog {
     log.append(DAY, b"          \n\n");
     log.seg(DAY);
     log.entries(NEXT, 50);
-    log.record(Said::Torn {
+    log.record(RecordBody::Torn {
         range: Range {
             file: DAY.to_owned(),
             off: 0,
@@ -57,7 +62,7 @@ fn two_days() -> TestLog {
     });
     log.seal(NEXT);
     log.entries(DAY, 300);
-    log.record(Said::Heartbeat);
+    log.record(RecordBody::Heartbeat);
     log.seg(DAY);
     log.entries(NEXT, 20);
     log.seal(NEXT);
@@ -269,10 +274,10 @@ fn a_file_that_is_gone_is_seen_unless_its_removal_is_sealed() {
     assert_eq!(first(&report), (Class::Missing, DAY, 0));
     assert_eq!((report.finding_count, report.lines), (1, 70));
 
-    log.record(Said::Expired {
+    log.record(RecordBody::Expired {
         day: "2026-11-23".to_owned(),
     });
-    log.record(Said::Prune {
+    log.record(RecordBody::Prune {
         file: DAY.to_owned(),
     });
     log.commit();
@@ -280,16 +285,6 @@ fn a_file_that_is_gone_is_seen_unless_its_removal_is_sealed() {
     let report = alone(&log);
     assert_intact(&report);
     assert_eq!((report.purged, report.lines), (1, 70));
-
-    // The name may come back.
-    log.forget(DAY, 0);
-    log.entries(DAY, 5);
-    log.seal(DAY);
-    let report = alone(&log);
-    assert_intact(&report);
-    assert_eq!(report.lines, 75);
-    change(&log, DAY, |lines| drop(lines.remove(2)));
-    assert_eq!(first(&alone(&log)), (Class::Deleted, DAY, 3));
 }
 
 #[test]
@@ -306,7 +301,7 @@ fn a_loss_that_the_logger_found_itself_stays_a_finding() {
     change(&log, DAY, |lines| lines.truncate(200));
     log.forget(DAY, cut as u64);
     let (off, len) = (cut as u64, (length - cut) as u64);
-    log.record(Said::Gap(Range {
+    log.record(RecordBody::Gap(Range {
         file: DAY.to_owned(),
         off,
         len,
@@ -453,6 +448,34 @@ fn an_older_checkpoint_is_consistent_and_one_of_another_tree_isnt() {
 }
 
 #[test]
+fn another_guard_than_the_log_s_is_never_remembered() {
+    let log = two_days();
+    let line = fs::read_to_string(log.guard()).unwrap();
+    fs::write(log.file(".integrity/guarded"), "0badc0de\n").unwrap();
+    for (text, is_it) in [
+        (format!("guard 0badc0de\n{line}"), true),
+        (format!("guard 600dc0de\n{line}"), false),
+        (line, false),
+        (String::new(), false),
+    ] {
+        fs::write(log.guard(), &text).unwrap();
+        let report = verified(&log.path(), &guarded(&log));
+        assert_eq!(
+            (report.intact(), report.remembered),
+            (is_it, u64::from(is_it)),
+            "{text}"
+        );
+        let options = Options {
+            vkey: Some(log.vkey()),
+            ..guarded(&log)
+        };
+        let report = verify(&log.path(), &options, &mut |_, _| {}, &|| false);
+        let refused = report.is_err_and(|error| error.status == Status::Argument);
+        assert_eq!(refused, !is_it, "{text}");
+    }
+}
+
+#[test]
 fn a_crash_between_guard_and_checkpoint_is_no_rollback() {
     let mut log = two_days();
     let heads = fs::read(log.file(".integrity/heads")).unwrap();
@@ -560,10 +583,10 @@ fn a_proof_holds_for_its_line_and_for_nothing_else() {
     let mut log = two_days();
     let id = log.entries(NEXT, 700);
     log.entries(NEXT, 300);
-    let unsealed = prove(&log.path(), &id, None);
+    let unsealed = prove(&log.path(), &id);
     assert!(matches!(unsealed, Err(error) if error.status == Status::NotFound));
     log.seal(NEXT);
-    let proved = prove(&log.path(), &id, None).unwrap();
+    let proved = prove(&log.path(), &id).unwrap();
     assert_eq!(proved.file, NEXT);
     let checked = check(&proved.line, &proved.proof, &log.vkey()).unwrap();
     assert_eq!(checked.index, proved.index);
@@ -583,14 +606,14 @@ fn a_proof_holds_for_its_line_and_for_nothing_else() {
         assert!(check(&proved.line, &proof, &log.vkey()).is_err(), "{at}");
     }
     assert!(matches!(
-        prove(&log.path(), "no such id", None),
+        prove(&log.path(), "no such id"),
         Err(error) if error.status == Status::NotFound
     ));
     change(&log, NEXT, |lines| {
         lines[769] = lines[769].replace("id", "i d")
     });
     assert!(matches!(
-        prove(&log.path(), &id, None),
+        prove(&log.path(), &id),
         Err(error) if error.status == Status::NotFound
     ));
 }
@@ -614,7 +637,7 @@ fn write_a_log() {
     }
     log.publish();
     fs::write(root.join("vkey"), format!("{}\n", log.vkey())).unwrap();
-    let proved = prove(&log.path(), &id, Some(&log.vkey())).unwrap();
+    let proved = prove(&log.path(), &id).unwrap();
     fs::write(root.join("entry.json"), proved.line).unwrap();
     fs::write(root.join("entry.tlog-proof"), proved.proof).unwrap();
 }

@@ -6,7 +6,7 @@ use super::testlog::{DAY, TestLog};
 use super::verify::{Options, verify};
 use crate::format::checkpoint::{Checkpoint, last_checkpoint, notes};
 use crate::format::note::{Signer, Verifier};
-use crate::format::record::{Entry, Range, Record, Said};
+use crate::format::record::{Entry, Range, Record, RecordBody};
 use crate::format::tiles::{entries, entries_len};
 use crate::fuzzing::fuzz;
 
@@ -108,22 +108,22 @@ fn any_entries_are_read_or_refused_and_records_are_written_as_they_were_read() {
         len: 20,
     };
     let tile: Vec<u8> = [
-        Said::Seg {
+        RecordBody::Seg {
             range: range(),
             lines: 3,
         },
-        Said::Gap(range()),
-        Said::Rollback {
+        RecordBody::Gap(range()),
+        RecordBody::Rollback {
             size: 7,
             root: [0; 32],
         },
-        Said::Prune {
+        RecordBody::Prune {
             file: DAY.to_owned(),
         },
     ]
-    .map(|said| {
+    .map(|body| {
         let ts = "2026-11-23T15:51:00.123456Z".to_owned();
-        let record = Record { ts, said }.encode();
+        let record = Record { ts, body }.encode();
         [&(record.len() as u16).to_be_bytes(), &record[..]].concat()
     })
     .concat();
@@ -135,7 +135,7 @@ fn any_entries_are_read_or_refused_and_records_are_written_as_they_were_read() {
         assert!(entries_len(input, count).is_none_or(|length| length <= input.len()));
         for entry in read.into_iter().chain([input]) {
             if let Ok(Entry::Record(record)) = Entry::parse(entry)
-                && record.said != Said::Unknown
+                && record.body != RecordBody::Unknown
             {
                 assert_eq!(Entry::parse(&record.encode()), Ok(Entry::Record(record)));
             }
@@ -148,7 +148,7 @@ fn no_changed_proof_proves_anything_else() {
     let mut log = TestLog::new();
     let id = log.entries(DAY, 300);
     log.seal(DAY);
-    let proved = super::prove::prove(&log.path(), &id, None).unwrap();
+    let proved = super::prove::prove(&log.path(), &id, &Default::default()).unwrap();
     let right = check(&proved.line, &proved.proof, &log.vkey()).unwrap();
     fuzz(&[&proved.proof], &PIECES, |random, input| {
         let proof = String::from_utf8_lossy(input);

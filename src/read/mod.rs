@@ -1,15 +1,28 @@
 //! What reads a log without a lock: its lines, its tree, whether they agree, and the proof of one entry.
 //! Reads only; a copy will do.
 
+mod account;
 mod align;
+mod find;
+mod hashed;
 pub mod lines;
 pub mod prove;
+mod replay;
+pub mod report;
+pub mod sound;
 pub mod source;
+mod strangers;
+mod tree;
+pub mod twins;
 pub mod verify;
 
+#[cfg(test)]
+mod accidents;
 #[cfg(test)]
 mod attacks;
 #[cfg(test)]
 mod fuzz;
+#[cfg(test)]
+mod fuzz_directory;
 #[cfg(test)]
 mod testlog;

@@ -13,22 +13,23 @@
 //! The leaf is the entry of the tree: `SHA-256(0x00 || SHA-256(line))`, the line without its line
 //! feed.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use memchr::memmem;
 use sha2::{Digest as _, Sha256};
 
+use crate::config::{Setting, settings};
 use crate::error::{Error, Status};
 use crate::json::show;
 
-use super::align::Findings;
-use super::source::{Directory, TREE};
-use super::verify::{key, own_checkpoints};
-use crate::format::checkpoint::{Checkpoint, format_hash, last_checkpoint, parse_hash, parse_size};
+use super::find::{Found, Near, Wanted, file_of, index_of, line_nearby, lines_with, timestamp_of};
+use super::report::Findings;
+use super::source::{self, Directory, Files, TREE};
+use super::tree::{Entries, Tiles, key, newest, own_checkpoints};
+use super::verify::take_key;
+use crate::format::checkpoint::{Checkpoint, format_hash, parse_hash, parse_size};
 use crate::format::merkle::{Hash, check_inclusion, leaf_hash, prove_inclusion};
 use crate::format::note::Verifier;
-use crate::format::tiles::{Kind, Tile, Tree, entries, read};
+use crate::format::tiles::Tree;
 
 /// The first line of a proof.
 const HEAD: &str = "c2sp.org/tlog-proof@v1";
@@ -49,36 +50,60 @@ pub struct Proved {
     pub proof: String,
 }
 
-/// Proves the entry with this id, with the public key that is given or the directory's own.
-pub fn prove(path: &Path, id: &str, vkey: Option<&str>) -> Result<Proved, Error> {
-    let absent = |why: String| Error::new(Status::NotFound, why);
-    let directory = Directory::open(path)?;
-    let verifier = key(&directory, vkey)?;
-    // An entry can stand twice, should a disk have failed; one of the two may not be sealed.
-    let candidates = lines_of(&directory, id).map_err(Error::log)?;
-    if candidates.is_empty() {
-        return Err(absent(format!("no entry has the id {}", show(id))));
-    }
-    let (checkpoint, note) = newest(&directory, &verifier)?;
-    let digests: Vec<Hash> = candidates
-        .iter()
-        .map(|(_, line)| Sha256::digest(line).into())
-        .collect();
-    let (index, at) = index_of(&directory, checkpoint.size, &digests)?.ok_or_else(|| {
-        let (file, _) = &candidates[0];
-        absent(format!(
-            "{file}: the entry isn't sealed as it stands: it is too new, or was changed, which verify tells"
-        ))
-    })?;
+/// What is known beside the entry's id. With the line or the timestamp it's found without reading the
+/// log from one end to the other.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The public key's text; that of the directory without it.
+    pub vkey: Option<String>,
+    /// The entry's line.
+    pub line: Option<Vec<u8>>,
+    /// Its timestamp, as it stands in it.
+    pub timestamp: Option<String>,
+}
 
-    let hashes = prove_inclusion(
-        index,
-        checkpoint.size,
-        &Tree::new(&directory, checkpoint.size),
-    )
-    .map_err(|error| tampered(TREE, error))?
-    .unwrap_or_default();
-    let leaf = leaf_hash(&digests[at]);
+impl Options {
+    /// Reads them from a JSON object.
+    pub fn parse(text: &str) -> Result<Options, Error> {
+        let mut options = Options::default();
+        for setting in settings("options", Status::Argument, text)? {
+            match setting.key.as_str() {
+                "line" => {
+                    options.line = setting.or_null(Setting::text)?.map(String::into_bytes);
+                }
+                "timestamp" => options.timestamp = setting.or_null(Setting::text)?,
+                _ => take_key(&mut options.vkey, &setting)?,
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// Proves the entry with this id.
+pub fn prove(path: &Path, id: &str, options: &Options) -> Result<Proved, Error> {
+    prove_in(&source::open(path)?, id, options)
+}
+
+/// The same, of files wherever they are.
+pub fn prove_in(files: &dyn Files, id: &str, options: &Options) -> Result<Proved, Error> {
+    let directory = Directory::new(files, &|| false);
+    let verifier = key(&directory, options.vkey.as_deref())?;
+    let wanted = Wanted::new(id, options.line.as_deref(), options.timestamp.as_deref())?;
+    let (checkpoint, note) = signed(&directory, &verifier)?;
+    let all = Entries::signed(&directory, &checkpoint);
+    let (found, line) = match options.line.as_deref() {
+        Some(line) => {
+            let line = line.strip_suffix(b"\n").unwrap_or(line);
+            match line_nearby(&directory, &all, &wanted, line)? {
+                Some(found) => found,
+                None => line_in_tree(&all, line, id)?,
+            }
+        }
+        None => lines_with(&directory, &all, &wanted)?,
+    };
+    let (file, index) = found;
+    let leaf = leaf_hash(&Sha256::digest(&line));
+    let hashes = hashes_of(&all, index)?;
     if !check_inclusion(&hashes, index, &leaf, checkpoint.size, &checkpoint.root) {
         return Err(tampered(TREE, "the tree isn't the one that was signed"));
     }
@@ -89,7 +114,6 @@ pub fn prove(path: &Path, id: &str, vkey: Option<&str>) -> Result<Proved, Error>
     }
     proof.push('\n');
     proof.push_str(&note);
-    let (file, line) = candidates.into_iter().nth(at).unwrap_or_default();
     Ok(Proved {
         file,
         line,
@@ -98,87 +122,54 @@ pub fn prove(path: &Path, id: &str, vkey: Option<&str>) -> Result<Proved, Error>
     })
 }
 
+/// Finds a line in the tree alone: its file may be gone.
+fn line_in_tree(all: &Entries, line: &[u8], id: &str) -> Result<Found, Error> {
+    let digests = [Sha256::digest(line).into()];
+    let near = timestamp_of(line).and_then(Near::time);
+    let found = match index_of(all, &digests, near)? {
+        None if near.is_some() => index_of(all, &digests, None)?,
+        found => found,
+    };
+    let Some((index, _)) = found else {
+        return Err(Error::new(
+            Status::NotFound,
+            format!(
+                "the line isn't sealed as it stands: {} is too new, or was changed, which verify tells",
+                show(id)
+            ),
+        ));
+    };
+    let file = file_of(all, index)?.unwrap_or_default();
+    Ok(((file, index), line.to_vec()))
+}
+
+fn hashes_of(all: &Entries, index: u64) -> Result<Vec<Hash>, Error> {
+    let wrong = |error| tampered(TREE, error);
+    let tiles = Tiles::of(all).map_err(wrong)?;
+    let tree = Tree::new(&tiles, all.size());
+    let hashes = prove_inclusion(index, all.size(), &tree).map_err(wrong)?;
+    Ok(hashes.unwrap_or_default())
+}
+
 /// Something in the tree isn't what was signed.
-fn tampered(file: &str, what: impl std::fmt::Display) -> Error {
+pub(super) fn tampered(file: &str, what: impl std::fmt::Display) -> Error {
     Error::new(
         Status::Tampered,
         format!("{file}: {what}; verify tells more"),
     )
 }
 
-/// The lines with this id, and their files.
-fn lines_of(directory: &Directory, id: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
-    let mut found = Vec::new();
-    for file in directory.days().map_err(|error| error.to_string())? {
-        let wrong = |error: std::io::Error| format!("{file}: {error}");
-        let Some(source) = directory.day(&file, 0).map_err(wrong)? else {
-            continue;
-        };
-        let finder = memmem::Finder::new(id.as_bytes());
-        let mut source = BufReader::with_capacity(256 * 1024, source);
-        let mut line = Vec::new();
-        while source.read_until(b'\n', &mut line).map_err(wrong)? > 0 {
-            if finder.find(&line).is_some() {
-                line.pop_if(|last| *last == b'\n');
-                // It must be the line's own id, not one that its metadata mentions.
-                let read: Result<serde_json::Value, _> = serde_json::from_slice(&line);
-                if read.is_ok_and(|value| value.get("id").and_then(|id| id.as_str()) == Some(id)) {
-                    found.push((file.clone(), line.clone()));
-                }
-            }
-            line.clear();
-        }
-    }
-    Ok(found)
-}
-
 /// The newest checkpoint that the key has signed, and its note.
-fn newest(directory: &Directory, verifier: &Verifier) -> Result<(Checkpoint, String), Error> {
-    let mut newest: Option<(Checkpoint, String)> = None;
-    for name in ["checkpoint", "heads"] {
-        let bytes = directory
-            .text(name)
-            .map_err(|error| Error::log(format!("{TREE}/{name}: {error}")))?
-            .unwrap_or_default();
-        if let Some((checkpoint, note)) = last_checkpoint(&bytes, verifier)
-            && newest
-                .as_ref()
-                .is_none_or(|(newest, _)| newest.size < checkpoint.size)
-        {
-            newest = Some((checkpoint, note.to_owned()));
+fn signed(directory: &Directory, verifier: &Verifier) -> Result<(Checkpoint, String), Error> {
+    newest(directory, verifier).ok_or_else(|| {
+        // Tell a log without any from one whose checkpoints are another key's.
+        let mut findings = Findings::default();
+        own_checkpoints(directory, Some(verifier), &mut findings);
+        match findings.first() {
+            Some(found) => tampered(&found.file, &found.message),
+            None => tampered(TREE, "there is no checkpoint"),
         }
-    }
-    match newest {
-        Some(newest) => Ok(newest),
-        None => {
-            // Tell a log without any from one whose checkpoints are another key's.
-            let mut findings = Findings::default();
-            own_checkpoints(directory, verifier, &mut findings)?;
-            Err(match findings.kept.first() {
-                Some(found) => tampered(&found.file, &found.message),
-                None => tampered(TREE, "there is no checkpoint"),
-            })
-        }
-    }
-}
-
-/// The first place in the tree that holds one of the digests, and which.
-fn index_of(
-    directory: &Directory,
-    size: u64,
-    digests: &[Hash],
-) -> Result<Option<(u64, usize)>, Error> {
-    let mut index = 0;
-    for tile in Tile::all(Kind::Entries, size) {
-        let bytes = read(directory, &tile).map_err(|error| tampered(TREE, error))?;
-        for entry in entries(&bytes) {
-            if let Some(at) = digests.iter().position(|digest| digest == entry) {
-                return Ok(Some((index, at)));
-            }
-            index += 1;
-        }
-    }
-    Ok(None)
+    })
 }
 
 /// What a proof shows.

@@ -1,296 +1,478 @@
-//! A log's directory, read and never written: the files of its tree, its days, and their lines.
+//! A log's directory, read and never written: the files of its tree, its days, and what else lies there.
 //! Only plain files are opened, and a link in place of one isn't followed.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
-use memchr::memchr;
-use sha2::{Digest as _, Sha256};
 
-use crate::error::Error;
-use crate::format::merkle::Hash;
-use crate::format::record::is_file;
+use super::lines::{Watched, was_stopped};
+use crate::error::{Error, Status};
+use crate::format::name::DayName;
 use crate::format::tiles::{Fetch, MAX_ENTRY, WIDTH};
+use crate::sys;
 
 /// The directory of the tree, in that of the log.
 pub const TREE: &str = ".integrity";
 
-/// Room for the lines of a day: read at once, and still near the processor when they are hashed.
-const BUFFER: usize = 256 * 1024;
+/// No tile is longer: a full one of the longest entries.
+const LONGEST_TILE: u64 = (MAX_ENTRY as u64 + 2) * WIDTH;
 
-/// No file of the tree that is read whole is longer: a full tile of the longest entries, or that
-/// much of the end of `heads`.
-const LONGEST: u64 = (MAX_ENTRY as u64 + 2) * WIDTH;
+/// How much is read of the end of a file of notes: `heads` is thinned from half of it on.
+const NOTES: u64 = 2 << 20;
 
-/// The directory of a log.
-pub struct Directory(PathBuf);
+/// How many files may be named as the log's. What is kept of each is small, not nothing.
+pub const MOST_FILES: usize = 1 << 15;
 
-impl Directory {
-    /// The directory at this path. Nothing is opened yet.
-    pub fn new(path: &Path) -> Directory {
-        Directory(path.to_owned())
-    }
+/// How many names of strangers are kept; all are counted.
+const KEPT: usize = 32;
 
-    /// The same, if it is one.
-    pub fn open(path: &Path) -> Result<Directory, Error> {
-        if path.is_dir() {
-            return Ok(Directory::new(path));
-        }
-        Err(Error::log(format!("{} is no directory", path.display())))
-    }
+/// What a reader of files reads.
+pub trait Files {
+    /// Hands over the names in the log's directory, those that are UTF-8.
+    fn names(&self, take: &mut dyn FnMut(&str)) -> io::Result<()>;
 
-    /// Opens a file of the directory; `None` if it isn't there.
-    fn file(&self, name: &str) -> io::Result<Option<File>> {
-        open_plain(&self.0.join(name))
-    }
+    /// Opens a plain file by its path below the log's directory; `None` if there is nothing of that
+    /// name. What is there and is no plain file is an error.
+    fn open(&self, path: &str) -> io::Result<Option<Box<dyn Plain>>>;
+}
 
-    /// The names of the log's files, in order, as the tree knows them: without the `.gz` of a
-    /// compressed one.
-    pub fn days(&self) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for item in self.0.read_dir()? {
-            if let Ok(name) = item?.file_name().into_string() {
-                let name = name.strip_suffix(".gz").unwrap_or(&name);
-                if is_file(name) {
-                    names.push(name.to_owned());
-                }
+/// A plain file that is open for reading.
+pub trait Plain {
+    /// How long it is now.
+    fn length(&self) -> io::Result<u64>;
+
+    /// What tells it from another file of its name.
+    fn identity(&self) -> io::Result<(u64, u64)>;
+
+    /// Reads from a place on; 0 bytes at the end.
+    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize>;
+}
+
+/// A directory of the system, held open.
+pub struct OnDisk {
+    path: PathBuf,
+    handle: File,
+}
+
+impl Files for OnDisk {
+    fn names(&self, take: &mut dyn FnMut(&str)) -> io::Result<()> {
+        for item in fs::read_dir(&self.path)? {
+            if let Some(name) = item?.file_name().to_str() {
+                take(name);
             }
         }
-        names.sort_unstable();
-        names.dedup();
-        Ok(names)
+        Ok(())
     }
 
-    /// The bytes of a day from an offset on, decompressed if need be; `None` if the day isn't there.
-    pub fn day(&self, name: &str, offset: u64) -> io::Result<Option<Box<dyn Read>>> {
-        if let Some(mut file) = self.file(name)? {
-            file.seek(SeekFrom::Start(offset))?;
-            return Ok(Some(Box::new(file)));
+    fn open(&self, path: &str) -> io::Result<Option<Box<dyn Plain>>> {
+        // Not blocking, for a FIFO without a writer would hold the caller for ever.
+        let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        plain(sys::open_at(
+            self.handle.as_fd(),
+            &CString::new(path)?,
+            flags,
+            0,
+        ))
+    }
+}
+
+fn plain(opened: io::Result<File>) -> io::Result<Option<Box<dyn Plain>>> {
+    match opened {
+        Ok(file) if file.metadata()?.is_file() => Ok(Some(Box::new(file))),
+        Ok(_) => Err(io::Error::other("is not a plain file")),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ENOENT) => Ok(None),
+            Some(libc::ELOOP | libc::ENXIO) => Err(io::Error::other("is not a plain file")),
+            _ => Err(error),
+        },
+    }
+}
+
+impl Plain for File {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn identity(&self) -> io::Result<(u64, u64)> {
+        let metadata = self.metadata()?;
+        Ok((metadata.dev(), metadata.ino()))
+    }
+
+    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
+        FileExt::read_at(self, into, at)
+    }
+}
+
+/// A part of an open file.
+pub struct Span<'f> {
+    file: &'f dyn Plain,
+    at: u64,
+    end: u64,
+}
+
+impl<'f> Span<'f> {
+    /// From one place to another, or to the end of the file.
+    pub fn new(file: &'f dyn Plain, at: u64, end: u64) -> Span<'f> {
+        Span { file, at, end }
+    }
+}
+
+impl Read for Span<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let room = into.len().min(left);
+        let count = self.file.read_at(&mut into[..room], self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+/// An open file from a place on.
+struct Reading {
+    file: Box<dyn Plain>,
+    at: u64,
+}
+
+impl Read for Reading {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(into, self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+/// What a failure to read comes to when it isn't the file's: that the reader was asked to stop, or that
+/// this process has no room for more.
+pub fn not_the_file_s(error: &io::Error) -> Option<Error> {
+    if was_stopped(error) {
+        return Some(Error::new(Status::Cancelled, "cancelled"));
+    }
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM) => Some(Error::log(error.to_string())),
+        _ => None,
+    }
+}
+
+/// A day's bytes as they were before it was compressed, if it was.
+pub type Bytes<'s> = Box<dyn Read + 's>;
+
+/// One of the log's files, as it is found: plain, compressed, or both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name in the tree.
+    pub day: DayName,
+    /// The plain one's name is taken.
+    pub plain: bool,
+    /// The compressed one's is.
+    pub compressed: bool,
+}
+
+/// What lies in a log's directory and a reader's glob would find.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// The log's files, in their order.
+    pub days: Vec<Listed>,
+    /// Names like theirs that aren't theirs: the first of them.
+    pub strangers: Vec<String>,
+    /// How many there are.
+    pub stranger_count: u64,
+    /// There are more of the log's files than any log has: not all are in `days`.
+    pub too_many: bool,
+}
+
+impl Listing {
+    fn add(&mut self, name: &str) {
+        let Some(day) = DayName::parse(name) else {
+            if name.starts_with("audit_") && name.contains(".jsonl") {
+                self.stranger_count += 1;
+                if self.strangers.len() < KEPT {
+                    self.strangers.push(name.to_owned());
+                }
+            }
+            return;
+        };
+        if self.days.len() >= 4 * MOST_FILES {
+            self.limit();
         }
-        let Some(file) = self.file(&format!("{name}.gz"))? else {
+        self.days.push(Listed {
+            day: day.uncompressed(),
+            plain: !day.compressed,
+            compressed: day.compressed,
+        });
+    }
+
+    /// Puts the files in order, and keeps no more of them than there may be: the first ones of their days
+    /// rather than further ones.
+    fn limit(&mut self) {
+        let by_name = |listed: &Listed| listed.day;
+        self.days.sort_unstable_by_key(by_name);
+        self.days.dedup_by(|next, kept| {
+            let same = next.day == kept.day;
+            if same {
+                kept.plain |= next.plain;
+                kept.compressed |= next.compressed;
+            }
+            same
+        });
+        if self.days.len() > MOST_FILES {
+            self.too_many = true;
+            self.days.sort_unstable_by_key(|listed| listed.day.number);
+            self.days.truncate(MOST_FILES);
+            self.days.sort_unstable_by_key(by_name);
+        }
+    }
+}
+
+/// The directory of a log, and who may say that reading it shall end.
+pub struct Directory<'s> {
+    files: &'s dyn Files,
+    stop: &'s dyn Fn() -> bool,
+}
+
+/// Opens the directory at a path.
+pub fn open(path: &Path) -> Result<OnDisk, Error> {
+    if !path.is_dir() {
+        return Err(Error::log(format!("{} is no directory", path.display())));
+    }
+    let handle =
+        File::open(path).map_err(|error| Error::log(format!("{}: {error}", path.display())))?;
+    Ok(OnDisk {
+        path: path.to_owned(),
+        handle,
+    })
+}
+
+impl<'s> Directory<'s> {
+    /// A directory that is read until `stop` says so.
+    pub fn new(files: &'s dyn Files, stop: &'s dyn Fn() -> bool) -> Directory<'s> {
+        Directory { files, stop }
+    }
+
+    /// Whether reading it shall end.
+    pub fn is_stopped(&self) -> bool {
+        (self.stop)()
+    }
+
+    /// What lies there.
+    pub fn list(&self) -> io::Result<Listing> {
+        let mut listing = Listing::default();
+        self.files.names(&mut |name| listing.add(name))?;
+        listing.strangers.sort_unstable();
+        listing.limit();
+        Ok(listing)
+    }
+
+    /// Opens a file of the log by its name.
+    pub fn open(&self, name: &str) -> io::Result<Option<Box<dyn Plain>>> {
+        self.files.open(name)
+    }
+
+    /// The bytes of a plain file from an offset on.
+    pub fn plain(&self, name: DayName, offset: u64) -> io::Result<Option<Bytes<'s>>> {
+        let file = self.files.open(&name.uncompressed().file_name())?;
+        Ok(file.map(|file| self.reading(file, offset)))
+    }
+
+    fn reading(&self, file: Box<dyn Plain>, at: u64) -> Bytes<'s> {
+        Box::new(Watched::new(Reading { file, at }, self.stop))
+    }
+
+    /// The bytes of a compressed file from an offset on.
+    pub fn compressed(&self, name: DayName, offset: u64) -> io::Result<Option<Bytes<'s>>> {
+        match self.files.open(&name.compressed().file_name())? {
+            Some(file) => self.decompressed(file, offset).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn decompressed(&self, file: Box<dyn Plain>, offset: u64) -> io::Result<Bytes<'s>> {
+        if file.length()? == 0 {
+            return Err(io::Error::other("is empty, and so no gzip file"));
+        }
+        // Of what is read and of what comes out of it, either may be without end.
+        let file = Watched::new(Reading { file, at: 0 }, self.stop);
+        let mut bytes = Watched::new(MultiGzDecoder::new(BufReader::new(file)), self.stop);
+        io::copy(&mut (&mut bytes).take(offset), &mut io::sink())?;
+        Ok(Box::new(bytes))
+    }
+
+    /// The bytes of a day from an offset on, whether it is compressed or not; `None` if it isn't there.
+    /// Where both are, the plain one counts, unless it's empty: then it was made by a process that saw
+    /// the compressed one a moment too late.
+    pub fn day(&self, name: DayName, offset: u64) -> io::Result<Option<Bytes<'s>>> {
+        let plain = match self.files.open(&name.uncompressed().file_name()) {
+            Ok(Some(file)) if file.length()? > 0 => return Ok(Some(self.reading(file, offset))),
+            plain => plain,
+        };
+        match self.compressed(name, offset)? {
+            Some(bytes) => Ok(Some(bytes)),
+            None => Ok(plain?.map(|file| self.reading(file, offset))),
+        }
+    }
+
+    /// The bytes of any file, decompressed if it's compressed, whatever its name.
+    pub fn stranger(&self, name: &str) -> io::Result<Option<Bytes<'s>>> {
+        let Some(file) = self.files.open(name)? else {
             return Ok(None);
         };
-        let mut bytes = MultiGzDecoder::new(BufReader::new(file));
-        io::copy(&mut (&mut bytes).take(offset), &mut io::sink())?;
-        Ok(Some(Box::new(bytes)))
+        let mut magic = [0; 2];
+        let count = file.read_at(&mut magic, 0)?;
+        match count == 2 && magic == [0x1f, 0x8b] {
+            true => self.decompressed(file, 0).map(Some),
+            false => Ok(Some(self.reading(file, 0))),
+        }
     }
 
-    /// The lines of a day from one on that begins at `offset` and is the one after line `number`.
-    pub fn lines(&self, name: &str, offset: u64, number: u64) -> io::Result<Option<Lines>> {
-        let source = self.day(name, offset)?;
-        Ok(source.map(|source| Lines::new(source, offset, number)))
+    /// A file of the tree, up to so many bytes from its beginning.
+    pub fn beginning(&self, path: &str, most: u64) -> io::Result<Option<Vec<u8>>> {
+        self.part(path, |_| 0, most)
     }
 
-    /// A text file of the tree; of one that is very long, the end.
-    pub fn text(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        self.fetch(name)
+    /// The end of a file of the tree that holds notes.
+    pub fn notes(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
+        self.part(path, |length| length.saturating_sub(NOTES), NOTES)
+    }
+
+    fn part(
+        &self,
+        path: &str,
+        from: impl Fn(u64) -> u64,
+        most: u64,
+    ) -> io::Result<Option<Vec<u8>>> {
+        match self.files.open(&format!("{TREE}/{path}"))? {
+            Some(file) => read_part(&*file, from, most).map(Some),
+            None => Ok(None),
+        }
     }
 }
 
-impl Fetch for Directory {
+impl Fetch for Directory<'_> {
     fn fetch(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
-        self.file(&format!("{TREE}/{path}"))?
-            .map(read_bounded)
-            .transpose()
+        self.beginning(path, LONGEST_TILE)
     }
 }
 
-/// Reads a small file that the caller names: a guard, a kept checkpoint.
-pub fn read_plain(path: &Path) -> io::Result<Option<Vec<u8>>> {
+fn read_part(file: &dyn Plain, from: impl Fn(u64) -> u64, most: u64) -> io::Result<Vec<u8>> {
+    let length = file.length()?;
+    let from = from(length);
+    let mut bytes = vec![0; length.saturating_sub(from).min(most) as usize];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read_at(&mut bytes[filled..], from + filled as u64)? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+/// Opens a file that the caller names: a guard, a kept checkpoint, a key.
+fn open_named(path: &Path) -> io::Result<Option<Box<dyn Plain>>> {
     // Unlike those of the log, it may be a link: how a secret is mounted is not our business.
     let path = match path.canonicalize() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         path => path?,
     };
-    open_plain(&path)?.map(read_bounded).transpose()
+    let directory = File::open(path.parent().unwrap_or(Path::new("/")))?;
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let flags = libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    plain(sys::open_at(
+        directory.as_fd(),
+        &CString::new(name)?,
+        flags,
+        0,
+    ))
 }
 
-/// Opens a plain file to read it; `None` if it isn't there. A link isn't followed.
-pub fn open_plain(path: &Path) -> io::Result<Option<File>> {
-    let mut options = OpenOptions::new();
-    // Not blocking, for a FIFO without a writer would hold the caller for ever.
-    options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC);
-    match options.read(true).open(path) {
-        Ok(file) if file.metadata()?.is_file() => Ok(Some(file)),
-        Ok(_) => Err(io::Error::other("is not a plain file")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+/// The end of a file that the caller names, as far as it may be long.
+pub fn end_of_named(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
+    let failed = |error: io::Error| Error::log(format!("{}: {error}", path.display()));
+    match open_named(path).map_err(failed)? {
+        Some(file) => read_part(&*file, |length| length.saturating_sub(most), most).map_err(failed),
+        None => Err(Error::argument(format!("{} isn't there", path.display()))),
     }
-}
-
-/// Reads a file; of a very long one, the end.
-fn read_bounded(mut file: File) -> io::Result<Vec<u8>> {
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(LONGEST)))?;
-    let mut bytes = Vec::new();
-    file.take(LONGEST).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// A line that isn't blank.
-#[derive(Debug, Clone, Copy)]
-pub struct Line {
-    /// The digest of its bytes, without its line feed.
-    pub digest: Hash,
-    /// Where it begins in the file.
-    pub off: u64,
-    /// Where it ends, its line feed included.
-    pub end: u64,
-    /// Its number, from 1, blank ones counted.
-    pub number: u64,
-    /// Whether it has its line feed.
-    pub whole: bool,
-}
-
-/// The digests of the lines of a file. Memory doesn't grow with them, however long one is.
-pub struct Lines {
-    source: Box<dyn Read>,
-    buffer: Box<[u8]>,
-    /// What of the buffer isn't consumed.
-    start: usize,
-    filled: usize,
-    /// Where `start` is in the file.
-    offset: u64,
-    /// The number of the last line.
-    number: u64,
-}
-
-impl Lines {
-    fn new(source: Box<dyn Read>, offset: u64, number: u64) -> Lines {
-        let buffer = vec![0; BUFFER].into_boxed_slice();
-        Lines {
-            source,
-            buffer,
-            start: 0,
-            filled: 0,
-            offset,
-            number,
-        }
-    }
-
-    /// Where the next line begins, and the number of the last one.
-    pub fn place(&self) -> (u64, u64) {
-        (self.offset, self.number)
-    }
-
-    /// The next line that isn't blank.
-    pub fn next_line(&mut self) -> io::Result<Option<Line>> {
-        let mut begin = self.offset;
-        // The part of a line that is longer than the buffer.
-        let mut part: Option<(Sha256, bool)> = None;
-        loop {
-            let rest = &self.buffer[self.start..self.filled];
-            let end = memchr(b'\n', rest);
-            let whole = end.is_some();
-            if !whole {
-                if rest.len() == BUFFER {
-                    let (mut hasher, blank) = part.take().unwrap_or((Sha256::new(), true));
-                    hasher.update(rest);
-                    part = Some((hasher, blank && is_blank(rest)));
-                    self.consume(BUFFER);
-                }
-                if self.fill()? {
-                    continue;
-                }
-                if self.start == self.filled && part.is_none() {
-                    return Ok(None);
-                }
-            }
-            let rest = &self.buffer[self.start..self.filled];
-            let length = end.unwrap_or(rest.len());
-            let bytes = &rest[..length];
-            let blank = is_blank(bytes) && part.as_ref().is_none_or(|(_, blank)| *blank);
-            let digest = match (part.take(), blank) {
-                (_, true) => Hash::default(),
-                (None, _) => Sha256::digest(bytes).into(),
-                (Some((hasher, _)), _) => hasher.chain_update(bytes).finalize().into(),
-            };
-            self.consume(length + usize::from(whole));
-            self.number += 1;
-            if !blank {
-                return Ok(Some(Line {
-                    digest,
-                    off: begin,
-                    end: self.offset,
-                    number: self.number,
-                    whole,
-                }));
-            }
-            begin = self.offset;
-        }
-    }
-
-    fn consume(&mut self, length: usize) {
-        self.start += length;
-        self.offset += length as u64;
-    }
-
-    /// Reads more behind what isn't consumed; false at the end of the file.
-    fn fill(&mut self) -> io::Result<bool> {
-        self.buffer.copy_within(self.start..self.filled, 0);
-        self.filled -= self.start;
-        self.start = 0;
-        loop {
-            match self.source.read(&mut self.buffer[self.filled..]) {
-                Ok(count) => {
-                    self.filled += count;
-                    return Ok(count > 0);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-}
-
-/// Whether a line holds nothing, or only spaces: what a torn line was overwritten with.
-fn is_blank(line: &[u8]) -> bool {
-    line.iter().all(|byte| *byte == b' ')
 }
 
 #[cfg(test)]
-mod tests {
+pub mod memory {
+    //! A directory that is in memory.
+
+    use std::collections::BTreeMap;
+
     use super::*;
 
-    /// A source that gives a few bytes at a time.
-    struct Slow(Vec<u8>, usize);
+    /// What has a name.
+    #[derive(Clone, PartialEq, Eq, Debug)]
+    pub enum Node {
+        /// A plain file.
+        File(Vec<u8>),
+        /// A FIFO, a device, a link or a directory.
+        Other,
+        /// A file that can't be read from a place on.
+        Broken(Vec<u8>, u64),
+    }
 
-    impl Read for Slow {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let count = self.1.min(self.0.len()).min(buffer.len());
-            buffer[..count].copy_from_slice(&self.0[..count]);
-            self.0.drain(..count);
-            Ok(count)
+    /// Files by their paths.
+    #[derive(Clone, Default, PartialEq, Eq, Debug)]
+    pub struct InMemory(pub BTreeMap<String, Node>);
+
+    impl InMemory {
+        /// Plain files.
+        pub fn of(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> InMemory {
+            let node = |(path, bytes)| (path, Node::File(bytes));
+            InMemory(files.into_iter().map(node).collect())
         }
     }
 
-    #[test]
-    fn lines_of_any_length_come_with_their_places_however_they_are_read() {
-        let long = "x".repeat(2 * BUFFER);
-        let spaces = " ".repeat(BUFFER + 7);
-        let exact = "y".repeat(BUFFER);
-        let parts = ["a", "", "  ", "bc", &long, &spaces, &exact, " d ", "last"];
-        let text = parts.join("\n");
-        for step in [1000, BUFFER - 1, BUFFER, usize::MAX] {
-            let mut lines = Lines::new(Box::new(Slow(text.clone().into_bytes(), step)), 0, 0);
-            let (mut offset, mut number) = (0, 0);
-            for part in parts {
-                let whole = number < parts.len() as u64 - 1;
-                number += 1;
-                let end = offset + part.len() as u64 + u64::from(whole);
-                if !part.bytes().all(|byte| byte == b' ') {
-                    let line = lines.next_line().unwrap().unwrap();
-                    assert_eq!(line.digest, Hash::from(Sha256::digest(part)));
-                    assert_eq!((line.off, line.end), (offset, end));
-                    assert_eq!((line.number, line.whole), (number, whole));
+    impl Files for InMemory {
+        fn names(&self, take: &mut dyn FnMut(&str)) -> io::Result<()> {
+            let heads = self
+                .0
+                .keys()
+                .map(|path| path.split('/').next().unwrap_or(path));
+            let mut last = "";
+            for name in heads {
+                if name != last {
+                    take(name);
                 }
-                offset = end;
+                last = name;
             }
-            assert!(lines.next_line().unwrap().is_none());
-            assert_eq!(lines.place(), (text.len() as u64, parts.len() as u64));
+            Ok(())
+        }
+
+        fn open(&self, path: &str) -> io::Result<Option<Box<dyn Plain>>> {
+            match self.0.get(path) {
+                None => Ok(None),
+                Some(Node::Other) => Err(io::Error::other("is not a plain file")),
+                Some(Node::File(bytes)) => Ok(Some(Box::new((bytes.clone(), u64::MAX)))),
+                Some(Node::Broken(bytes, from)) => Ok(Some(Box::new((bytes.clone(), *from)))),
+            }
+        }
+    }
+
+    impl Plain for (Vec<u8>, u64) {
+        fn length(&self) -> io::Result<u64> {
+            Ok(self.0.len() as u64)
+        }
+
+        fn identity(&self) -> io::Result<(u64, u64)> {
+            Ok((0, 0))
+        }
+
+        fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
+            if at >= self.1 {
+                return Err(io::Error::from_raw_os_error(libc::EIO));
+            }
+            let rest = self.0.get(at as usize..).unwrap_or_default();
+            let count = rest.len().min(into.len()).min((self.1 - at) as usize);
+            into[..count].copy_from_slice(&rest[..count]);
+            Ok(count)
         }
     }
 }

@@ -7,9 +7,10 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::source::memory::{InMemory, Node};
 use crate::format::checkpoint::Checkpoint;
 use crate::format::note::Signer;
-use crate::format::record::{Range, Record, Said};
+use crate::format::record::{Range, Record, RecordBody};
 use crate::format::tiles::{Append, Copy, Growth};
 
 /// The day most tests write to.
@@ -52,7 +53,7 @@ impl TestLog {
             files: BTreeMap::new(),
             count: 0,
         };
-        log.record(Said::Settings {
+        log.record(RecordBody::Settings {
             version: 1,
             origin: "audit.example/test-4f1c".to_owned(),
             hash_key_id: None,
@@ -113,9 +114,9 @@ impl TestLog {
     }
 
     /// Adds a record.
-    pub fn record(&mut self, said: Said) {
+    pub fn record(&mut self, body: RecordBody) {
         let ts = "2026-11-23T15:51:00.123456Z".to_owned();
-        self.growth.push(&Record { ts, said }.encode()).unwrap();
+        self.growth.push(&Record { ts, body }.encode()).unwrap();
     }
 
     /// Forgets what it knows of a file, as after its removal.
@@ -143,7 +144,7 @@ impl TestLog {
             off: sealed,
             len,
         };
-        self.record(Said::Seg {
+        self.record(RecordBody::Seg {
             range,
             lines: lines.len() as u64,
         });
@@ -159,6 +160,7 @@ impl TestLog {
             path,
             offset,
             bytes,
+            ..
         } in self.growth.take()
         {
             let path = self.file(".integrity").join(path);
@@ -213,6 +215,25 @@ impl TestLog {
         self.signer.sign(&self.checkpoint().to_string())
     }
 
+    /// The files of the log's directory, as they are.
+    pub fn memory(&self) -> InMemory {
+        fn walk(root: &Path, at: &Path, into: &mut InMemory) {
+            for item in fs::read_dir(at).unwrap() {
+                let path = item.unwrap().path();
+                if path.is_dir() {
+                    walk(root, &path, into);
+                } else {
+                    let name = path.strip_prefix(root).unwrap().to_str().unwrap();
+                    into.0
+                        .insert(name.to_owned(), Node::File(fs::read(&path).unwrap()));
+                }
+            }
+        }
+        let mut memory = InMemory::default();
+        walk(&self.path(), &self.path(), &mut memory);
+        memory
+    }
+
     /// A copy of the log's directory as it is.
     pub fn snapshot(&self) -> PathBuf {
         let to = self.root.join(format!("copy-{}", uuid::Uuid::new_v4()));
@@ -241,4 +262,11 @@ pub fn copy(from: &Path, to: &Path) {
             fs::copy(item.path(), target).unwrap();
         }
     }
+}
+
+/// What a gzip file of these bytes holds.
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
 }

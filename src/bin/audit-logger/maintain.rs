@@ -37,6 +37,9 @@ pub struct Arguments {
     /// The guard file of a log that has one
     #[arg(long, value_name = "FILE")]
     guard: Option<PathBuf>,
+    /// The log may be on a network file system
+    #[arg(long)]
+    allow_network_filesystem: bool,
 }
 
 fn days() -> clap::builder::RangedI64ValueParser {
@@ -49,6 +52,10 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
         ("compress_after_days", json!(arguments.compress_after_days)),
         ("key_file", json!(arguments.key)),
         ("guard_file", json!(arguments.guard)),
+        (
+            "allow_network_filesystem",
+            json!(arguments.allow_network_filesystem),
+        ),
     ];
     let options: serde_json::Map<_, _> = options
         .into_iter()

@@ -43,10 +43,16 @@ impl Output {
 
     /// Writes a line of the log: to a terminal without what that would obey, else to the byte.
     pub fn raw_line(&mut self, line: &[u8]) {
+        self.raw(line);
+        self.bytes(b"\n");
+    }
+
+    /// Writes a part of such a line.
+    pub fn raw(&mut self, part: &[u8]) {
         if self.is_terminal {
-            self.line(plain(&String::from_utf8_lossy(line)));
+            self.bytes(plain(&String::from_utf8_lossy(part)).as_bytes());
         } else {
-            self.bytes(&[line, b"\n"].concat());
+            self.bytes(part);
         }
     }
 

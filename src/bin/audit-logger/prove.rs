@@ -1,14 +1,18 @@
 //! `prove` and `check`: one entry, with nothing else of the log shown.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs::OpenOptions;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use audit_logger::tool::prove;
+use audit_logger::tool::source::end_of_named;
 use audit_logger::tool::{Error, Status};
 use clap::Args;
 
 use crate::output::Output;
+
+/// No line with an entry is longer, nor any proof.
+const LONGEST: u64 = 4 << 20;
 
 /// Proves that an entry is in a log
 ///
@@ -17,7 +21,11 @@ use crate::output::Output;
 #[command(after_help = "\
 Examples:
   audit-logger prove audit_logs 3f2b8c1e-5a47-4d9e-9c36-0e1f7b6a2d58 -o entry
+  audit-logger prove audit_logs 3f2b8c1e-5a47-4d9e-9c36-0e1f7b6a2d58 --timestamp 2026-11-23T15:51:00.123456Z
   audit-logger check --vkey log.vkey entry.jsonl entry.tlog-proof
+
+With --line or --timestamp the entry is found at once. With its id alone the log is read from its newest
+day back until it is found.
 
 With -o FILE they go to FILE.jsonl and FILE.tlog-proof; without, the line goes to the standard output, and
 the proof to ENTRY_ID.tlog-proof.
@@ -31,6 +39,12 @@ pub struct Arguments {
     /// The entry's id
     #[arg(value_name = "ENTRY_ID")]
     id: String,
+    /// A file with the entry's line, or - for the standard input
+    #[arg(long, value_name = "FILE")]
+    line: Option<PathBuf>,
+    /// The entry's timestamp, as it stands in it
+    #[arg(long, value_name = "TIME")]
+    timestamp: Option<String>,
     /// The public key, or a file with it; the one in the directory if absent
     #[arg(long, value_name = "TEXT|FILE")]
     vkey: Option<String>,
@@ -59,8 +73,12 @@ pub struct CheckArguments {
 }
 
 pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
-    let vkey = arguments.vkey.as_deref().map(crate::vkey).transpose()?;
-    let proved = prove::prove(&arguments.directory, &arguments.id, vkey.as_deref())?;
+    let options = prove::Options {
+        vkey: arguments.vkey.as_deref().map(crate::vkey).transpose()?,
+        line: arguments.line.as_deref().map(line_in).transpose()?,
+        timestamp: arguments.timestamp.clone(),
+    };
+    let proved = prove::prove(&arguments.directory, &arguments.id, &options)?;
     let with = |path: &Path, ending: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(ending);
@@ -84,6 +102,24 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
     }
 }
 
+/// The line in a file, or what the standard input holds of one.
+fn line_in(path: &Path) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    if path == Path::new("-") {
+        let read = io::stdin().take(LONGEST).read_to_end(&mut bytes);
+        read.map_err(|error| Error::log(format!("the standard input: {error}")))?;
+    } else {
+        bytes = end_of_named(path, LONGEST)?;
+    }
+    match bytes.strip_suffix(b"\n").unwrap_or(&bytes) {
+        line if line.contains(&b'\n') => Err(Error::argument(format!(
+            "{}: there is more than one line in it",
+            path.display()
+        ))),
+        line => Ok(line.to_vec()),
+    }
+}
+
 /// Writes a file that isn't there yet.
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     OpenOptions::new()
@@ -97,9 +133,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 pub fn check(arguments: &CheckArguments, out: &mut Output) -> Result<(), Error> {
     let vkey = crate::vkey(&arguments.vkey)?;
     audit_logger::tool::note::Verifier::parse(&vkey).map_err(Error::argument)?;
-    let read = |path: &Path| {
-        fs::read(path).map_err(|error| Error::log(format!("{}: {error}", path.display())))
-    };
+    let read = |path: &Path| end_of_named(path, LONGEST).map_err(|error| Error::log(error.message));
     let (line, proof) = (read(&arguments.line)?, read(&arguments.proof)?);
     let proof = String::from_utf8_lossy(&proof);
     let checked =

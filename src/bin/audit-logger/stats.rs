@@ -1,22 +1,39 @@
 //! `stats`: what a log adds up to.
 
-use std::collections::{BTreeMap, HashSet};
-use std::io::BufReader;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 
 use audit_logger::tool::Error;
-use audit_logger::tool::source::Directory;
+use audit_logger::tool::lines::Seen;
+use audit_logger::tool::name::DayName;
+use audit_logger::tool::report::Remarks;
+use audit_logger::tool::source::{self, Directory};
+use audit_logger::tool::twins::{Ids, Repeated};
 use chrono::NaiveDate;
 use clap::{Args, ValueEnum};
 use hdrhistogram::Histogram;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::entries::{Entry, days, each_line};
-use crate::output::{Output, Progress, plain};
+use crate::entries::{Entry, Versions, days, each_line, key};
+use crate::output::{Output, Progress, complain, plain};
+
+/// How many rows are told apart, and how many of them have percentiles. What is in no row of its own is
+/// in one for all of it.
+const ROWS: usize = 1 << 15;
+const WITH_LATENCIES: usize = 1 << 11;
+const OTHERS: &str = "(others)";
+
+/// How many classes of errors a row tells apart.
+const CLASSES: usize = 64;
+
+/// Names are cut here: an entry's are shorter, a stranger's may not be.
+const LONGEST_NAME: usize = 512;
 
 /// Adds up a log: calls, errors, tokens, cost, latency
 ///
-/// Compressed days are read too. An entry that stands twice, because a disk had failed, counts once.
+/// Compressed days are read too. An entry that stands twice, because a disk had failed, counts once. Of
+/// lines with one id that differ, the sealed one counts. What can't be read is left out, and named.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -72,12 +89,13 @@ struct Sums {
     cost: f64,
     without_cost: u64,
     /// In microseconds. It grows with the longest, not with the calls.
-    latencies: Histogram<u32>,
+    latencies: Option<Histogram<u32>>,
 }
 
 impl Sums {
-    fn new() -> Result<Sums, Error> {
-        let latencies = Histogram::new(2).map_err(|error| Error::log(error.to_string()))?;
+    fn new(with_latencies: bool) -> Result<Sums, Error> {
+        let new = || Histogram::new(2).map_err(|error| Error::log(error.to_string()));
+        let latencies = with_latencies.then(new).transpose()?;
         Ok(Sums {
             calls: 0,
             errors: BTreeMap::new(),
@@ -93,13 +111,9 @@ impl Sums {
     fn add(&mut self, entry: &Entry) {
         self.calls += 1;
         if entry.status != "success" {
-            let class = entry.outcome().to_owned();
-            *self.errors.entry(class).or_default() += 1;
+            self.add_error(cut(entry.outcome()));
         }
-        let tokens = (
-            entry.prompt_tokens.as_u64(),
-            entry.completion_tokens.as_u64(),
-        );
+        let tokens = (entry.prompt_tokens.0, entry.completion_tokens.0);
         self.without_tokens += u64::from(tokens.0.is_none() || tokens.1.is_none());
         self.prompt_tokens = self.prompt_tokens.saturating_add(tokens.0.unwrap_or(0));
         self.completion_tokens = self.completion_tokens.saturating_add(tokens.1.unwrap_or(0));
@@ -107,27 +121,18 @@ impl Sums {
             Some(cost) => self.cost += cost,
             None => self.without_cost += 1,
         }
-        if let Some(latency) = entry.latency_ms {
+        if let (Some(latency), Some(latencies)) = (entry.latency_ms, &mut self.latencies) {
             // A day is the longest time that a call may take.
             let microseconds = (latency * 1000.0).clamp(0.0, 86_400e6) as u64;
             // It resizes itself, so nothing is out of its range.
-            let _ = self.latencies.record(microseconds);
+            let _ = latencies.record(microseconds);
         }
     }
 
-    fn merge(&mut self, other: &Sums) {
-        self.calls += other.calls;
-        for (class, count) in &other.errors {
-            *self.errors.entry(class.clone()).or_default() += count;
-        }
-        self.prompt_tokens = self.prompt_tokens.saturating_add(other.prompt_tokens);
-        self.completion_tokens = self
-            .completion_tokens
-            .saturating_add(other.completion_tokens);
-        self.without_tokens += other.without_tokens;
-        self.cost += other.cost;
-        self.without_cost += other.without_cost;
-        let _ = self.latencies.add(&other.latencies);
+    fn add_error(&mut self, class: &str) {
+        let known = self.errors.contains_key(class) || self.errors.len() < CLASSES;
+        let class = if known { class } else { OTHERS };
+        *self.errors.entry(class.to_owned()).or_default() += 1;
     }
 
     fn error_count(&self) -> u64 {
@@ -136,8 +141,8 @@ impl Sums {
 
     /// The latency in milliseconds that this share of the calls didn't exceed.
     fn latency(&self, quantile: f64) -> Option<f64> {
-        (!self.latencies.is_empty())
-            .then(|| self.latencies.value_at_quantile(quantile) as f64 / 1000.0)
+        let latencies = self.latencies.as_ref().filter(|found| !found.is_empty())?;
+        Some(latencies.value_at_quantile(quantile) as f64 / 1000.0)
     }
 
     fn cost(&self) -> Option<f64> {
@@ -164,88 +169,190 @@ impl Sums {
 }
 
 /// A log, added up.
-#[derive(Default)]
-struct Log {
+struct Log<'a> {
+    arguments: &'a Arguments,
+    directory: &'a Directory<'a>,
+    ids: Ids,
     groups: BTreeMap<String, Sums>,
+    total: Sums,
     /// Calls without an entry, which the log says there were.
     gaps: u64,
     /// Lines that are no entries.
     skipped: u64,
+    /// Lines with the id of an entry that counts, and that aren't it.
+    conflicts: Remarks,
+    /// What couldn't be read.
+    left_out: Remarks,
 }
 
 pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
-    let mut days = days(&arguments.directory)?;
+    let files = source::open(&arguments.directory)?;
+    let directory = Directory::new(&files, &|| false);
+    let mut days = days(&directory)?;
     let within = |day: &String| {
         arguments.from.is_none_or(|from| *day >= from.to_string())
             && arguments.to.is_none_or(|to| *day <= to.to_string())
     };
     days.retain(|day, _| within(day));
-    let mut log = Log::default();
+    let mut log = Log {
+        arguments,
+        directory: &directory,
+        ids: Ids::default(),
+        groups: BTreeMap::new(),
+        total: Sums::new(true)?,
+        gaps: 0,
+        skipped: 0,
+        conflicts: Remarks::default(),
+        left_out: Remarks::default(),
+    };
     let mut progress = Progress::new();
     let count = days.len() as u64;
     for (done, (day, files)) in (0..).zip(&days) {
         progress.show("adding up", done, count);
-        log.add_day(arguments, day, files)?;
+        log.add_day(day, files)?;
     }
     drop(progress);
-    let mut total = Sums::new()?;
-    for sums in log.groups.values() {
-        total.merge(sums);
-    }
     if arguments.json {
-        print_json(arguments.by, &log, &total, out);
+        print_json(&log, out);
     } else {
-        print_table(arguments.by, &log, &total, out);
+        print_table(&log, out);
+    }
+    for (remarks, what) in [
+        (&log.left_out, "is left out"),
+        (&log.conflicts, "doesn't count"),
+    ] {
+        for remark in &remarks.kept {
+            complain(&format!("{} {what}: {}", remark.file, remark.message));
+        }
+        let more = remarks.count - remarks.kept.len() as u64;
+        if more > 0 {
+            complain(&format!("and {more} more"));
+        }
     }
     Ok(())
 }
 
-impl Log {
-    /// Adds a day. Twins stand in further files of the same day, which are short or not there: so their
-    /// ids are kept, and those of the first file aren't.
-    fn add_day(&mut self, arguments: &Arguments, day: &str, files: &[String]) -> Result<(), Error> {
-        let mut ids = HashSet::new();
-        for (number, file) in files.iter().enumerate().rev() {
-            let failed = |error| Error::log(format!("{file}: {error}"));
-            let source = Directory::new(&arguments.directory)
-                .day(file, 0)
-                .map_err(failed)?;
-            // It may have been removed since the directory was listed.
-            let Some(source) = source else { continue };
-            let mut added = Ok(());
-            let source = BufReader::with_capacity(1 << 18, source);
-            each_line(source, |line| {
-                let Some(entry) = Entry::parse(line) else {
-                    self.skipped += u64::from(!line.trim_ascii().is_empty());
-                    return;
-                };
-                let twin = match number {
-                    0 => ids.contains(&*entry.id),
-                    _ => !ids.insert(entry.id.clone().into_owned()),
-                };
-                if !twin && added.is_ok() {
-                    added = self.add(arguments.by, day, &entry, line);
+/// The beginning of a name, if it's longer than any entry's.
+fn cut(name: &str) -> &str {
+    let end = name.char_indices().nth(LONGEST_NAME);
+    end.map_or(name, |(end, _)| &name[..end])
+}
+
+impl Log<'_> {
+    /// Adds a day. First its ids alone are read, for those that come more than once: of such the lines are
+    /// compared, and one of them counts.
+    fn add_day(&mut self, day: &str, files: &[DayName]) -> Result<(), Error> {
+        let mut repeated = Repeated::default();
+        loop {
+            self.read(files, false, |log, _, line| {
+                log.ids
+                    .of(line.text)
+                    .into_iter()
+                    .for_each(|id| repeated.add(id));
+                Ok(())
+            })?;
+            if !repeated.end() {
+                break;
+            }
+        }
+        if repeated.too_many {
+            let message = format!(
+                "more than {} ids come twice: others count twice",
+                Repeated::MOST
+            );
+            self.conflicts.add(day, message);
+        }
+        let mut counts = HashMap::new();
+        if !repeated.found.is_empty() {
+            let mut versions = Versions::default();
+            self.read(files, false, |log, _, line| {
+                if let Some((id, digest)) = key(&log.ids, line)
+                    && repeated.found.contains(&id)
+                    && let Some(entry) = Entry::parse(line.text)
+                {
+                    versions.add(id, digest, &entry.timestamp);
                 }
-            })
-            .map_err(failed)?;
-            added?;
+                Ok(())
+            })?;
+            counts = versions.decide(self.directory)?;
+        }
+        let mut counted = HashSet::new();
+        self.read(files, true, |log, file, line| {
+            let Some(entry) = Entry::parse(line.text) else {
+                log.skipped += u64::from(!line.is_blank());
+                return Ok(());
+            };
+            if !counts.is_empty()
+                && let Some((id, digest)) = key(&log.ids, line)
+                && let Some(counting) = counts.get(&id)
+            {
+                if *counting != digest {
+                    let id = plain(cut(&entry.id));
+                    let message =
+                        format!("another line has the id {id}, and is the one that counts");
+                    log.conflicts
+                        .add(&format!("{}:{}", file.file_name(), line.number), message);
+                    return Ok(());
+                }
+                if !counted.insert(id) {
+                    return Ok(());
+                }
+            }
+            log.add(day, &entry, line.text)
+        })
+    }
+
+    /// Hands over all whole lines of some files. What can't be read is left out, and that is noted if it's
+    /// to be.
+    fn read(
+        &mut self,
+        files: &[DayName],
+        noted: bool,
+        mut take: impl FnMut(&mut Self, DayName, &Seen) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        for file in files {
+            let mut taken = Ok(());
+            // It may have been removed since the directory was listed.
+            let read = self
+                .directory
+                .day(*file, 0)
+                .and_then(|source| match source {
+                    Some(source) => each_line(source, 0, |line| {
+                        if taken.is_ok() {
+                            taken = take(self, *file, line);
+                        }
+                    }),
+                    None => Ok(0),
+                });
+            taken?;
+            if let Err(error) = read
+                && noted
+            {
+                self.left_out.add(&file.file_name(), error.to_string());
+            }
         }
         Ok(())
     }
 
-    fn add(&mut self, by: By, day: &str, entry: &Entry, line: &[u8]) -> Result<(), Error> {
+    fn add(&mut self, day: &str, entry: &Entry, line: &[u8]) -> Result<(), Error> {
         if entry.event_type == "audit_gap" {
-            let value: Value = serde_json::from_slice(line).unwrap_or_default();
-            self.gaps += value["metadata"]["calls"].as_u64().unwrap_or(0);
+            self.gaps += Gap::parse(line).map_or(0, |gap| gap.metadata.calls);
             return Ok(());
         }
-        let group = match by {
+        self.total.add(entry);
+        let group = match self.arguments.by {
             By::Day => day,
-            By::Model => &entry.model,
-            By::User => &entry.user_id,
+            By::Model => cut(&entry.model),
+            By::User => cut(&entry.user_id),
+        };
+        let known = self.groups.contains_key(group);
+        let group = match known || self.groups.len() < ROWS {
+            true => group,
+            false => OTHERS,
         };
         if !self.groups.contains_key(group) {
-            self.groups.insert(group.to_owned(), Sums::new()?);
+            let sums = Sums::new(self.groups.len() < WITH_LATENCIES)?;
+            self.groups.insert(group.to_owned(), sums);
         }
         if let Some(sums) = self.groups.get_mut(group) {
             sums.add(entry);
@@ -254,24 +361,56 @@ impl Log {
     }
 }
 
-fn print_json(by: By, log: &Log, total: &Sums, out: &mut Output) {
-    let groups = log.groups.iter().map(|(name, sums)| {
-        let mut json = sums.json();
-        json[by.name()] = name.as_str().into();
-        json
-    });
-    let report = json!({
-        "groups": groups.collect::<Vec<_>>(),
-        "total": total.json(),
-        "gaps": log.gaps,
-        "skipped_lines": log.skipped,
-    });
-    out.raw_line(report.to_string().as_bytes());
+/// What is read of an entry that stands for calls without one.
+#[derive(Deserialize)]
+struct Gap {
+    metadata: Calls,
 }
 
-fn print_table(by: By, log: &Log, total: &Sums, out: &mut Output) {
+#[derive(Deserialize)]
+struct Calls {
+    calls: u64,
+}
+
+impl Gap {
+    fn parse(line: &[u8]) -> Option<Gap> {
+        serde_json::from_slice(line).ok()
+    }
+}
+
+/// Row by row: there may be many.
+fn print_json(log: &Log, out: &mut Output) {
+    let by = log.arguments.by;
+    out.raw(b"{\"groups\":[");
+    for (number, (name, sums)) in log.groups.iter().enumerate() {
+        let mut json = sums.json();
+        json[by.name()] = name.as_str().into();
+        let comma = if number > 0 { "," } else { "" };
+        out.raw(format!("{comma}{json}").as_bytes());
+    }
+    let left_out: Vec<&str> = log
+        .left_out
+        .kept
+        .iter()
+        .map(|left| &left.file[..])
+        .collect();
+    for (key, value) in [
+        ("total", log.total.json()),
+        ("gaps", log.gaps.into()),
+        ("skipped_lines", log.skipped.into()),
+        ("conflicts", log.conflicts.count.into()),
+        ("left_out", left_out.into()),
+    ] {
+        let before = if key == "total" { "]," } else { "," };
+        out.raw(format!("{before}\"{key}\":{value}").as_bytes());
+    }
+    out.raw_line(b"}");
+}
+
+fn print_table(log: &Log, out: &mut Output) {
+    let total = &log.total;
     let heads = [
-        by.name(),
+        log.arguments.by.name(),
         "calls",
         "errors",
         "prompt tokens",
@@ -281,16 +420,20 @@ fn print_table(by: By, log: &Log, total: &Sums, out: &mut Output) {
         "p90 ms",
         "p99 ms",
     ];
-    let mut rows = vec![heads.map(str::to_owned)];
-    rows.extend(log.groups.iter().map(|(name, sums)| row(name, sums)));
-    rows.push(row("total", total));
+    // Made twice, to know their widths: there may be many.
+    let rows = || {
+        let groups = log.groups.iter().map(|(name, sums)| row(name, sums));
+        std::iter::once(heads.map(str::to_owned))
+            .chain(groups)
+            .chain([row("total", total)])
+    };
     let mut widths = [0; 9];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
+    for row in rows() {
+        for (width, cell) in widths.iter_mut().zip(&row) {
             *width = cell.chars().count().max(*width);
         }
     }
-    for row in &rows {
+    for row in rows() {
         let cells = row.iter().zip(widths).skip(1);
         let numbers: String = cells
             .map(|(cell, width)| format!("  {cell:>width$}"))
@@ -314,6 +457,11 @@ fn print_table(by: By, log: &Log, total: &Sums, out: &mut Output) {
         (total.without_cost, "calls have no cost"),
         (log.gaps, "calls have no entry: the log couldn't take them"),
         (log.skipped, "lines are no entries"),
+        (
+            log.conflicts.count,
+            "lines have the id of another entry that counts",
+        ),
+        (log.left_out.count, "files can't be read, and are left out"),
     ];
     if notes.iter().any(|(count, _)| *count > 0) {
         out.line("");

@@ -1,19 +1,20 @@
 //! `tail`: the last entries of a log, and those that follow.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
 use audit_logger::tool::Error;
-use audit_logger::tool::source::{Directory, open_plain};
+use audit_logger::tool::lines::Seen;
+use audit_logger::tool::name::DayName;
+use audit_logger::tool::source::{self, Directory, Plain, Span};
+use audit_logger::tool::twins::{Digest, Ids};
 use chrono::{DateTime, Days, Utc};
 use clap::Args;
 
-use crate::entries::{Entry, days, each_line};
+use crate::entries::{Entry, Tokens, Versions, days, each_line};
 use crate::output::{Colour, Output, complain, plain};
 
 /// How often a log is looked at for more.
@@ -29,9 +30,14 @@ const WINDOW: u64 = 256 << 10;
 /// How many ids are kept to tell twins, which follow each other within moments.
 const IDS: usize = 1 << 16;
 
+/// How many bytes of lines are kept, and how many files are followed.
+const KEPT: usize = 16 << 20;
+const FOLLOWED: usize = 256;
+
 /// Shows the last entries of a log, and follows it
 ///
-/// What is no entry (blank and torn lines) isn't shown, and what stands twice is shown once.
+/// What is no entry (blank and torn lines) isn't shown, and what stands twice is shown once. Of lines with
+/// one id that differ, as far as they are read, the sealed one is shown. What can't be read is named.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -92,7 +98,7 @@ impl Arguments {
             Some(latency) => format!("{latency:.0} ms"),
             None => "? ms".to_owned(),
         };
-        let tokens = |value: &serde_json::Value| match value.as_u64() {
+        let tokens = |tokens: Tokens| match tokens.0 {
             Some(count) => count.to_string(),
             None => "?".to_owned(),
         };
@@ -101,18 +107,21 @@ impl Arguments {
             plain(&entry.timestamp),
             plain(&entry.user_id),
             plain(&entry.model),
-            tokens(&entry.prompt_tokens),
-            tokens(&entry.completion_tokens),
+            tokens(entry.prompt_tokens),
+            tokens(entry.completion_tokens),
             plain(&entry.id)
         ));
     }
 }
 
 pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
+    let files = source::open(&arguments.directory)?;
     let mut tail = Tail {
         arguments,
+        directory: &Directory::new(&files, &|| false),
         shown: Shown::default(),
         files: HashMap::new(),
+        left_out: Vec::new(),
     };
     tail.last(out)?;
     while arguments.follow && out.flush() {
@@ -125,13 +134,16 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
 /// What has been shown, and up to where files have been read.
 struct Tail<'a> {
     arguments: &'a Arguments,
+    directory: &'a Directory<'a>,
     shown: Shown,
     /// By device and inode, for names change.
     files: HashMap<(u64, u64), Followed>,
+    /// What was said to be unreadable.
+    left_out: Vec<DayName>,
 }
 
 struct Followed {
-    file: File,
+    file: Box<dyn Plain>,
     /// Behind the last whole line that was read.
     offset: u64,
     /// How many looks ago it had a name of the log.
@@ -139,7 +151,7 @@ struct Followed {
 }
 
 impl Followed {
-    fn from(file: File, offset: u64) -> Followed {
+    fn from(file: Box<dyn Plain>, offset: u64) -> Followed {
         let unseen = 0;
         Followed {
             file,
@@ -149,101 +161,155 @@ impl Followed {
     }
 
     /// Hands on the whole lines that were appended since.
-    fn more(&mut self, take: impl FnMut(&[u8])) -> io::Result<()> {
-        let length = self.file.metadata()?.len();
+    fn more(&mut self, take: impl FnMut(&Seen)) -> io::Result<()> {
+        let length = self.file.length()?;
         if length < self.offset {
             complain("a file of the log was cut; it is read from its beginning");
             self.offset = 0;
         }
         if length > self.offset {
-            self.file.seek(SeekFrom::Start(self.offset))?;
-            self.offset += each_line(BufReader::new(&self.file), take)?;
+            let source = Span::new(&*self.file, self.offset, u64::MAX);
+            self.offset = each_line(source, self.offset, take)?;
         }
         Ok(())
     }
 }
 
-fn identity(file: &File) -> io::Result<(u64, u64)> {
-    let metadata = file.metadata()?;
-    Ok((metadata.dev(), metadata.ino()))
-}
-
 /// The first day whose files are followed: yesterday, for some may still be writing to it, or the last
 /// one there is, in a log whose clock is another.
-fn floor(days: &BTreeMap<String, Vec<String>>) -> String {
+fn floor(days: &BTreeMap<String, Vec<DayName>>) -> String {
     let today = DateTime::<Utc>::from(SystemTime::now()).date_naive();
     let yesterday = today.checked_sub_days(Days::new(1)).unwrap_or(today);
     let last = days.keys().next_back().cloned();
     yesterday.to_string().min(last.unwrap_or_default())
 }
 
+/// The last of the lines that came, no more than so many, and no more bytes than are kept.
+#[derive(Default)]
+struct Last {
+    lines: VecDeque<(Vec<u8>, Digest)>,
+    bytes: usize,
+}
+
+impl Last {
+    fn push(&mut self, line: (Vec<u8>, Digest), count: usize) {
+        self.bytes += line.0.len();
+        self.lines.push_back(line);
+        while self.lines.len() > count || self.bytes > KEPT && self.lines.len() > 1 {
+            let first = self.lines.pop_front().unwrap_or_default();
+            self.bytes -= first.0.len();
+        }
+    }
+}
+
 impl Tail<'_> {
     /// Shows the last entries. The newest days are looked at first.
     fn last(&mut self, out: &mut Output) -> Result<(), Error> {
         let count = self.arguments.count;
-        let days = days(&self.arguments.directory)?;
+        let days = days(self.directory)?;
         let floor = floor(&days);
-        let mut last: Vec<Vec<u8>> = Vec::new();
+        let mut last: Vec<(Vec<u8>, Digest)> = Vec::new();
+        let mut bytes = 0;
         for (day, files) in days.iter().rev() {
             let follow = self.arguments.follow && *day >= floor;
-            if !follow && last.len() >= count {
+            if !follow && (last.len() >= count || bytes >= KEPT) {
                 break;
             }
-            let mut lines = Vec::new();
+            let mut of_day = Last::default();
             for name in files {
-                let found = self.last_of(name, follow);
-                lines.extend(found.map_err(|error| Error::log(format!("{name}: {error}")))?);
+                match self.last_of(*name, follow) {
+                    Ok(found) => found
+                        .lines
+                        .into_iter()
+                        .for_each(|line| of_day.push(line, count.saturating_mul(files.len()))),
+                    Err(error) => self.leave_out(*name, &error),
+                }
             }
+            bytes += of_day.bytes;
+            let mut lines = self.once(of_day.lines.into())?;
             if files.len() > 1 {
-                lines = by_time_and_once(lines);
+                lines.sort_by_cached_key(|(line, _)| {
+                    Entry::parse(line).map(|entry| entry.timestamp.into_owned())
+                });
             }
             lines.append(&mut last);
             last = lines;
         }
-        for line in &last[last.len().saturating_sub(count)..] {
-            self.shown.show(self.arguments, line, out);
+        if last.len() < count && bytes >= KEPT {
+            complain("the lines are long: fewer of them are shown");
+        }
+        for (line, digest) in &last[last.len().saturating_sub(count)..] {
+            self.shown.show(self.arguments, line, *digest, out);
         }
         Ok(())
     }
 
+    fn leave_out(&mut self, name: DayName, error: &io::Error) {
+        if !self.left_out.contains(&name) && self.left_out.len() < FOLLOWED {
+            self.left_out.push(name);
+            complain(&format!("{} is left out: {error}", name.file_name()));
+        }
+    }
+
+    /// Of lines with one id the one that counts.
+    fn once(&self, lines: Vec<(Vec<u8>, Digest)>) -> Result<Vec<(Vec<u8>, Digest)>, Error> {
+        let ids = &self.shown.keys;
+        let mut versions = Versions::default();
+        for (line, digest) in &lines {
+            if let (Some(id), Some(entry)) = (ids.of(line), Entry::parse(line)) {
+                versions.add(id, *digest, &entry.timestamp);
+            }
+        }
+        let counts = versions.decide(self.directory)?;
+        let mut kept = Vec::new();
+        for (line, digest) in lines {
+            let Some(id) = ids.of(&line) else {
+                continue;
+            };
+            match counts.get(&id) {
+                Some(counting) if *counting != digest => another(&line),
+                _ => kept.push((line, digest)),
+            }
+        }
+        Ok(kept)
+    }
+
     /// The last lines of a file that are wanted; from here on it's followed, if that is wanted.
-    fn last_of(&mut self, name: &str, follow: bool) -> io::Result<VecDeque<Vec<u8>>> {
-        let directory = &self.arguments.directory;
-        let Some(mut file) = open_plain(&directory.join(name))? else {
-            let compressed = Directory::new(directory).day(name, 0)?;
-            return Ok(match compressed {
-                Some(source) => self.wanted_of(source)?.0,
-                None => VecDeque::new(),
-            });
+    fn last_of(&mut self, name: DayName, follow: bool) -> io::Result<Last> {
+        let file = match self.directory.open(&name.file_name()) {
+            Ok(Some(file)) if file.length()? > 0 || follow => file,
+            _ => {
+                let source = self.directory.day(name, 0)?;
+                return Ok(match source {
+                    Some(source) => self.wanted_of(source, 0)?.0,
+                    None => Last::default(),
+                });
+            }
         };
-        let length = file.metadata()?.len();
+        let length = file.length()?;
         let mut window = WINDOW;
         let (last, offset) = loop {
             // The piece of a line that a window may begin with is never JSON.
             let start = length.saturating_sub(window);
-            file.seek(SeekFrom::Start(start))?;
-            let (last, read) = self.wanted_of((&file).take(length - start))?;
-            if start == 0 || last.len() >= self.arguments.count {
-                break (last, start + read);
+            let (last, read) = self.wanted_of(Span::new(&*file, start, length), start)?;
+            if start == 0 || last.lines.len() >= self.arguments.count || last.bytes >= KEPT {
+                break (last, read);
             }
             window = window.saturating_mul(8);
         };
-        if follow {
-            self.files
-                .insert(identity(&file)?, Followed::from(file, offset));
+        if follow && self.files.len() < FOLLOWED {
+            let identity = file.identity()?;
+            self.files.insert(identity, Followed::from(file, offset));
         }
         Ok(last)
     }
 
-    /// The last whole lines of a source that are wanted, and how many bytes all whole lines had.
-    fn wanted_of(&self, source: impl Read) -> io::Result<(VecDeque<Vec<u8>>, u64)> {
-        let mut last = VecDeque::new();
-        let read = each_line(BufReader::new(source), |line| {
-            if self.arguments.wanted(line).is_some() {
-                last.push_back(line.to_vec());
-                if last.len() > self.arguments.count {
-                    last.pop_front();
-                }
+    /// The last whole lines of a source that are wanted, and where all whole lines end.
+    fn wanted_of(&self, source: impl Read, at: u64) -> io::Result<(Last, u64)> {
+        let mut last = Last::default();
+        let read = each_line(source, at, |line| {
+            if self.arguments.wanted(line.text).is_some() {
+                last.push((line.text.to_vec(), line.digest()), self.arguments.count);
             }
         })?;
         Ok((last, read))
@@ -251,70 +317,90 @@ impl Tail<'_> {
 
     /// Shows what was appended since.
     fn look(&mut self, out: &mut Output) -> Result<(), Error> {
-        let days = days(&self.arguments.directory)?;
+        let days = days(self.directory)?;
         for followed in self.files.values_mut() {
             followed.unseen += 1;
         }
         for name in days.range(floor(&days)..).flat_map(|(_, names)| names) {
-            let failed = |error| Error::log(format!("{name}: {error}"));
-            let file = open_plain(&self.arguments.directory.join(name)).map_err(failed)?;
-            let Some(file) = file else { continue };
-            let identity = identity(&file).map_err(failed)?;
-            let followed = self.files.entry(identity);
-            followed.or_insert_with(|| Followed::from(file, 0)).unseen = 0;
+            let opened = self.directory.open(&name.file_name());
+            let opened = opened.and_then(|file| match file {
+                Some(file) => Ok(Some((file.identity()?, file))),
+                None => Ok(None),
+            });
+            match opened {
+                Ok(Some((identity, file))) => {
+                    if let Some(followed) = self.files.get_mut(&identity) {
+                        followed.unseen = 0;
+                    } else if self.files.len() < FOLLOWED {
+                        self.files.insert(identity, Followed::from(file, 0));
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => self.leave_out(*name, &error),
+            }
         }
-        for followed in self.files.values_mut() {
-            followed
-                .more(|line| self.shown.show(self.arguments, line, out))
-                .map_err(|error| Error::log(format!("a file of the log: {error}")))?;
-        }
-        self.files.retain(|_, followed| followed.unseen < LINGER);
+        let (shown, arguments) = (&mut self.shown, self.arguments);
+        self.files.retain(|_, followed| {
+            let read = followed.more(|line| {
+                if line.is_held() {
+                    shown.show(arguments, line.text, line.digest(), out);
+                }
+            });
+            if let Err(error) = &read {
+                complain(&format!("a file of the log is left out: {error}"));
+            }
+            read.is_ok() && followed.unseen < LINGER
+        });
         Ok(())
     }
 }
 
-/// The entries of a day's files as if they were one: twins once, and all by their time.
-fn by_time_and_once(lines: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
-    let mut ids = HashSet::new();
-    let mut timed: Vec<(String, Vec<u8>)> = Vec::new();
-    for line in lines {
-        if let Some(entry) = Entry::parse(&line)
-            && ids.insert(entry.id.clone().into_owned())
-        {
-            timed.push((entry.timestamp.into_owned(), line));
-        }
+fn another(line: &[u8]) {
+    if let Some(entry) = Entry::parse(line) {
+        complain(&format!(
+            "another line has the id {}, and is the one that counts",
+            plain(&entry.id)
+        ));
     }
-    timed.sort_by(|a, b| a.0.cmp(&b.0));
-    timed.into_iter().map(|(_, line)| line).collect()
 }
 
-/// The ids of what was shown.
+/// The ids of what was shown, and which lines they were.
 #[derive(Default)]
 struct Shown {
-    ids: HashSet<String>,
-    order: VecDeque<String>,
+    keys: Ids,
+    lines: HashMap<u64, Digest>,
+    order: VecDeque<u64>,
 }
 
 impl Shown {
     /// Shows a line if it is an entry that is wanted, and wasn't shown before.
-    fn show(&mut self, arguments: &Arguments, line: &[u8], out: &mut Output) {
+    fn show(&mut self, arguments: &Arguments, line: &[u8], digest: Digest, out: &mut Output) {
         if let Some(entry) = arguments.wanted(line)
-            && self.remember(&entry.id)
+            && self.remember(line, digest)
         {
             arguments.print(line, &entry, out);
         }
     }
 
     /// Keeps an id; false if it was shown before.
-    fn remember(&mut self, id: &str) -> bool {
-        if !self.ids.insert(id.to_owned()) {
-            return false;
+    fn remember(&mut self, line: &[u8], digest: Digest) -> bool {
+        let Some(id) = self.keys.of(line) else {
+            return true;
+        };
+        match self.lines.get(&id) {
+            Some(known) if *known == digest => return false,
+            Some(_) => {
+                another(line);
+                return false;
+            }
+            None => {}
         }
-        self.order.push_back(id.to_owned());
+        self.lines.insert(id, digest);
+        self.order.push_back(id);
         if self.order.len() > IDS
             && let Some(oldest) = self.order.pop_front()
         {
-            self.ids.remove(&oldest);
+            self.lines.remove(&oldest);
         }
         true
     }

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use audit_logger::tool::Error;
-use audit_logger::tool::verify::{Options, Report, verify};
+use audit_logger::tool::report::Report;
+use audit_logger::tool::verify::{Options, verify};
 use clap::Args;
 
 use crate::output::{Colour, Output, Progress, plain};
@@ -95,6 +96,14 @@ fn print(report: &Report, out: &mut Output) {
         (report.gaps, "times sealed bytes were missing"),
         (report.recovered, "times bytes were sealed late"),
         (report.rollbacks, "times the directory had been put back"),
+        (
+            report.prunable,
+            "files that retention has given up, still there",
+        ),
+        (
+            report.unsettled,
+            "tiles behind what is signed, to be made anew",
+        ),
     ];
     for (count, what) in recorded.into_iter().filter(|(count, _)| *count > 0) {
         out.line(format_args!("recorded:   {count} {what}"));
@@ -115,6 +124,27 @@ fn print(report: &Report, out: &mut Output) {
             plain(&finding.file),
             plain(&finding.message)
         ));
+    }
+    for (what, remarks) in [
+        ("unreadable, and never sealed", &report.unreadable),
+        ("not counting", &report.conflicts),
+    ] {
+        if remarks.count > 0 {
+            out.line(format_args!("{what}: {}", remarks.count));
+        }
+        for remark in &remarks.kept {
+            let (file, message) = (plain(&remark.file), plain(&remark.message));
+            out.line(format_args!("  {file}: {message}"));
+        }
+    }
+    if report.stranger_count > 0 {
+        out.line(format_args!(
+            "named like the log's files, and none of them: {}",
+            report.stranger_count
+        ));
+    }
+    for stranger in &report.strangers {
+        out.line(format_args!("  {}", plain(stranger)));
     }
     out.line("can't be detected with what was given:");
     for blind_spot in report.blind_spots() {
