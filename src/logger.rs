@@ -12,7 +12,7 @@ use crate::error::{Error, Status};
 use crate::format::entry::{Details, Entry, Line, MAX_DETAILS, Outcome};
 use crate::hash::{ContentHash, Hashing};
 use crate::json::{self, Object};
-use crate::log::{self, Access, Intent, Sealing, Store};
+use crate::log::{self, Access, Intent, Log, Sealing};
 use crate::sys::{self, Event, PerProcess, RandomBytes};
 
 /// Writes the entries of one log.
@@ -30,7 +30,7 @@ pub struct Logger {
 
 /// What a forked child must not share with its parent.
 struct Process {
-    store: Arc<Store>,
+    log: Arc<Log>,
     running: AtomicUsize,
     /// Notified when the last running call of a closed logger ends.
     idle: (Mutex<()>, Condvar),
@@ -167,13 +167,13 @@ impl Logger {
             process: PerProcess::default(),
         };
         let mut swept = log::Swept::default();
-        let store = &logger.process_with(&mut swept)?.store;
+        let log = &logger.process_with(&mut swept)?.log;
         let mut report = Vec::new();
         let mut to = Object::begin(&mut report);
-        to.text("path", &store.path().to_string_lossy());
+        to.text("path", &log.path().to_string_lossy());
         to.json("recovered", swept.recovered);
         to.json("torn", swept.torn);
-        to.texts("warnings", &store.warnings());
+        to.texts("warnings", &log.warnings());
         to.end();
         Ok((logger, report))
     }
@@ -186,20 +186,20 @@ impl Logger {
         self.process.get_or_try_init(|| {
             let need = |error| Error::log(format!("the process is out of resources: {error}"));
             let stop = Event::new().map_err(need)?;
-            let store;
+            let log;
             let before = self.identity.get().copied();
-            (store, *swept) = Store::open(&self.settings, before).map_err(|error| {
+            (log, *swept) = Log::open(&self.settings, before).map_err(|error| {
                 // In a forked child: what was right for its parent isn't the host's mistake now.
                 match error.status {
                     Status::Config if before.is_some() => Error::log(error.message),
                     _ => error,
                 }
             })?;
-            if let Some(identity) = store.identity() {
+            if let Some(identity) = log.identity() {
                 let _ = self.identity.set(identity);
             }
             Ok(Arc::new(Process {
-                store,
+                log,
                 running: AtomicUsize::new(0),
                 idle: (Mutex::new(()), Condvar::new()),
                 stop,
@@ -244,7 +244,7 @@ impl Logger {
         }
         .line(running.process.new_id()?);
         self.check_length(line.as_bytes().len())?;
-        running.process.store.append(&mut line)?;
+        running.process.log.append(&mut line)?;
         Ok(line)
     }
 
@@ -284,7 +284,7 @@ impl Logger {
         let details = if self.details { MAX_DETAILS } else { 0 };
         let longest = unknown.as_bytes().len() + MAX_GROWTH + details;
         self.check_length(longest)?;
-        let intent = running.process.store.begin(&unknown, longest)?;
+        let intent = running.process.log.begin(&unknown, longest)?;
         Ok(Pending {
             running,
             id,
@@ -321,7 +321,7 @@ impl Logger {
 
     /// Writes what waits and has the disk confirm the log, in that time if there's a limit.
     pub fn flush(&self, timeout: Option<Duration>) -> Result<(), Error> {
-        self.process()?.store.flush_within(timeout)
+        self.process()?.log.flush_within(timeout)
     }
 
     /// Takes no new calls, waits for the running ones until the time is up, ends those that are
@@ -336,7 +336,7 @@ impl Logger {
             process.wait_until_idle(Some(CLOSE_GRACE));
         }
         let left = timeout.map(|timeout| timeout.saturating_sub(began.elapsed()) + CLOSE_GRACE);
-        process.store.flush_within(left)?;
+        process.log.flush_within(left)?;
         match (cut, process.running.load(Ordering::SeqCst)) {
             (0, _) => Ok(()),
             (cut, 0) => Err(Error::new(
@@ -360,10 +360,10 @@ impl Logger {
         let process = self.process()?;
         let mut json = Vec::new();
         let mut to = Object::begin(&mut json);
-        to.text("path", &process.store.path().to_string_lossy());
-        process.store.health(&mut to);
+        to.text("path", &process.log.path().to_string_lossy());
+        process.log.health(&mut to);
         to.json("running", process.running.load(Ordering::SeqCst));
-        to.texts("warnings", &process.store.warnings());
+        to.texts("warnings", &process.log.warnings());
         to.end();
         Ok(json)
     }
@@ -409,7 +409,7 @@ pub fn metadata(text: &str) -> Result<String, Error> {
 impl Drop for Logger {
     fn drop(&mut self) {
         if let Some(process) = self.process.get() {
-            process.store.close();
+            process.log.close();
         }
     }
 }
@@ -646,7 +646,7 @@ impl Pending {
 
     fn write_line(&mut self, mut line: Line) -> Finished {
         let written = match self.open.take() {
-            Some((_, intent, _)) => self.running.process.store.finish(intent, &mut line),
+            Some((_, intent, _)) => self.running.process.log.finish(intent, &mut line),
             None => Ok(()),
         };
         Finished { line, written }
@@ -663,7 +663,7 @@ impl Drop for Pending {
         if let Some((unknown, intent, _)) = self.open.take() {
             let mut unknown = unknown;
             // Nobody is left to hear of an error; the entry waits then.
-            let _ = self.running.process.store.finish(intent, &mut unknown);
+            let _ = self.running.process.log.finish(intent, &mut unknown);
         }
     }
 }

@@ -1,12 +1,11 @@
 //! A file that the disk is asked to confirm, by several threads at once.
 
-use std::fs::File;
 use std::io;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::folder::{self, OpenFile};
+use super::disk::{File, Identity};
 
 /// A file and how much of what was written to it the disk has confirmed.
 ///
@@ -16,9 +15,9 @@ use super::folder::{self, OpenFile};
 /// After a failed fdatasync the kernel drops what it couldn't write, and calls the next attempt a
 /// success. So a file whose sync failed once never confirms anything again.
 #[derive(Debug)]
-pub struct Synced {
-    file: OpenFile,
-    identity: (u64, u64),
+pub struct Durable {
+    file: File,
+    identity: Identity,
     written: AtomicU64,
     state: Mutex<State>,
     done: Condvar,
@@ -38,32 +37,25 @@ struct State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket(u64);
 
-impl Synced {
+impl Durable {
     /// A file to which nothing was written yet.
-    pub fn new(file: OpenFile) -> Synced {
-        let metadata = file.metadata();
-        let length = metadata.as_ref().map_or(0, |metadata| metadata.len());
-        let identity = metadata.map_or((0, 0), |metadata| folder::identity(&metadata));
-        Synced {
+    pub fn new(file: File) -> io::Result<Durable> {
+        let stat = file.stat()?;
+        Ok(Durable {
             file,
-            identity,
+            identity: stat.identity,
             written: AtomicU64::new(0),
             state: Mutex::new(State {
-                length,
+                length: stat.length,
                 ..State::default()
             }),
             done: Condvar::new(),
-        }
+        })
     }
 
     /// Its device and inode.
-    pub fn identity(&self) -> (u64, u64) {
+    pub fn identity(&self) -> Identity {
         self.identity
-    }
-
-    /// Gives its lock back.
-    pub fn unlock(&self) {
-        folder::unlock(&self.file);
     }
 
     /// Notes a write, for the disk to confirm.
@@ -100,7 +92,7 @@ impl Synced {
             state.syncing = true;
             let Ticket(written) = self.all();
             drop(state);
-            let length = self.file.metadata().map_or(0, |metadata| metadata.len());
+            let length = self.file.length().unwrap_or(0);
             let result = self.file.sync_data();
             state = self.state();
             state.syncing = false;
@@ -134,7 +126,7 @@ impl Synced {
     }
 }
 
-impl Deref for Synced {
+impl Deref for Durable {
     type Target = File;
 
     fn deref(&self) -> &File {

@@ -87,6 +87,8 @@ pub struct Health<'a> {
     pub counters: &'a Counters,
     /// Entries that wait because the log couldn't take them.
     pub pending: usize,
+    /// Those of them that a kill would lose, for the journal has no room.
+    pub in_memory_only: usize,
     /// What went wrong last, and when.
     pub last_error: Option<(Timestamp, String)>,
 }
@@ -96,6 +98,7 @@ impl Health<'_> {
     pub fn write(&self, to: &mut Object<'_>) {
         self.counters.values().write(to);
         to.json("pending", self.pending);
+        to.json("in_memory_only", self.in_memory_only);
         write_error(
             to,
             self.last_error

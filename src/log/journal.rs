@@ -2,26 +2,25 @@
 //!
 //! Each process has a journal of its own in `.state`, and holds its lock as long as it lives. A
 //! journal whose lock is free is a dead process's: whoever finds it makes the log whole
-//! (`recover`). FORMAT.md describes the bytes.
+//! (`sweep`). FORMAT.md describes the bytes.
 //!
 //! A call takes a slot before its request leaves. The slot is written to its full size then, so
-//! that the outcome finds room in it when the disk is full. Slots are used again and never given
-//! back: the file grows to what the most calls at once needed.
+//! that the outcome finds room in it when the disk is full: what stands there is written over in
+//! place. Slots are used again and never given back: the file grows to what the most calls at once
+//! needed.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
-use super::disk::Directory;
-use super::durable::Synced;
-use super::folder;
+use super::directory::Directory;
+use super::disk::{File, How, about, if_there};
+use super::durable::Durable;
 use crate::format::entry::Line;
 use crate::format::name::{DayName, Place};
 use crate::hash::Digest;
-use crate::sys;
 
 /// What the names of journals begin with.
 pub const PREFIX: &str = "journal-";
@@ -36,8 +35,13 @@ const RECORD_HEAD: usize = 24;
 /// The longest place: a date, two numbers, two spaces and a line feed.
 const PLACE: usize = 48;
 
-/// Half of the smallest slot: room for an ordinary call's longest entry.
+/// Half of the smallest slot: room for an ordinary call's longest entry; and half of the largest: room
+/// for the longest entry that a logger can be told to allow.
 const SMALLEST_HALF: usize = 16 * 1024;
+const LARGEST_HALF: usize = 2 << 20;
+
+/// How long a slot can be.
+const SIZES: RangeInclusive<usize> = 2 * SMALLEST_HALF..=2 * LARGEST_HALF;
 
 /// What a record holds. A record that isn't whole counts as absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +59,7 @@ enum Kind {
 pub struct Journal {
     directory: Arc<Directory>,
     name: String,
-    file: Synced,
+    file: Durable,
     room: Mutex<Room>,
 }
 
@@ -74,6 +78,8 @@ pub struct Slot {
     at: u64,
     size: usize,
     place: Place,
+    /// Whether the outcome stands in it.
+    ended: bool,
 }
 
 /// What is found in a slot that is in use.
@@ -92,10 +98,14 @@ impl Journal {
     pub fn create(directory: &Arc<Directory>) -> io::Result<Arc<Journal>> {
         loop {
             let name = format!("{PREFIX}{}", Uuid::new_v4());
-            let file = directory.create_state(&name)?;
+            let file = directory.state().open(&name, How::New)?;
             // Before it's locked another process may take it for a dead one's, and remove it.
-            if !folder::try_lock(&file)? || !directory.state().still_names(&name, &file) {
+            if !file.try_lock()? || !directory.state().still_names(&name, &file) {
                 continue;
+            }
+            // Before anything is in it: later that can't be had.
+            if file.write_in_place().is_err() {
+                directory.warn_of_copying();
             }
             let mut head = vec![0; SLOTS_AT as usize];
             head[..MAGIC.len()].copy_from_slice(MAGIC);
@@ -106,7 +116,7 @@ impl Journal {
             return Ok(Arc::new(Journal::new(
                 directory,
                 name,
-                Synced::new(file),
+                Durable::new(file)?,
                 SLOTS_AT,
             )));
         }
@@ -115,18 +125,18 @@ impl Journal {
     /// Takes a dead process's journal over, or returns `None` if its process lives (or another
     /// one is at it, or has just removed it).
     pub fn adopt(directory: &Arc<Directory>, name: &str) -> io::Result<Option<Arc<Journal>>> {
-        let Some(file) = folder::if_there(directory.open_state(name))? else {
+        let Some(file) = if_there(directory.state().open(name, How::Change))? else {
             return Ok(None);
         };
-        if !folder::try_lock(&file)? || !directory.state().still_names(name, &file) {
+        if !file.try_lock()? || !directory.state().still_names(name, &file) {
             return Ok(None);
         }
-        let end = file.metadata()?.len().max(SLOTS_AT);
-        let journal = Journal::new(directory, name.to_owned(), Synced::new(file), end);
+        let end = file.length()?.max(SLOTS_AT);
+        let journal = Journal::new(directory, name.to_owned(), Durable::new(file)?, end);
         Ok(Some(Arc::new(journal)))
     }
 
-    fn new(directory: &Arc<Directory>, name: String, file: Synced, end: u64) -> Journal {
+    fn new(directory: &Arc<Directory>, name: String, file: Durable, end: u64) -> Journal {
         Journal {
             directory: Arc::clone(directory),
             name,
@@ -162,6 +172,11 @@ impl Journal {
         let intent = kept(Kind::Intent, place, line);
         let half = (SLOT_HEAD + intent.len()).max(RECORD_HEAD + PLACE + longest);
         let size = 2 * half.max(SMALLEST_HALF).next_power_of_two();
+        if !SIZES.contains(&size) {
+            return Err(io::Error::other(
+                "the entry could be longer than a journal's slot",
+            ));
+        }
         let mut room = self.room();
         let free = room.free.iter().position(|(_, free)| *free >= size);
         let (at, size) = match free {
@@ -187,6 +202,7 @@ impl Journal {
             at,
             size,
             place,
+            ended: false,
         })
     }
 
@@ -199,6 +215,7 @@ impl Journal {
             at,
             size,
             place,
+            ended: false,
         })
     }
 
@@ -228,24 +245,42 @@ impl Journal {
         self.file.has_failed()
     }
 
+    /// Whether a snapshot or a copy has blocks of it, so far as the file system tells.
+    pub fn shares_blocks(&self) -> bool {
+        self.file.shares_blocks().unwrap_or_default()
+    }
+
     /// As if the disk had refused.
     #[cfg(test)]
     pub fn distrust(&self) {
         self.file.distrust();
     }
 
-    /// The slots in use of a journal that was taken over.
-    pub fn kept(self: &Arc<Self>) -> io::Result<Vec<(Slot, Kept)>> {
+    /// The next slots in use of a journal that was taken over, and with them where to go on: so many
+    /// that they take little memory, however many there are. None at the end.
+    pub fn kept(self: &Arc<Self>, from: &mut Option<u64>) -> io::Result<Vec<(Slot, Kept)>> {
+        /// Calls, and bytes of their entries.
+        const MOST: usize = 4096;
+        const MOST_BYTES: usize = 8 << 20;
         let mut found = Vec::new();
-        for (at, size, kept) in read_slots(&self.file)? {
+        let mut bytes = 0;
+        let mut slots = Slots::from(&self.file, from.unwrap_or(SLOTS_AT))?;
+        while found.len() < MOST
+            && bytes < MOST_BYTES
+            && let Some(slot) = slots.next()
+        {
+            let (at, size, kept) = slot?;
+            bytes += kept.line.as_bytes().len();
             let slot = Slot {
                 journal: Arc::clone(self),
                 at,
                 size,
                 place: kept.place,
+                ended: kept.ended,
             };
             found.push((slot, kept));
         }
+        *from = Some(slots.at);
         Ok(found)
     }
 
@@ -278,7 +313,13 @@ impl Slot {
         }
         write_at(&self.journal.file, &outcome, self.at + self.size as u64 / 2)?;
         self.place = place;
+        self.ended = true;
         Ok(())
+    }
+
+    /// Whether the entry of the call's end stands in it, so that it outlives the process.
+    pub fn has_ended(&self) -> bool {
+        self.ended
     }
 
     /// Writes another intent over this one, no longer than a page.
@@ -313,32 +354,71 @@ pub fn read_note(file: &File) -> Option<String> {
     String::from_utf8(note).ok()
 }
 
-/// The slots in use in a journal, be its process dead or alive: where, how long, and what's in
-/// them.
-pub fn read_slots(file: &File) -> io::Result<Vec<(u64, usize, Kept)>> {
-    let length = file.metadata()?.len();
-    let mut found = Vec::new();
-    let mut at = SLOTS_AT;
-    let mut head = [0; SLOT_HEAD];
-    while at + (SLOT_HEAD as u64) < length {
+/// The slots in use in a journal, be its process dead or alive: where, how long, and what's in them.
+pub struct Slots<'f> {
+    file: &'f File,
+    at: u64,
+    length: u64,
+}
+
+impl<'f> Slots<'f> {
+    /// All of them.
+    pub fn of(file: &'f File) -> io::Result<Slots<'f>> {
+        Slots::from(file, SLOTS_AT)
+    }
+
+    fn from(file: &'f File, at: u64) -> io::Result<Slots<'f>> {
+        let length = file.length()?;
+        Ok(Slots { file, at, length })
+    }
+
+    /// The next slot: where, how long, and what's in it if it's in use.
+    fn slot(&self) -> io::Result<Option<(u64, usize, Option<Kept>)>> {
+        let (file, at) = (self.file, self.at);
+        let mut head = [0; SLOT_HEAD];
+        if at + (SLOT_HEAD as u64) >= self.length {
+            return Ok(None);
+        }
         file.read_exact_at(&mut head, at)?;
         let [_, _, _, _, size @ ..] = head;
-        let size = u64::from(u32::from_le_bytes([size[0], size[1], size[2], size[3]]));
-        // A slot that was being made when its process died holds nothing.
-        if !head.starts_with(SLOT_MAGIC) || size < SLOT_HEAD as u64 || at + size > length {
-            break;
+        let size = u32::from_le_bytes([size[0], size[1], size[2], size[3]]) as usize;
+        let end = at + size as u64;
+        // A slot that was being made when its process died holds nothing, nor does one that no process
+        // of this library makes.
+        let is_one = size.is_power_of_two() && SIZES.contains(&size);
+        if !head.starts_with(SLOT_MAGIC) || !is_one || end > self.length {
+            return Ok(None);
         }
-        let middle = at + size / 2;
+        let middle = at + size as u64 / 2;
         let intent = read_kept(file, at + SLOT_HEAD as u64, Kind::Intent, middle);
-        if let Some(intent) = intent {
+        let kept = intent.map(|intent| {
             // The outcome of an earlier call may still stand there.
-            let outcome = read_kept(file, middle, Kind::Outcome, at + size)
+            let outcome = read_kept(file, middle, Kind::Outcome, end)
                 .filter(|outcome| outcome.line.id() == intent.line.id());
-            found.push((at, size as usize, outcome.unwrap_or(intent)));
-        }
-        at += size;
+            outcome.unwrap_or(intent)
+        });
+        Ok(Some((at, size, kept)))
     }
-    Ok(found)
+}
+
+impl Iterator for Slots<'_> {
+    type Item = io::Result<(u64, usize, Kept)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let (at, size, kept) = match self.slot() {
+                Ok(found) => found?,
+                Err(error) => {
+                    self.at = self.length;
+                    return Some(Err(error));
+                }
+            };
+            self.at = at + size as u64;
+            if let Some(kept) = kept {
+                return Some(Ok((at, size, kept)));
+            }
+        }
+    }
 }
 
 fn read_kept(file: &File, at: u64, kind: Kind, end: u64) -> Option<Kept> {
@@ -407,7 +487,6 @@ fn record(kind: Kind, payload: &[&[u8]]) -> Vec<u8> {
 }
 
 fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
-    file.write_all_at(bytes, at)
-        .inspect_err(sys::note_write_error)
-        .map_err(|error| io::Error::new(error.kind(), format!("the journal in .state: {error}")))
+    let written = file.write_all_at(bytes, at);
+    written.map_err(about("the journal in .state"))
 }

@@ -8,10 +8,11 @@ use std::path::Path;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::folder::{Folder, TEMPORARY, if_there};
+use super::directory::Directory;
+use super::disk::{Folder, if_there, temporary_name};
 use crate::error::Error;
 use crate::format::note::{Signer, is_in_name};
-use crate::sys::{self, RandomBytes};
+use crate::sys::{self, RandomBytes, SecretBytes};
 
 /// The key's name in `.state`, where none is given.
 const NAME: &str = "key";
@@ -20,21 +21,21 @@ const NAME: &str = "key";
 const LONGEST: u64 = 4096;
 
 /// The key that a text is.
-pub fn parse(text: &[u8]) -> io::Result<Signer> {
+fn parse(text: &[u8]) -> io::Result<Signer> {
     Signer::parse(&String::from_utf8_lossy(text))
         .map_err(|wrong| io::Error::new(io::ErrorKind::InvalidData, wrong))
 }
 
 /// The log's own key in `.state`, if it has one.
-pub fn own(state: &Folder) -> io::Result<Option<Signer>> {
+fn own(state: &Folder) -> io::Result<Option<Signer>> {
     let bytes = if_there(state.read(NAME, LONGEST))?.map(Zeroizing::new);
     bytes.map(|bytes| parse(&bytes)).transpose()
 }
 
 /// Makes a key of that name in `.state`, unless another process was faster: then it's that one's.
-pub fn make(state: &Folder, name: &str) -> io::Result<Signer> {
+fn make(state: &Folder, name: &str) -> io::Result<Signer> {
     let signer = random(name)?;
-    let temporary = format!("{TEMPORARY}{}", Uuid::new_v4());
+    let temporary = temporary_name();
     let made = state.write(&temporary, signer.text().as_bytes());
     let made = made.and_then(|file| file.sync_all());
     let made = made.and_then(|()| state.link(&temporary, state, NAME));
@@ -49,6 +50,64 @@ pub fn make(state: &Folder, name: &str) -> io::Result<Signer> {
             own(state)?.ok_or_else(|| io::Error::other("the key was removed while it was made"))
         }
         Err(error) => Err(error),
+    }
+}
+
+/// The key that signs, which must be the one that signed before, if any did.
+///
+/// `given` is its text, `origin` what a new log is to be called, `vkey` the public key of what was signed.
+pub fn signer(
+    directory: &Directory,
+    given: Option<&SecretBytes>,
+    origin: Option<&str>,
+    vkey: Option<&str>,
+) -> Result<Signer, Error> {
+    let config = |wrong: String| Error::config(format!("config: \"integrity\": {wrong}"));
+    let failed = |error: io::Error| {
+        let path = directory.path().display();
+        Error::log(format!("the log's own key in {path}/.state: {error}"))
+    };
+    let signer = match given {
+        Some(key) => {
+            parse(key.as_bytes()).map_err(|error| config(format!("\"key_file\": {error}")))?
+        }
+        None => match own(directory.state()).map_err(failed)? {
+            Some(signer) => signer,
+            None => {
+                if let Some(vkey) = vkey {
+                    return Err(config(format!(
+                        "the log is signed with {}, whose private key isn't in .state; give it by \
+                         \"key_file\", or begin another directory",
+                        vkey.trim_end()
+                    )));
+                }
+                let name = new_name(origin, directory.path());
+                make(directory.state(), &name).map_err(|error| match error.kind() {
+                    io::ErrorKind::InvalidInput => config(format!("\"origin\": {error}")),
+                    _ => failed(error),
+                })?
+            }
+        },
+    };
+    match vkey {
+        Some(vkey) if vkey.trim_end() != signer.verifier().to_string() => Err(config(format!(
+            "the log is signed with {}, and the key given is {}; give the one that it was begun with, \
+             or begin another directory",
+            vkey.trim_end(),
+            signer.verifier()
+        ))),
+        _ => Ok(signer),
+    }
+}
+
+/// Whether a log whose key is called `name` has this origin.
+pub fn check_origin(name: &str, origin: Option<&str>) -> Result<(), Error> {
+    match origin {
+        Some(origin) if !is_called(name, origin) => Err(Error::config(format!(
+            "config: \"integrity\": \"origin\" is {origin:?}, and the log's key is called \
+             {name:?}; leave it out, or begin another directory"
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -83,7 +142,7 @@ fn random(name: &str) -> io::Result<Signer> {
 
 /// A name for a log that is made: its origin if one is given, else where it is; and a random end, so
 /// that no two logs are called the same.
-pub fn new_name(origin: Option<&str>, log: &Path) -> String {
+fn new_name(origin: Option<&str>, log: &Path) -> String {
     let origin = origin.map_or_else(
         || {
             let last = log.file_name().unwrap_or_default().to_string_lossy();
@@ -97,7 +156,7 @@ pub fn new_name(origin: Option<&str>, log: &Path) -> String {
 }
 
 /// Whether a key's name is an origin, or one with a random end.
-pub fn is_called(name: &str, origin: &str) -> bool {
+fn is_called(name: &str, origin: &str) -> bool {
     let end = name.strip_prefix(origin);
     end.is_some_and(|end| {
         end.is_empty()

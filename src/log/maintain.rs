@@ -8,47 +8,30 @@
 //! directory's lock; compressing takes long, so it's done before, and what was compressed is compared
 //! again under the lock.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
-use flate2::Compression;
-use flate2::read::MultiGzDecoder;
-use flate2::write::GzEncoder;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
-use super::disk::{Directory, Temporary};
-use super::folder::{Access, Lock, if_there};
-use super::{Sealing, Settings, Store, Swept, journal, recover, seal, tree};
-use crate::clock::Timestamp;
+use super::directory::{Directory, TREE};
+use super::disk::{Access, File, How, Lock, if_there, wait_for};
+use super::expire::Mark;
+use super::seal::Wanted;
+use super::{Log, Sealing, Settings, Swept, journal, seal};
 use crate::config::{Maintenance, Secret};
 use crate::error::{Error, Status};
 use crate::format::name::DayName;
-use crate::format::record::Said;
+use crate::format::record::RecordBody;
 use crate::json::Object;
 use crate::sys::{self, Event};
 
-/// The marks of expired days, in `.state`.
-const MARKS: &str = "expired";
-
-/// How old a mark must be before its day is removed.
-const GRACE: Duration = Duration::from_secs(24 * 3600);
-
 /// How long a lock is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(5);
-
-/// An expired day, and since when it's known to be.
-struct Mark {
-    date: [u8; 10],
-    since: String,
-}
 
 /// Why a file is left as it is.
-enum Left {
+pub enum Left {
     /// Something needs it.
     Needed(String),
     /// It can't be read, compressed or removed.
@@ -69,12 +52,13 @@ impl From<Error> for Left {
     }
 }
 
-struct Run<'r> {
-    store: &'r Store,
+/// One run.
+pub struct Run<'r> {
+    pub(super) log: &'r Log,
     cancel: Option<&'r Event>,
     swept: Swept,
-    marked: Vec<Mark>,
-    deleted: Vec<String>,
+    pub(super) marked: Vec<Mark>,
+    pub(super) deleted: Vec<String>,
     compressed: Vec<String>,
     skipped: Vec<(String, String)>,
     /// The first failure: the others are done all the same.
@@ -92,16 +76,16 @@ pub fn maintain(
     let settings = Settings {
         path: path.to_owned(),
         access: Access::found_in(path).unwrap_or(Access::Owner),
-        allow_network: false,
+        allow_network: wanted.allow_network_filesystem,
         // Its loggers may promise so.
         to_disk: true,
         now: SystemTime::now,
         gap_entry: None,
         sealing: sealing(path, wanted),
     };
-    let store = Store::at(&Arc::new(settings), None, false)?;
+    let log = Log::at(&Arc::new(settings), None, false)?;
     let mut run = Run {
-        store: &store,
+        log: &log,
         cancel,
         swept: Swept::default(),
         marked: Vec::new(),
@@ -112,13 +96,13 @@ pub fn maintain(
     };
     let ended = run.all(wanted);
     let report = run.report();
-    store.leave();
+    log.leave();
     Ok((report, ended))
 }
 
 /// How the log is sealed, if it is: what is done is recorded in its tree.
 fn sealing(path: &Path, wanted: &Maintenance) -> Option<Sealing> {
-    let is_sealed = path.join(tree::NAME).exists();
+    let is_sealed = path.join(TREE).exists();
     is_sealed.then(|| Sealing {
         key: wanted.key.as_ref().map(Secret::share),
         guard_file: wanted.guard_file.clone(),
@@ -130,14 +114,14 @@ fn sealing(path: &Path, wanted: &Maintenance) -> Option<Sealing> {
 }
 
 impl Run<'_> {
-    fn directory(&self) -> &Arc<Directory> {
-        &self.store.directory
+    pub(super) fn directory(&self) -> &Arc<Directory> {
+        &self.log.directory
     }
 
     fn all(&mut self, wanted: &Maintenance) -> Result<(), Error> {
         let lock = self.lock()?;
-        self.swept = self.logged(self.store.make_whole(true))?;
-        let unburied = self.store.lock().last_error.take();
+        self.swept = self.logged(self.log.make_whole(true))?;
+        let unburied = self.log.lock().last_error.take();
         self.failed = unburied.map(|(_, message)| message);
         drop(lock);
         self.seal()?;
@@ -162,64 +146,67 @@ impl Run<'_> {
 
     /// Seals the days that are over: of what is removed the tree must know all.
     fn seal(&self) -> Result<(), Error> {
-        let Some(sealer) = &self.store.sealer else {
+        let Some(sealer) = self.log.sealer.get() else {
             return Ok(());
         };
-        self.logged(self.store.confirm_all())?;
+        self.logged(self.log.confirm_all())?;
         let mut since = Instant::now();
         let mut torn = Vec::new();
+        let wanted = Wanted {
+            days: Some(&|day| self.log.now().is_over(&day.date)),
+            publish: true,
+        };
         loop {
             self.check_cancelled()?;
-            let over = |day: &DayName| self.store.now().is_over(&day.date);
-            let sealed = sealer.seal((self.store.settings.now)(), true, Some(&over));
+            let sealed = sealer.seal((self.log.settings.now)(), wanted);
             match self.logged(sealed)? {
                 None if since.elapsed() >= PATIENCE => {
                     return self.logged(Err(sealer.is_locked()));
                 }
-                None => std::thread::sleep(PAUSE),
+                None => self.directory().state().pause(seal::PAUSE),
                 Some(found) => {
                     since = Instant::now();
                     // A line that can't be mended stays, and the file with it.
                     let done = !found.more && (found.torn.is_empty() || found.torn == torn);
                     torn.clone_from(&found.torn);
-                    self.store.note_found(found);
+                    self.log.note_found(found);
                     if done {
                         return Ok(());
                     }
                     // Others want the lock as well.
-                    std::thread::sleep(seal::PAUSE);
+                    self.directory().state().pause(seal::PAUSE);
                     let _lock = self.lock()?;
                     torn.iter()
-                        .try_for_each(|place| self.logged(self.store.mend(*place)).map(drop))?;
+                        .try_for_each(|place| self.logged(self.log.mend(*place)).map(drop))?;
                 }
             }
         }
     }
 
     /// Records what is done to days, before it's done.
-    fn record(&self, records: Vec<Said>) -> Result<(), Error> {
-        match &self.store.sealer {
+    pub(super) fn record(&self, records: Vec<RecordBody>) -> Result<(), Error> {
+        match self.log.sealer.get() {
             Some(sealer) if !records.is_empty() => {
-                self.logged(sealer.record(records, (self.store.settings.now)()))
+                self.logged(sealer.record(records, (self.log.settings.now)()))
             }
             _ => Ok(()),
         }
     }
 
-    fn logged<T>(&self, result: io::Result<T>) -> Result<T, Error> {
-        result.map_err(|error| Error::log(self.store.message(&error)))
+    pub(super) fn logged<T>(&self, result: io::Result<T>) -> Result<T, Error> {
+        result.map_err(|error| Error::log(self.log.message(&error)))
     }
 
     /// The files of the days that have been over for so many days.
-    fn days_older_than(&self, days: i64) -> Result<Vec<DayName>, Error> {
-        let now = self.store.now();
+    pub(super) fn days_older_than(&self, days: i64) -> Result<Vec<DayName>, Error> {
+        let now = self.log.now();
         let mut found = self.logged(self.directory().days())?;
         let age = |day: &DayName| now.days_since(&day.date);
         found.retain(|day| now.is_over(&day.date) && age(day).is_some_and(|age| age > days));
         Ok(found)
     }
 
-    fn leave(&mut self, day: DayName, left: Left) -> Result<(), Error> {
+    pub(super) fn leave(&mut self, day: DayName, left: Left) -> Result<(), Error> {
         let name = day.file_name();
         let reason = match left {
             Left::Ended(error) => return Err(error),
@@ -227,7 +214,7 @@ impl Run<'_> {
             Left::Failed(error) => {
                 let reason = error.to_string();
                 let why = format!("{name} was left as it is: {reason}");
-                let why = self.store.message(&io::Error::other(why));
+                let why = self.log.message(&io::Error::other(why));
                 self.failed.get_or_insert(why);
                 reason
             }
@@ -236,173 +223,61 @@ impl Run<'_> {
         Ok(())
     }
 
-    // ------------------------------------------------------------ removing
+    // ------------------------------------------------------------ who else is there
 
-    /// Marks the expired days, and removes those whose marks are old enough.
-    fn expire(&mut self, retention_days: i64) -> Result<(), Error> {
-        let files = self.days_older_than(retention_days)?;
-        let mut dates: Vec<[u8; 10]> = files.iter().map(|day| day.date).collect();
-        dates.dedup();
-        let known = self.logged(self.marks())?;
-        let now = self.store.now().to_string();
-        let unknown = |date: &&[u8; 10]| known.iter().all(|mark| mark.date != **date);
-        let expired = dates.iter().filter(unknown).map(|date| Said::Expired {
-            day: String::from_utf8_lossy(date).into_owned(),
-        });
-        self.record(expired.collect())?;
-        for date in dates {
-            let mark = known.iter().find(|mark| mark.date == date);
-            // One of the future was made by a clock that was wrong then, or is now.
-            let since = mark.map(|mark| &mark.since).filter(|since| **since <= now);
-            let since = since.unwrap_or(&now).clone();
-            self.marked.push(Mark { date, since });
+    pub(super) fn check_cancelled(&self) -> Result<(), Error> {
+        if self.cancel.is_some_and(Event::has_happened) {
+            return Err(Error::new(
+                Status::Cancelled,
+                "cancelled: what was done by then stays done, and the next run does the rest",
+            ));
         }
-        let ripe = (self.store.settings.now)().checked_sub(GRACE);
-        let ripe = Timestamp::of(ripe.unwrap_or(UNIX_EPOCH)).to_string();
-        let removed = self.remove_marked_before(&ripe, &files);
-        let mut marks = Vec::new();
-        for mark in &self.marked {
-            mark.write(&mut marks);
-            marks.push(b'\n');
-        }
-        let kept = self.directory().state().replace(MARKS, &marks, false);
-        removed.and(self.logged(kept))
+        Ok(())
     }
 
-    fn remove_marked_before(&mut self, ripe: &str, files: &[DayName]) -> Result<(), Error> {
-        let mut removable = Vec::new();
-        for file in files {
-            let is_ripe = |mark: &Mark| mark.date == file.date && mark.since.as_str() <= ripe;
-            if self.marked.iter().any(is_ripe) {
-                match self.check_removable(*file) {
-                    Ok(()) => removable.push(*file),
-                    Err(left) => self.leave(*file, left)?,
-                }
-            }
+    /// Whether a journal leads to a day: it's a living process's, or one that couldn't be made whole.
+    pub(super) fn check_needed(&self, day: DayName) -> Result<(), Left> {
+        for name in self.directory().state_names(journal::PREFIX)? {
+            let Some(file) = if_there(self.directory().state().open(&name, How::Read))? else {
+                continue;
+            };
+            let note = journal::read_note(&file).unwrap_or_default();
+            let note: Value = serde_json::from_str(&note).unwrap_or_default();
+            let appends_to = note["file"].as_str().and_then(DayName::parse);
+            let mut calls = journal::Slots::of(&file)?;
+            let of_it = |slot: io::Result<(_, _, journal::Kept)>| {
+                slot.map_or(true, |(_, _, kept)| kept.place.day.date == day.date)
+            };
+            let why = if appends_to.is_some_and(|file| file.date == day.date) {
+                "appends to that day (a clock that is wrong?)"
+            } else if calls.any(of_it) {
+                "has a call that began on that day and isn't in the log yet"
+            } else {
+                continue;
+            };
+            let pid = &note["pid"];
+            return Err(Left::Needed(format!("process {pid} ({name}) {why}")));
         }
-        let mut names: Vec<String> = removable
-            .iter()
-            .map(|file| file.uncompressed().file_name())
-            .collect();
-        names.dedup();
-        let prune = |file| Said::Prune { file };
-        self.record(names.into_iter().map(prune).collect())?;
-        for file in removable {
-            match self.directory().remove(&file.file_name()) {
-                Ok(()) => self.deleted.push(file.file_name()),
-                Err(error) => self.leave(file, error.into())?,
-            }
-        }
-        let left = self.logged(self.directory().days())?;
-        self.marked
-            .retain(|mark| left.iter().any(|day| day.date == mark.date));
-        self.logged(self.directory().sync())
+        Ok(())
     }
 
-    fn check_removable(&self, day: DayName) -> Result<(), Left> {
-        self.check_cancelled()?;
-        self.check_needed(day)?;
-        // Whatever else has such a name isn't ours.
-        let file = self.directory().open_to_read(&day.file_name())?;
-        if day.compressed {
-            return Ok(());
-        }
-        self.check_sealed(day, &file)
-    }
-
-    /// What isn't sealed would be gone unseen.
-    fn check_sealed(&self, day: DayName, file: &File) -> Result<(), Left> {
-        match &self.store.sealer {
-            Some(sealer) if sealer.sealed(&day) != file.metadata()?.len() => {
-                Err(Left::Needed("isn't sealed to its end".into()))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn marks(&self) -> io::Result<Vec<Mark>> {
-        let text = if_there(self.directory().read_state(MARKS))?.unwrap_or_default();
-        // What a power cut left of one counts as none: its day is marked again.
-        Ok(text.lines().filter_map(Mark::read).collect())
-    }
-
-    // ------------------------------------------------------------ compressing
-
-    fn compress(&self, day: DayName) -> Result<(), Left> {
-        self.check_cancelled()?;
-        self.check_needed(day)?;
-        let plain = self.directory().open_to_read(&day.file_name())?;
-        let compressed = day.compressed().file_name();
-        if self.directory().has(&compressed)? {
-            // A run was killed before it removed the plain file, or somebody else put it there.
-            let there = self.directory().open_to_read(&compressed)?;
-            return self.replace(day, &plain, &there, None);
-        }
-        let made = self.directory().temporary()?;
-        let mut to = GzEncoder::new(&*made.file, Compression::default());
-        self.read(recover::part(&plain, 0)?, |piece| to.write_all(piece))
-            .and_then(|()| Ok(to.try_finish()?))
-            .inspect_err(|left| {
-                if let Left::Failed(error) = left {
-                    sys::note_write_error(error);
-                }
-            })?;
-        self.replace(day, &plain, &made.file, Some(&made))
-    }
-
-    /// Puts a compressed file in the place of the plain one, if it holds the same.
-    fn replace(
-        &self,
-        day: DayName,
-        plain: &File,
-        mut compressed: &File,
-        made: Option<&Temporary<'_>>,
-    ) -> Result<(), Left> {
-        let directory = self.directory();
-        let (name, to) = (day.file_name(), day.compressed().file_name());
-        compressed.sync_all()?;
-        compressed.rewind()?;
-        let holds = self
-            .digest(MultiGzDecoder::new(compressed))
-            .map_err(|left| match left {
-                Left::Failed(error) => Left::Failed(io::Error::other(format!("{to}: {error}"))),
-                left => left,
-            })?;
-        let _lock = self.lock()?;
-        let same = self.digest(recover::part(plain, 0)?)? == holds;
-        self.check_needed(day)?;
-        if !directory.still_names(&name, plain) {
-            return Err(Left::Needed("was moved or deleted meanwhile".into()));
-        }
-        match made {
-            Some(_) if !same => return Err(Left::Needed("was changed meanwhile".into())),
-            Some(made) => {
-                self.check_sealed(day, plain)?;
-                directory.publish(made, &to)?;
-            }
-            // An empty one was made by a process that saw the compressed one a moment too late.
-            None if same || plain.metadata()?.len() == 0 => {}
-            None => {
-                return Err(Left::Needed(format!(
-                    "{to} is there and holds something else; move one of them away"
-                )));
-            }
-        }
-        directory.sync()?;
-        Ok(directory.remove(&name)?)
-    }
-
-    fn digest(&self, from: impl Read) -> Result<[u8; 32], Left> {
-        let mut digest = Sha256::new();
-        self.read(from, |piece| {
-            digest.update(piece);
-            Ok(())
-        })?;
-        Ok(digest.finalize().into())
+    pub(super) fn lock(&self) -> Result<Lock, Error> {
+        let attempt = || self.logged(self.directory().try_lock());
+        let lock = wait_for(PATIENCE, || self.check_cancelled(), attempt)?;
+        lock.map_or_else(
+            || {
+                let holder = self.directory().lock_holder();
+                let holder =
+                    holder.map_or("another process".into(), |pid| format!("process {pid}"));
+                let why = format!("{holder} holds .state/lock: wait until it has ended, or end it");
+                self.logged(Err(io::Error::other(why)))
+            },
+            Ok,
+        )
     }
 
     /// Reads to the end, unless the run is cancelled.
-    fn read(
+    pub(super) fn read(
         &self,
         mut from: impl Read,
         mut take: impl FnMut(&[u8]) -> io::Result<()>,
@@ -419,59 +294,13 @@ impl Run<'_> {
         }
     }
 
-    // ------------------------------------------------------------ who else is there
-
-    fn check_cancelled(&self) -> Result<(), Error> {
-        if self.cancel.is_some_and(Event::has_happened) {
-            return Err(Error::new(
-                Status::Cancelled,
-                "cancelled: what was done by then stays done, and the next run does the rest",
-            ));
-        }
-        Ok(())
-    }
-
-    /// Whether a journal leads to a day: it's a living process's, or one that couldn't be made whole.
-    fn check_needed(&self, day: DayName) -> Result<(), Left> {
-        for name in self.directory().state_names(journal::PREFIX)? {
-            let Some(file) = if_there(self.directory().open_state(&name))? else {
-                continue;
-            };
-            let note = journal::read_note(&file).unwrap_or_default();
-            let note: Value = serde_json::from_str(&note).unwrap_or_default();
-            let appends_to = note["file"].as_str().and_then(DayName::parse);
-            let calls = journal::read_slots(&file)?;
-            let why = if appends_to.is_some_and(|file| file.date == day.date) {
-                "appends to that day (a clock that is wrong?)"
-            } else if calls
-                .iter()
-                .any(|(_, _, kept)| kept.place.day.date == day.date)
-            {
-                "has a call that began on that day and isn't in the log yet"
-            } else {
-                continue;
-            };
-            let pid = &note["pid"];
-            return Err(Left::Needed(format!("process {pid} ({name}) {why}")));
-        }
-        Ok(())
-    }
-
-    fn lock(&self) -> Result<Lock, Error> {
-        let since = Instant::now();
-        loop {
-            self.check_cancelled()?;
-            if let Some(lock) = self.logged(self.directory().try_lock())? {
-                return Ok(lock);
+    /// What isn't sealed would be gone unseen.
+    pub(super) fn check_sealed(&self, day: DayName, file: &File) -> Result<(), Left> {
+        match self.log.sealer.get() {
+            Some(sealer) if sealer.sealed(&day) != file.length()? => {
+                Err(Left::Needed("isn't sealed to its end".into()))
             }
-            if since.elapsed() >= PATIENCE {
-                let holder = self.directory().lock_holder();
-                let holder =
-                    holder.map_or("another process".into(), |pid| format!("process {pid}"));
-                let why = format!("{holder} holds .state/lock: wait until it has ended, or end it");
-                return self.logged(Err(io::Error::other(why)));
-            }
-            std::thread::sleep(PAUSE);
+            _ => Ok(()),
         }
     }
 
@@ -495,23 +324,5 @@ impl Run<'_> {
         to.texts("warnings", &self.directory().warnings());
         to.end();
         report
-    }
-}
-
-impl Mark {
-    fn read(line: &str) -> Option<Mark> {
-        let mark: Value = serde_json::from_str(line).ok()?;
-        let (day, since) = (mark["day"].as_str()?, mark["since"].as_str()?);
-        Some(Mark {
-            date: day.as_bytes().try_into().ok()?,
-            since: (since.len() == Timestamp::LEN).then(|| since.to_owned())?,
-        })
-    }
-
-    fn write(&self, out: &mut Vec<u8>) {
-        let mut to = Object::begin(out);
-        to.text("day", &String::from_utf8_lossy(&self.date));
-        to.text("since", &self.since);
-        to.end();
     }
 }

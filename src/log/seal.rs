@@ -5,32 +5,29 @@
 //! whoever wrote them. A process keeps the digests of its own lines until they are sealed: one that
 //! isn't what was written then was changed in between, and that is recorded.
 
-use std::collections::{HashMap, HashSet};
-use std::fs::File;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::directory::{Directory, SMALL, TREE};
+use super::disk::{Identity, Lock, if_there, wait_for};
+use super::gather::{Failed, Found, Gathering};
+use super::guard::{self, Guard};
+use super::keys;
+use super::known::Known;
+use super::own::{OwnLine, OwnLines};
+use super::refused::Refused;
+use super::tiles::is_damage;
+use super::tree::Tree;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::format::note::Signer;
-use crate::format::record::{Range, Said};
-use crate::hash::Digest;
+use crate::format::name::{DayName, Place};
+use crate::format::record::RecordBody;
 use crate::json::Object;
 use crate::sys::SecretBytes;
-
-use super::disk::Directory;
-use super::folder::{Lock, identity, if_there};
-use super::guard::Guard;
-use super::own::{OwnLine, OwnLines};
-use super::recover;
-use super::tree::{self, Known, Tree, is_damage};
-use super::{disk, keys};
-use crate::format::name::{DayName, Place};
-use crate::read::lines::{Lines, line_start};
 
 /// How a log is sealed.
 #[derive(Clone)]
@@ -49,10 +46,6 @@ pub struct Sealing {
     pub hash_key_id: Option<String>,
 }
 
-/// Lines that go into the tree with one signature: what they take in memory is bounded.
-const BATCH: usize = 4 * 1024;
-const BATCH_BYTES: u64 = 4 << 20;
-
 /// How often a checkpoint is published while there is always something to seal.
 const PUBLISH: Duration = Duration::from_secs(10);
 
@@ -62,45 +55,46 @@ const ALL: Duration = Duration::from_secs(60);
 /// The last files: today's, yesterday's, and further ones of theirs.
 const LAST: usize = 4;
 
-/// Lines that are older when they are sealed weren't sealed in their time.
-const LATE: Duration = Duration::from_secs(60);
-
 /// How long the lock is held while there is always more to seal.
 const HELD: Duration = Duration::from_millis(200);
 
 /// How long another process that has the lock is waited for, to begin the tree or to add records.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Between two looks, and before the lock is taken again to go on.
+
+/// Before the lock is taken again to go on.
 pub const PAUSE: Duration = Duration::from_millis(5);
 
 /// Seals one log.
 pub struct Sealer {
     directory: Arc<Directory>,
+    refused: Arc<Refused>,
     tree: Tree,
     settings: Sealing,
     /// Whether a line was written since the last sealing began.
     unsealed: AtomicBool,
+    /// Whether so many were that they don't wait for their time.
+    crowded: AtomicBool,
     own: Mutex<OwnLines>,
     state: Mutex<State>,
-    /// This lock and the next aren't held while the disk works.
-    sealed: Mutex<Sealed>,
-    /// Files whose syncs failed, in this process or, as far as it knows, in another.
-    distrusted: Mutex<HashSet<DayName>>,
+    /// This lock isn't held while the disk works.
+    last: Mutex<Last>,
 }
 
 /// How far the tree had come when this process sealed last.
 #[derive(Debug)]
-struct Sealed {
+struct Last {
     size: u64,
     /// By the log's clock; `None` if it hasn't yet.
     at: Option<Timestamp>,
     /// When that began, or when the log was opened.
     since: Instant,
+    /// The files that were removed as their time was over.
+    pruned: BTreeSet<DayName>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// None after an error: it's read again then.
+    /// As it was when this process sealed last.
     known: Option<Known>,
     /// When it had grown to this size.
     grown: Option<(u64, Instant)>,
@@ -108,87 +102,65 @@ struct State {
     looked: Option<Instant>,
     published: Option<Instant>,
     /// The device and inode that each sealed file had.
-    files: HashMap<DayName, (u64, u64)>,
+    files: HashMap<DayName, Identity>,
 }
 
-/// What sealing came upon.
-#[derive(Debug, Default)]
-pub struct Found {
-    /// Torn lines, before which it stopped.
-    pub torn: Vec<Place>,
-    /// What an operator should know.
-    pub messages: Vec<String>,
-    /// Own lines that had been changed.
-    pub altered: u64,
-    /// It gave the lock back before all was sealed, for others to have it.
-    pub more: bool,
-}
-
-impl Found {
-    fn add(&mut self, other: Found) {
-        self.torn.extend(other.torn);
-        self.messages.extend(other.messages);
-        self.altered += other.altered;
-    }
+/// What is to be sealed, and how.
+#[derive(Clone, Copy, Default)]
+pub struct Wanted<'w> {
+    /// Of some days; else of the last ones, and of all from time to time.
+    pub days: Option<&'w dyn Fn(&DayName) -> bool>,
+    /// A checkpoint is published in any case.
+    pub publish: bool,
 }
 
 impl Sealer {
     /// Opens a directory's Merkle log, or begins it.
     pub fn open(
         directory: &Arc<Directory>,
+        refused: &Arc<Refused>,
         settings: &Sealing,
         now: SystemTime,
     ) -> Result<Sealer, Error> {
         let disk = |error: io::Error| {
             let path = directory.path().display();
-            Error::log(format!("the log in {path}: {}: {error}", tree::NAME))
+            Error::log(format!("the log in {path}: {TREE}: {error}"))
         };
         let folder = directory.tree().map_err(disk)?;
-        let vkey = if_there(folder.read("vkey", disk::SMALL)).map_err(disk)?;
+        let vkey = if_there(folder.read("vkey", SMALL)).map_err(disk)?;
         let vkey = vkey.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        let signer = signer(directory, settings, vkey.as_deref())?;
+        let (key, origin) = (settings.key.as_deref(), settings.origin.as_deref());
+        let signer = keys::signer(directory, key, origin, vkey.as_deref())?;
         let name = signer.verifier().name().to_owned();
-        if let Some(origin) = &settings.origin
-            && !keys::is_called(&name, origin)
-        {
-            return Err(Error::config(format!(
-                "config: \"integrity\": \"origin\" is {origin:?}, and the log's key is called \
-                 {name:?}; leave it out, or begin another directory"
-            )));
-        }
-        let guard = settings.guard_file.as_deref().map(Guard::open).transpose();
-        let guard = guard.map_err(|error| {
-            Error::config(format!(
-                "config: \"integrity\": \"guard_file\" can't be used: {error}"
-            ))
-        })?;
-        // What it sealed after a crash of a process with the guard would be taken for a rollback.
-        if guard.is_none() && folder.has(tree::GUARDED).map_err(disk)? {
-            return Err(Error::config(format!(
-                "config: \"integrity\": \"guard_file\" is missing: the log has a guard; give the one \
-                 that it was sealed with, or, to do without from now on, remove {}/{}",
-                tree::NAME,
-                tree::GUARDED
-            )));
-        }
-        let tree = Tree::new(folder, signer, guard, settings.hash_key_id.clone());
-        let distrusted = tree.distrusted().map_err(disk)?;
+        keys::check_origin(&name, origin)?;
+        let guard = settings.guard_file.as_deref();
+        let guard = guard.map(|path| Guard::open(path, &folder)).transpose();
+        let guard = guard.map_err(|error| guard::wrong(format!("can't be used: {error}")))?;
+        guard::check(&folder, guard.as_ref(), &name)?;
+        let tree = Tree::new(
+            directory,
+            folder,
+            signer,
+            guard,
+            settings.hash_key_id.clone(),
+        );
         let sealer = Sealer {
             directory: Arc::clone(directory),
+            refused: Arc::clone(refused),
             tree,
             settings: settings.clone(),
             unsealed: AtomicBool::new(false),
+            crowded: AtomicBool::new(false),
             own: Mutex::default(),
             state: Mutex::default(),
-            sealed: Mutex::new(Sealed {
+            last: Mutex::new(Last {
                 size: 0,
                 at: None,
                 since: Instant::now(),
+                pruned: BTreeSet::new(),
             }),
-            distrusted: Mutex::new(distrusted),
         };
-        let has_vkey = vkey.is_some();
-        match sealer.begin(has_vkey, &Timestamp::of(now)) {
+        match sealer.begin(vkey.is_some(), &Timestamp::of(now)) {
             Ok(()) => Ok(sealer),
             Err(error) if is_damage(&error) => {
                 // The log goes on without.
@@ -199,16 +171,29 @@ impl Sealer {
         }
     }
 
-    /// Makes sure that the tree has its first entry.
+    /// Makes sure that the tree has its first entry, and learns what it says of the files.
     fn begin(&self, has_vkey: bool, now: &Timestamp) -> io::Result<()> {
-        if has_vkey && self.tree.head()?.is_some() {
+        wait_for(PATIENCE, || Ok(()), || self.tree.restore())?.ok_or_else(|| self.is_locked())?;
+        if has_vkey && let Ok(Some(known)) = self.tree.known_now() {
+            self.last().pruned.clone_from(known.pruned());
             return Ok(());
         }
         let _lock = self.lock()?;
         self.tree.remove_leftovers()?;
-        let (mut known, changed) = self.tree.known(None, now)?;
+        let (mut known, changed) = match self.tree.known(None, now) {
+            Err(error) if is_damage(&error) => {
+                // What `recent` holds can be mended.
+                self.tree.restore_tiles()?;
+                self.tree.known(None, now)?
+            }
+            known => known?,
+        };
+        self.last().pruned.clone_from(known.pruned());
         self.tree.write_vkey()?;
         if changed {
+            // What is signed must not lose the directory that it's in.
+            self.directory.state().sync()?;
+            self.directory.sync()?;
             self.tree.commit(&mut known)?;
             self.tree.publish(&known)?;
         }
@@ -217,14 +202,7 @@ impl Sealer {
 
     /// The tree's lock, waited for.
     fn lock(&self) -> io::Result<Lock> {
-        let since = Instant::now();
-        loop {
-            match self.tree.try_lock()? {
-                Some(lock) => return Ok(lock),
-                None if since.elapsed() > PATIENCE => return Err(self.is_locked()),
-                None => std::thread::sleep(PAUSE),
-            }
-        }
+        wait_for(PATIENCE, || Ok(()), || self.tree.try_lock())?.ok_or_else(|| self.is_locked())
     }
 
     /// Refuses to go on with hashes of another kind than the log's.
@@ -261,28 +239,23 @@ impl Sealer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a line that was written to a file, its line feed not counted. Returns true if it's the first
-    /// one since the last sealing.
-    pub fn wrote(&self, place: Place, file: (u64, u64), line: &[u8]) -> bool {
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a line that was written to a file, its line feed not counted. Returns when it's to be sealed, if
+    /// it's the first one since the last sealing, or one too many.
+    pub fn wrote(&self, place: Place, file: Identity, line: &[u8]) -> Option<Duration> {
         // Hashed before the lock is taken.
         let line = OwnLine::new(place, file, line);
-        self.own().push(line);
-        !self.unsealed.swap(true, Ordering::SeqCst)
-    }
-
-    /// Has nobody seal more of a file whose sync failed: what it holds may not be on the disk.
-    pub fn distrust(&self, day: DayName) {
-        if self.distrusted().insert(day) {
-            // If it can't be noted for other processes, this one knows.
-            let _ = self.tree.distrust(&day);
+        let mut own = self.own();
+        own.push(line);
+        if own.are_many() && !self.crowded.swap(true, Ordering::SeqCst) {
+            return Some(Duration::ZERO);
         }
-    }
-
-    /// Looks which files other processes have noted.
-    pub fn look_for_distrusted(&self) -> io::Result<()> {
-        let noted = self.tree.distrusted()?;
-        self.distrusted().extend(noted);
-        Ok(())
+        drop(own);
+        let first = !self.unsealed.swap(true, Ordering::SeqCst);
+        first.then_some(self.settings.interval)
     }
 
     /// Where the first line of a file is that this process wrote, and that isn't sealed.
@@ -292,40 +265,18 @@ impl Sealer {
         self.own().first_of(day)
     }
 
-    /// Whether nobody seals more of a file.
-    pub fn distrusts(&self, day: &DayName) -> bool {
-        self.distrusted().contains(day)
-    }
-
-    /// The last file of a date of which nobody seals more.
-    pub fn last_distrusted(&self, date: &[u8; 10]) -> Option<DayName> {
-        let distrusted = self.distrusted();
-        distrusted
-            .iter()
-            .filter(|day| day.date == *date)
-            .max()
-            .copied()
-    }
-
-    fn distrusted(&self) -> MutexGuard<'_, HashSet<DayName>> {
-        self.distrusted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How long a line may stand there unsealed.
-    pub fn interval(&self) -> Duration {
-        self.settings.interval
+    /// Whether a file was removed as its time was over: nothing is written to one of its name.
+    pub fn is_pruned(&self, day: DayName) -> bool {
+        self.last().pruned.contains(&day.uncompressed())
     }
 
     /// How long it is until it's time to seal again.
     pub fn due_in(&self) -> Duration {
+        if self.crowded.load(Ordering::SeqCst) {
+            return Duration::ZERO;
+        }
         let elapsed = self.last().since.elapsed();
         self.settings.interval.saturating_sub(elapsed)
-    }
-
-    fn last(&self) -> MutexGuard<'_, Sealed> {
-        self.sealed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether lines were written since the last sealing began.
@@ -335,23 +286,17 @@ impl Sealer {
 
     /// Writes the tree's name and size, and when it was last sealed in this process, into a report.
     pub fn health(&self, mut to: Object<'_>) {
-        let sealed = self.last();
+        let last = self.last();
         to.text("origin", self.tree.origin());
-        if let Some(at) = sealed.at {
-            to.json("size", sealed.size);
+        if let Some(at) = last.at {
+            to.json("size", last.size);
             to.text("sealed_at", &at.to_string());
         }
         to.end();
     }
 
-    /// Seals what there is, or does nothing while another process seals. Of some days, if they are
-    /// named, else of the last ones, and of all from time to time.
-    pub fn seal(
-        &self,
-        now: SystemTime,
-        publish: bool,
-        days: Option<&dyn Fn(&DayName) -> bool>,
-    ) -> io::Result<Option<Found>> {
+    /// Seals what there is, or does nothing while another process seals.
+    pub fn seal(&self, now: SystemTime, wanted: Wanted<'_>) -> io::Result<Option<Found>> {
         let mut state = self.state();
         let Some(_lock) = self.tree.try_lock()? else {
             return Ok(None);
@@ -359,16 +304,26 @@ impl Sealer {
         let began = Instant::now();
         // Before the files are read: what is written from now on asks for the next sealing.
         self.unsealed.store(false, Ordering::SeqCst);
+        self.crowded.store(false, Ordering::SeqCst);
         let mut own = self.own().take();
-        let sealed = self.seal_locked(&mut state, &mut own, now, publish, days);
+        let sealed = self.seal_locked(&mut state, &mut own, now, wanted);
         let more = sealed.as_ref().is_ok_and(|found| found.more);
-        if sealed.is_err() {
+        if let Err(error) = &sealed {
             own.forget_meetings();
+            if is_damage(error) {
+                // The next time it may be whole.
+                let _ = self.tree.restore_tiles();
+            }
         }
         if more || !own.is_empty() {
             self.unsealed.store(true, Ordering::SeqCst);
         }
-        self.own().put_back(own);
+        let mut waiting = self.own();
+        waiting.put_back(own);
+        if let Some(known) = &state.known {
+            waiting.forget_ends(|day, end| known.sealed(day) >= end);
+        }
+        drop(waiting);
         if let Ok(found) = &sealed
             && !found.more
         {
@@ -378,18 +333,44 @@ impl Sealer {
     }
 
     /// Adds records, and publishes them.
-    pub fn record(&self, records: Vec<Said>, now: SystemTime) -> io::Result<()> {
+    pub fn record(&self, records: Vec<RecordBody>, now: SystemTime) -> io::Result<()> {
         let mut state = self.state();
         let _lock = self.lock()?;
         let now = &Timestamp::of(now);
         let (mut known, _) = self.tree.known(state.known.clone(), now)?;
-        for said in records {
-            known.record(now, said);
+        for body in records {
+            known.record(now, body);
         }
         self.tree.commit(&mut known)?;
         self.tree.publish(&known)?;
+        self.last().pruned.clone_from(known.pruned());
         state.known = Some(known);
         Ok(())
+    }
+
+    /// Does something to a file while nobody seals, and is told up to where it's sealed. `None` while
+    /// another process seals.
+    pub fn hold<T>(
+        &self,
+        day: &DayName,
+        now: SystemTime,
+        work: impl FnOnce(u64) -> io::Result<T>,
+    ) -> io::Result<Option<T>> {
+        let mut state = self.state();
+        let Some(_lock) = self.tree.try_lock()? else {
+            return Ok(None);
+        };
+        let (known, changed) = match self.tree.known(state.known.clone(), &Timestamp::of(now)) {
+            Ok(known) => known,
+            // Then nothing is sealed until it's put right.
+            Err(error) if is_damage(&error) => return work(0).map(Some),
+            Err(error) => return Err(error),
+        };
+        let sealed = known.sealed(day);
+        if !changed {
+            state.known = Some(known);
+        }
+        work(sealed).map(Some)
     }
 
     /// Up to where a file was sealed when this process sealed last.
@@ -400,23 +381,28 @@ impl Sealer {
 
     /// The error where another process held the lock for too long.
     pub fn is_locked(&self) -> io::Error {
-        io::Error::other(format!("{}: another process holds its lock", tree::NAME))
+        io::Error::other(format!("{TREE}: another process holds its lock"))
     }
 
     /// Seals and publishes all that this process has written, waiting so long for another process that
-    /// seals. Torn lines that are in the way are found.
+    /// seals. If torn lines are in the way, they are found, and there is more to seal.
     pub fn seal_all(&self, now: SystemTime, patience: Duration) -> io::Result<Found> {
         // Others may write as fast as this seals.
-        let written = self.own().last_of_each_file();
-        let ours = |day: &DayName| written.contains_key(day);
+        let written = self.own().ends();
+        let wanted = Wanted {
+            days: Some(&|day| written.contains_key(day)),
+            publish: true,
+        };
         let mut all = Found::default();
         let mut since = Instant::now();
         loop {
-            match self.seal(now, true, Some(&ours))? {
+            match self.seal(now, wanted)? {
                 Some(found) => {
                     let more = found.more;
                     all.add(found);
-                    if !self.own().any_up_to(&written) || !all.torn.is_empty() {
+                    let sealed = self.is_sealed(&written);
+                    if sealed || !all.torn.is_empty() {
+                        all.more = !sealed;
                         return Ok(all);
                     }
                     if !more {
@@ -425,68 +411,77 @@ impl Sealer {
                         return Err(io::Error::other(why));
                     }
                     since = Instant::now();
-                    std::thread::sleep(PAUSE);
                 }
                 None if since.elapsed() > patience => return Err(self.is_locked()),
-                None => std::thread::sleep(PAUSE),
+                None => {}
             }
+            self.directory.state().pause(PAUSE);
         }
+    }
+
+    /// Whether files are sealed up to where this process wrote, so far as they are there.
+    fn is_sealed(&self, written: &BTreeMap<DayName, (u64, Identity)>) -> bool {
+        let state = self.state();
+        let refused = self.refused.all();
+        written.iter().all(|(day, (end, identity))| {
+            let sealed = state
+                .known
+                .as_ref()
+                .is_some_and(|known| known.sealed(day) >= *end);
+            // One that was moved away took its lines along, one that the disk refused waits for a boot.
+            sealed
+                || refused.contains(day)
+                || self.directory.identity_of(*day).ok() != Some(*identity)
+        })
     }
 
     fn seal_locked(
         &self,
         state: &mut State,
         own: &mut OwnLines,
-        now: SystemTime,
-        publish: bool,
-        wanted: Option<&dyn Fn(&DayName) -> bool>,
+        clock: SystemTime,
+        wanted: Wanted<'_>,
     ) -> io::Result<Found> {
-        let (clock, now) = (now, &Timestamp::of(now));
+        let now = &Timestamp::of(clock);
         let mut found = Found::default();
         let (mut known, mut changed) = self.tree.known(state.known.clone(), now)?;
         if changed {
             found.messages.push(format!(
-                "{} was older than what is known of it, or a crash came between two steps; see \
-                 verify",
-                tree::NAME
+                "{TREE} was older than what is known of it, or a crash came between two steps; see \
+                 verify"
             ));
         }
-        let mut days = self.directory.days()?;
-        let finished: HashSet<DayName> =
-            days.iter().filter(|day| day.compressed).copied().collect();
-        // A plain file beside its compressed one is what a killed run of maintenance left.
-        self.look_for_distrusted()?;
-        let distrusted = self.distrusted();
-        days.retain(|day| {
-            !day.compressed && !finished.contains(&day.compressed()) && !distrusted.contains(day)
-        });
-        // What this process wrote to them, a flush writes anew before it seals.
-        let left = own.remove_of(&distrusted);
-        drop(distrusted);
-        found.messages.extend(left.iter().map(|day| {
-            format!(
-                "{}: the disk refused to confirm some of it; what isn't sealed of it stays so until \
-                 the next boot",
-                day.file_name()
-            )
-        }));
-        let all = wanted.is_none() && state.looked.is_none_or(|at| at.elapsed() >= ALL);
-        match wanted {
-            Some(wanted) => days.retain(wanted),
-            None if all => self.tree.remove_leftovers()?,
-            None => drop(days.drain(..days.len().saturating_sub(LAST))),
-        }
+        let (days, all) = self.days_to_seal(state, own, &known, wanted, &mut found)?;
         let since = Instant::now();
         for day in days {
             while !found.more {
                 let before = known.size();
-                let more = self.gather(state, &mut known, day, own, clock, &mut found);
-                // One that can't be read keeps no other from being sealed.
-                let more = more.unwrap_or_else(|error| {
-                    let message = format!("{} isn't sealed: {error}", day.file_name());
-                    found.messages.push(message);
-                    false
-                });
+                let gathering = Gathering {
+                    directory: &self.directory,
+                    day,
+                    before: state.files.get(&day).copied(),
+                    now: clock,
+                };
+                let more = match gathering.gather(&mut known, own, &mut found) {
+                    Ok(Some((more, identity))) => {
+                        state.files.insert(day, identity);
+                        more
+                    }
+                    Ok(None) => false,
+                    // One that can't be read keeps no other from being sealed.
+                    Err(failed) => {
+                        let error = match failed {
+                            Failed::Refused(error) => {
+                                self.refused.note(day);
+                                error
+                            }
+                            Failed::Unreadable(error) => error,
+                        };
+                        let name = day.file_name();
+                        found.messages.push(format!("{name} isn't sealed: {error}"));
+                        false
+                    }
+                };
                 changed |= known.size() > before;
                 if !more {
                     break;
@@ -507,14 +502,14 @@ impl Sealer {
                 "{}: the line at byte {} was changed by somebody before it was sealed",
                 range.file, range.off
             ));
-            known.record(now, Said::Altered { range, sha256 });
+            known.record(now, RecordBody::Altered { range, sha256 });
         }
         changed |= !altered.is_empty();
         let quiet = state.grown.is_some_and(|(size, at)| {
             size == known.size() && at.elapsed() >= self.settings.heartbeat
         });
         if quiet {
-            known.record(now, Said::Heartbeat);
+            known.record(now, RecordBody::Heartbeat);
             changed = true;
         }
         if changed && let Err(error) = self.tree.commit(&mut known) {
@@ -526,206 +521,67 @@ impl Sealer {
             state.grown = Some((known.size(), Instant::now()));
         }
         let due = state.published.is_none_or(|at| at.elapsed() >= PUBLISH);
-        if publish || !changed || due {
+        if wanted.publish || !changed || due {
             self.tree.publish(&known)?;
             state.published = Some(Instant::now());
         }
+        self.tree.settle(&known, !changed && !found.more, HELD)?;
         let mut last = self.last();
         last.size = known.size();
         last.at = Some(*now);
+        if last.pruned.len() != known.pruned().len() {
+            last.pruned.clone_from(known.pruned());
+        }
         drop(last);
         state.known = Some(known);
         Ok(found)
     }
 
-    /// Adds the next lines of a file. Returns whether there may be more.
-    fn gather(
+    /// The files of which more is to be sealed, and whether these are all there are.
+    fn days_to_seal(
         &self,
-        state: &mut State,
-        known: &mut Known,
-        day: DayName,
+        state: &State,
         own: &mut OwnLines,
-        now: SystemTime,
+        known: &Known,
+        wanted: Wanted<'_>,
         found: &mut Found,
-    ) -> io::Result<bool> {
-        let in_time = Timestamp::of(now.checked_sub(LATE).unwrap_or(now));
-        let now = &Timestamp::of(now);
-        let name = day.file_name();
-        let sealed = known.sealed(&day);
-        let Some(file) = if_there(self.directory.open_to_read(&name))? else {
-            return Ok(false);
-        };
-        let metadata = file.metadata()?;
-        let length = metadata.len();
-        let identity = identity(&metadata);
-        let before = state.files.insert(day, identity);
-        let from = match before {
-            // Another file has its name.
-            Some(before) if before != identity => 0,
-            _ => sealed_part(&file, sealed, length)?,
-        };
-        if from < sealed {
-            found.messages.push(format!(
-                "{name} was cut short or replaced by somebody: what was sealed of it from byte {from} \
-                 on is missing"
-            ));
-            let file = name.clone();
-            let (off, len) = (from, sealed - from);
-            known.record(now, Said::Gap(Range { file, off, len }));
-        }
-        if from == length {
-            return Ok(from < sealed);
-        }
-        let mut lines = Lines::new(recover::part(&file, from)?, from);
-        let mut digests = Vec::new();
-        let mut torn = Vec::new();
-        let mut end = from;
-        let mut late = false;
-        let mut more = false;
-        while let Some(line) = lines.next()? {
-            if !line.closed {
-                break;
-            }
-            if !line.is_spaces() {
-                let digest = Digest::of(line.text);
-                let place = Place {
-                    day,
-                    offset: line.start,
-                };
-                let met = own.meet(place, &digest);
-                // What this process wrote, and finds again, is sound.
-                if !met && !line.is_sound() {
-                    found.torn.push(place);
-                    break;
-                }
-                late |= digests.is_empty() && !met && is_older(line.text, &in_time);
-                digests.push(digest);
-            } else if line.end > line.start {
-                torn.push(line.start..line.end);
-            }
-            end = line.end + 1;
-            if digests.len() == BATCH || end - from >= BATCH_BYTES {
-                more = true;
-                break;
+    ) -> io::Result<(Vec<DayName>, bool)> {
+        let mut days = self.directory.days()?;
+        let finished: HashSet<DayName> =
+            days.iter().filter(|day| day.compressed).copied().collect();
+        for day in &days {
+            if known.pruned().contains(&day.uncompressed()) {
+                found.messages.push(format!(
+                    "{} is there, and was removed as its time was over: it isn't sealed; see verify",
+                    day.file_name()
+                ));
             }
         }
-        if end == from {
-            return Ok(false);
+        self.refused.look()?;
+        let refused = self.refused.all();
+        // A plain file beside its compressed one is what a killed run of maintenance left.
+        days.retain(|day| {
+            !day.compressed
+                && !finished.contains(&day.compressed())
+                && !known.pruned().contains(day)
+                && !refused.contains(day)
+        });
+        // What this process wrote to them, a flush writes anew before it seals.
+        let left = own.remove_of(&refused);
+        self.own().forget_ends(|day, _| refused.contains(day));
+        found.messages.extend(left.iter().map(|day| {
+            format!(
+                "{}: the disk refused to confirm some of it; what isn't sealed of it stays so until \
+                 the next boot",
+                day.file_name()
+            )
+        }));
+        let all = wanted.days.is_none() && state.looked.is_none_or(|at| at.elapsed() >= ALL);
+        match wanted.days {
+            Some(wanted) => days.retain(wanted),
+            None if all => self.tree.remove_leftovers()?,
+            None => drop(days.drain(..days.len().saturating_sub(LAST))),
         }
-        // Nothing is signed that a power cut could take. A second try would be believed, and prove
-        // nothing.
-        if let Err(error) = file.sync_data() {
-            self.distrust(day);
-            return Err(error);
-        }
-        if sealed == 0 {
-            self.directory.sync()?;
-        }
-        let range = |off: u64, end: u64| Range {
-            file: name.clone(),
-            off,
-            len: end - off,
-        };
-        if late {
-            known.record(now, Said::Recovered(range(from, end)));
-        }
-        self.record_torn(known, day, &torn, now)?;
-        known.record(
-            now,
-            Said::Seg {
-                range: range(from, end),
-                lines: digests.len() as u64,
-            },
-        );
-        for digest in &digests {
-            known.digest(digest.as_bytes());
-        }
-        Ok(more)
+        Ok((days, all))
     }
-
-    /// Records the torn lines that were written over, of which `.state/torn` knows what they were.
-    fn record_torn(
-        &self,
-        known: &mut Known,
-        day: DayName,
-        blanks: &[std::ops::Range<u64>],
-        now: &Timestamp,
-    ) -> io::Result<()> {
-        if blanks.is_empty() {
-            return Ok(());
-        }
-        for torn in recover::torn(&self.directory, day)? {
-            if blanks.iter().any(|blank| blank.contains(&torn.offset)) {
-                let range = Range {
-                    file: day.file_name(),
-                    off: torn.offset,
-                    len: torn.length,
-                };
-                let sha256 = torn.sha256;
-                known.record(now, Said::Torn { range, sha256 });
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The key that signs, which must be the one that signed before, if any did.
-fn signer(directory: &Directory, settings: &Sealing, vkey: Option<&str>) -> Result<Signer, Error> {
-    let config = |wrong: String| Error::config(format!("config: \"integrity\": {wrong}"));
-    let own = |error: io::Error| {
-        let path = directory.path().display();
-        Error::log(format!("the log's own key in {path}/.state: {error}"))
-    };
-    let signer = match &settings.key {
-        Some(key) => {
-            keys::parse(key.as_bytes()).map_err(|error| config(format!("\"key_file\": {error}")))?
-        }
-        None => match keys::own(directory.state()).map_err(own)? {
-            Some(signer) => signer,
-            None => {
-                if let Some(vkey) = vkey {
-                    return Err(config(format!(
-                        "the log is signed with {}, whose private key isn't in .state; give it by \
-                         \"key_file\", or begin another directory",
-                        vkey.trim_end()
-                    )));
-                }
-                let name = keys::new_name(settings.origin.as_deref(), directory.path());
-                keys::make(directory.state(), &name).map_err(|error| match error.kind() {
-                    io::ErrorKind::InvalidInput => config(format!("\"origin\": {error}")),
-                    _ => own(error),
-                })?
-            }
-        },
-    };
-    match vkey {
-        Some(vkey) if vkey.trim_end() != signer.verifier().to_string() => Err(config(format!(
-            "the log is signed with {}, and the key given is {}; give the one that it was begun with, \
-             or begin another directory",
-            vkey.trim_end(),
-            signer.verifier()
-        ))),
-        _ => Ok(signer),
-    }
-}
-
-/// Up to where what was sealed of a file is still there.
-fn sealed_part(file: &File, sealed: u64, length: u64) -> io::Result<u64> {
-    if length < sealed {
-        return line_start(file, length);
-    }
-    let mut last = [b'\n'];
-    if sealed > 0 {
-        file.read_exact_at(&mut last, sealed - 1)?;
-    }
-    // Another file may have its name.
-    Ok(if last == *b"\n" { sealed } else { 0 })
-}
-
-/// Whether an entry was stamped before a time.
-fn is_older(line: &[u8], time: &Timestamp) -> bool {
-    const KEY: &[u8] = br#""timestamp":""#;
-    let at = memchr::memmem::find(line, KEY);
-    let stamp = at.and_then(|at| line.get(at + KEY.len()..)?.get(..Timestamp::LEN));
-    stamp.is_some_and(|stamp| stamp < &time.as_bytes()[..])
 }

@@ -1,38 +1,35 @@
 //! The Merkle log's files, read and written. FORMAT.md, "The Merkle log", says which there are, and in
 //! which order they are written; whoever writes holds the lock.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::io::{self, Write as _};
-use std::os::unix::fs::FileExt;
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::format::checkpoint::{Checkpoint, format_hash, last_checkpoint, notes, parse_hash};
+use crate::format::checkpoint::{Checkpoint, last_checkpoint, notes};
 use crate::format::merkle::{Edge, Hash, empty_root};
 use crate::format::note::Signer;
-use crate::format::record::{Entry, Record, Said, VERSION};
-use crate::format::tiles::{self, Append, Fetch, Growth, Kind, Tile, TileError, WIDTH, entries};
+use crate::format::record::{Record, RecordBody, VERSION};
+use crate::format::tiles::{self, Fetch as _, Kind, Tile, WIDTH, entries};
 use crate::json::Object;
-use crate::sys;
 
-use super::disk::SMALL;
-use super::folder::{Folder, Lock, TEMPORARY, if_there};
-use super::guard::Guard;
-use crate::format::name::DayName;
+use super::directory::{Directory, SMALL, Whole};
+use super::disk::{Folder, How, Lock, TEMPORARY, about, if_there};
+use super::guard::{GUARDED, Guard};
+use super::known::Known;
+use super::recent::Recent;
+use super::tiles::{Tiles, damaged, is_damage, unreadable};
 
-/// Below the log's directory.
-pub const NAME: &str = ".integrity";
+/// The lock under which the tree grows. It's in `.state`: who may only read must not be able to hold
+/// it.
+const LOCK: &str = "seal";
 
-/// The file that says that the log has a guard.
-pub const GUARDED: &str = "guarded";
+/// What is known of the tree, for the next process; if it's missing or wrong, the tree says it anew.
+const CACHE: &str = "state";
 
-/// The file that names day files whose syncs failed.
-const DISTRUSTED: &str = "distrusted";
-
-/// No file of the tree that is read whole is longer.
-const LONGEST: u64 = 17 << 20;
-
-/// So much of the end of `heads` holds several notes.
-const END_OF_HEADS: u64 = 4096;
+/// So much of the end of `heads` holds several notes; and so much is looked through if it doesn't.
+const END_OF_HEADS: [u64; 2] = [4096, 1 << 20];
 
 /// From this length on older notes are left out of `heads`.
 const LONG_HEADS: u64 = 1 << 20;
@@ -50,154 +47,78 @@ const PIECE: u64 = 64 * WIDTH;
 /// The tree in a log's directory, and who signs it.
 #[derive(Debug)]
 pub struct Tree {
-    folder: Folder,
+    directory: Arc<Directory>,
+    tiles: Tiles,
     signer: Signer,
     guard: Option<Guard>,
     /// Of a tree that is begun.
     hash_key_id: Option<String>,
-}
-
-/// What is known of a tree: how it grows on, and up to where each file is sealed.
-#[derive(Debug, Clone, Default)]
-pub struct Known {
-    growth: Growth,
-    sealed: BTreeMap<DayName, u64>,
-}
-
-impl Known {
-    /// How many entries it has.
-    pub fn size(&self) -> u64 {
-        self.growth.edge().size()
-    }
-
-    fn checkpoint(&self, origin: &str) -> Checkpoint {
-        Checkpoint {
-            origin: origin.to_owned(),
-            size: self.size(),
-            root: self.growth.edge().root(),
-        }
-    }
-
-    fn is_at(&self, size: u64, root: &Hash) -> bool {
-        self.size() == size && self.growth.edge().root() == *root
-    }
-
-    /// Up to where a file is sealed.
-    pub fn sealed(&self, day: &DayName) -> u64 {
-        self.sealed.get(day).copied().unwrap_or_default()
-    }
-
-    /// Adds a record.
-    pub fn record(&mut self, now: &Timestamp, said: Said) {
-        self.follow(&said);
-        let ts = now.to_string();
-        // No record is too long: what it names is.
-        let _ = self.growth.push(&Record { ts, said }.encode());
-    }
-
-    /// Adds the digest of a line that a `seg` announced.
-    pub fn digest(&mut self, digest: &Hash) {
-        // It has 32 bytes.
-        let _ = self.growth.push(digest);
-    }
-
-    fn follow(&mut self, said: &Said) {
-        let file = |file: &str| DayName::parse(file);
-        match said {
-            Said::Seg { range, .. } => {
-                if let Some(day) = file(&range.file) {
-                    self.sealed.insert(day, range.off + range.len);
-                }
-            }
-            Said::Gap(range) => {
-                if let Some(day) = file(&range.file) {
-                    self.sealed.insert(day, range.off);
-                }
-            }
-            Said::Prune { file: name } => {
-                if let Some(day) = file(name) {
-                    self.sealed.remove(&day);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Adds an entry that the tree's files hold.
-    fn replay(&mut self, entry: &[u8]) -> Result<(), String> {
-        if let Entry::Record(record) = Entry::parse(entry)? {
-            self.follow(&record.said);
-        }
-        self.growth
-            .push(entry)
-            .map_err(|_| "is too long".to_owned())
-    }
+    recent: Recent,
 }
 
 impl Tree {
     /// The tree in this directory.
     pub fn new(
+        directory: &Arc<Directory>,
         folder: Folder,
         signer: Signer,
         guard: Option<Guard>,
         hash_key_id: Option<String>,
     ) -> Tree {
         Tree {
-            folder,
+            directory: Arc::clone(directory),
+            tiles: Tiles::new(folder),
             signer,
             guard,
             hash_key_id,
+            recent: Recent::default(),
         }
     }
 
     /// The lock under which it grows, or `None` while another process holds it.
     pub fn try_lock(&self) -> io::Result<Option<Lock>> {
-        self.folder.try_lock("lock")
+        self.directory.state().try_lock(LOCK)
+    }
+
+    fn folder(&self) -> &Folder {
+        self.tiles.folder()
+    }
+
+    /// Writes the tiles again that the disk may not have, if the machine was booted since they were
+    /// written. `None` while another process holds the lock.
+    pub fn restore(&self) -> io::Result<Option<()>> {
+        if !self.directory.is_booted_anew(Whole::Tiles) {
+            return Ok(Some(()));
+        }
+        let Some(_lock) = self.try_lock()? else {
+            return Ok(None);
+        };
+        self.restore_tiles()?;
+        self.directory.note_boot(Whole::Tiles).map(Some)
+    }
+
+    /// Writes those tiles again in any case: somebody damaged one. The lock must be held.
+    pub fn restore_tiles(&self) -> io::Result<()> {
+        self.recent.restore(&self.tiles)
     }
 
     /// Removes what killed processes left half done.
     pub fn remove_leftovers(&self) -> io::Result<()> {
-        let mut names = self.folder.names()?;
+        let mut names = self.folder().names()?;
         names.retain(|name| name.starts_with(TEMPORARY));
-        names.iter().try_for_each(|name| self.folder.remove(name))
+        names.iter().try_for_each(|name| self.folder().remove(name))
     }
 
     /// Writes the public key beside it, unless it's there.
     pub fn write_vkey(&self) -> io::Result<()> {
         let text = format!("{}\n", self.signer.verifier());
-        match if_there(self.folder.read("vkey", SMALL))? {
+        match if_there(self.folder().read("vkey", SMALL))? {
             Some(there) if there == text.as_bytes() => return Ok(()),
             Some(_) => return Err(io::Error::other("was just begun with another key")),
             None => {}
         }
-        self.folder.replace("vkey", text.as_bytes(), true)?;
-        self.folder.sync()
-    }
-
-    /// Notes for every process that the disk refused to confirm a day's file, and that what is read
-    /// of it may not be there after a power cut.
-    pub fn distrust(&self, day: &DayName) -> io::Result<()> {
-        let Some(boot) = sys::boot_id() else {
-            return Err(io::ErrorKind::Unsupported.into());
-        };
-        let line = format!("{boot} {}\n", day.file_name());
-        let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT;
-        let file = self.folder.open(DISTRUSTED, flags)?;
-        (&*file)
-            .write_all(line.as_bytes())
-            .inspect_err(sys::note_write_error)
-    }
-
-    /// The files that were noted since the machine booted: what is in one then is on the disk.
-    pub fn distrusted(&self) -> io::Result<HashSet<DayName>> {
-        let Some(noted) = if_there(self.folder.read(DISTRUSTED, LONGEST))? else {
-            return Ok(HashSet::new());
-        };
-        let noted = String::from_utf8_lossy(&noted);
-        let this_boot = sys::boot_id();
-        let lines = noted.lines().filter_map(|line| line.split_once(' '));
-        let names = lines.filter(|(boot, _)| Some(*boot) == this_boot.as_deref());
-        Ok(names.filter_map(|(_, name)| DayName::parse(name)).collect())
+        self.folder().replace("vkey", text.as_bytes(), true)?;
+        self.folder().sync()
     }
 
     /// Its name.
@@ -211,11 +132,11 @@ impl Tree {
             last_checkpoint(bytes, self.signer.verifier()).map(|(checkpoint, _)| checkpoint)
         };
         let mut head = None;
-        if let Some(file) = if_there(self.folder.open("heads", libc::O_RDONLY))? {
-            let length = file.metadata()?.len();
-            for most in [END_OF_HEADS, LONGEST] {
+        if let Some(file) = if_there(self.folder().open("heads", How::Read))? {
+            let length = file.length()?;
+            for most in END_OF_HEADS {
                 let from = length.saturating_sub(most);
-                let mut end = vec![0; (length - from) as usize];
+                let mut end = vec![0; usize::try_from(length - from).unwrap_or_default()];
                 file.read_exact_at(&mut end, from)?;
                 head = found(&end);
                 if head.is_some() || from == 0 {
@@ -231,15 +152,15 @@ impl Tree {
     }
 
     fn published(&self) -> io::Result<Option<Vec<u8>>> {
-        if_there(self.folder.read("checkpoint", LONGEST))
+        if_there(self.folder().read("checkpoint", SMALL))
     }
 
     /// The id of the key of the log's hashes, which its first entry says, if they are keyed.
     pub fn hash_key_id(&self) -> io::Result<Option<String>> {
-        let bytes = tiles::read(self, &FIRST).map_err(unreadable)?;
+        let bytes = tiles::read(&self.tiles, &FIRST).map_err(unreadable)?;
         let settings = entries(&bytes).next().map(Record::parse);
-        match settings.map(|settings| settings.map(|record| record.said)) {
-            Some(Ok(Said::Settings { hash_key_id, .. })) => Ok(hash_key_id),
+        match settings.map(|settings| settings.map(|record| record.body)) {
+            Some(Ok(RecordBody::Settings { hash_key_id, .. })) => Ok(hash_key_id),
             _ => Err(damaged("its first entry isn't its settings")),
         }
     }
@@ -298,7 +219,7 @@ impl Tree {
         }
         let begins = known.size() == 0;
         if begins {
-            let settings = Said::Settings {
+            let settings = RecordBody::Settings {
                 version: VERSION,
                 origin: origin.to_owned(),
                 hash_key_id: self.hash_key_id.clone(),
@@ -308,19 +229,27 @@ impl Tree {
         let Some(Checkpoint { size, root, .. }) = seen else {
             return Ok((known, begins));
         };
-        known.record(now, Said::Rollback { size, root });
+        known.record(now, RecordBody::Rollback { size, root });
         Ok((known, true))
     }
 
     /// Whether it holds no more than what a process left that died while it began it.
     fn is_new(&self) -> io::Result<bool> {
-        let first = self.fetch(&FIRST.full_path())?.unwrap_or_default();
+        let first = self.tiles.fetch(&FIRST.full_path())?.unwrap_or_default();
         Ok(entries(&first).nth(1).is_none())
+    }
+
+    /// What is known of it, without the lock; `None` if it isn't begun.
+    pub fn known_now(&self) -> io::Result<Option<Known>> {
+        match self.head()? {
+            Some(head) => self.load(head.size, &head.root).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The root at an earlier size.
     fn root(&self, earlier: u64, size: u64) -> io::Result<Hash> {
-        let edge = Edge::read(earlier, &tiles::Tree::new(self, size));
+        let edge = Edge::read(earlier, &tiles::Tree::new(&self.tiles, size));
         edge.map(|edge| edge.root()).map_err(unreadable)
     }
 
@@ -343,18 +272,10 @@ impl Tree {
 
     /// What `state` knows, if it's of this tree.
     fn cached(&self, size: u64) -> Option<Known> {
-        let text = self.folder.read("state", SMALL).ok()?;
+        let text = self.folder().read(CACHE, SMALL).ok()?;
         let value: serde_json::Value = serde_json::from_slice(&text).ok()?;
-        let cached = value["size"].as_u64().filter(|cached| *cached <= size)?;
-        let root = parse_hash(value["root"].as_str()?)?;
-        let growth = tiles::Tree::new(self, cached).growth().ok()?;
-        let sealed = value["files"].as_array()?.iter();
-        let sealed = sealed.map(|file| {
-            let day = DayName::parse(file["file"].as_str()?)?;
-            Some((day, file["sealed"].as_u64()?))
-        });
-        let sealed = sealed.collect::<Option<_>>()?;
-        (growth.edge().root() == root).then_some(Known { growth, sealed })
+        let (cached, known) = Known::read(&value).filter(|(cached, _)| *cached <= size)?;
+        known(tiles::Tree::new(&self.tiles, cached).growth().ok()?)
     }
 
     /// What is known, and what the entries behind it say up to a size.
@@ -368,76 +289,55 @@ impl Tree {
                 number,
                 width,
             };
-            let bytes = tiles::read(self, &tile).map_err(unreadable)?;
+            let bytes = tiles::read(&self.tiles, &tile).map_err(unreadable)?;
             for (entry, at) in entries(&bytes).skip(first as usize).zip(at..) {
                 let wrong = |wrong| damaged(format!("entry {at} {wrong}"));
                 known.replay(entry).map_err(wrong)?;
             }
             if number.is_multiple_of(PIECE / WIDTH) {
-                known.growth.take();
+                known.take();
             }
         }
         // It's in the files already.
-        known.growth.take();
+        known.take();
         Ok(known)
     }
 
     /// Writes what was added, and signs it. The lines must be on the disk.
     pub fn commit(&self, known: &mut Known) -> io::Result<()> {
-        let mut folders = BTreeSet::new();
-        for append in known.growth.take() {
-            self.append(&append, &mut folders)?;
+        let appends = known.take();
+        for append in &appends {
+            self.tiles.append(append)?;
         }
-        self.sync(folders)?;
+        // The tiles can be made again from it, so they needn't be on the disk now.
+        self.recent.append(&self.tiles, known.size(), &appends)?;
         let checkpoint = known.checkpoint(self.origin());
         if let Some(guard) = &self.guard {
-            if !self.folder.has(GUARDED)? {
-                self.folder.open(GUARDED, libc::O_RDWR | libc::O_CREAT)?;
-                self.folder.sync()?;
+            if !self.folder().has(GUARDED)? {
+                let name = format!("{}\n", guard.name());
+                self.folder().replace(GUARDED, name.as_bytes(), true)?;
+                self.folder().sync()?;
             }
-            guard
-                .write(&checkpoint)
-                .map_err(|error| io::Error::new(error.kind(), format!("the guard: {error}")))?;
+            guard.write(&checkpoint).map_err(about("the guard"))?;
         }
         let note = self.signer.sign(&checkpoint.to_string());
-        let heads = self.folder.append("heads", note.as_bytes())?;
+        let heads = self.folder().append("heads", note.as_bytes())?;
         heads.sync_data()?;
-        let length = heads.metadata()?.len();
+        let length = heads.length()?;
         if length == note.len() as u64 {
-            self.folder.sync()?;
+            self.folder().sync()?;
         }
         if length > LONG_HEADS {
             // It stays long otherwise.
-            let _ = self.thin();
+            let _ = self.thin(length);
         }
         Ok(())
     }
 
-    fn append(&self, append: &Append, folders: &mut BTreeSet<String>) -> io::Result<()> {
-        let (folder, name) = self.place(&append.path)?;
-        let file = folder.open(name, libc::O_RDWR | libc::O_CREAT)?;
-        let length = file.metadata()?.len();
-        if length < append.offset {
-            return Err(damaged(format!(
-                "{} holds less than was sealed",
-                append.path
-            )));
-        }
-        let place =
-            |error| io::Error::new(io::Error::kind(&error), format!("{}: {error}", append.path));
-        file.write_all_at(&append.bytes, append.offset)
-            .inspect_err(sys::note_write_error)
-            .map_err(place)?;
-        let end = append.offset + append.bytes.len() as u64;
-        if length > end {
-            // A crash left more, which was never signed.
-            file.set_len(end).map_err(place)?;
-        }
-        file.sync_data().map_err(place)?;
-        if append.offset == 0 {
-            note_folders(&append.path, folders);
-        }
-        Ok(())
+    /// Has the disk confirm tiles, for so long, if there is reason to: there is nothing else to do, or
+    /// there are very many that it hasn't.
+    pub fn settle(&self, known: &Known, idle: bool, time: Duration) -> io::Result<()> {
+        self.recent.settle(&self.tiles, known.size(), idle, time)
     }
 
     /// Copies out what a checkpoint of this size needs, and puts it in the place of the last one.
@@ -452,22 +352,16 @@ impl Tree {
             return Ok(());
         }
         let mut folders = BTreeSet::new();
-        for copy in known.growth.copies() {
-            let bytes = self.fetch(&copy.from)?.unwrap_or_default();
-            let bytes = bytes.get(..copy.len as usize);
-            let bytes = bytes
-                .ok_or_else(|| damaged(format!("{} holds less than was sealed", copy.from)))?;
-            let (folder, name) = self.place(&copy.to)?;
-            folder.replace(name, bytes, true)?;
-            note_folders(&copy.to, &mut folders);
+        for copy in known.copies() {
+            self.tiles.copy(&copy, &mut folders)?;
         }
-        self.sync(folders)?;
+        self.tiles.sync_folders(folders)?;
         let note = self.signer.sign(&checkpoint.to_string());
-        self.folder.replace("checkpoint", note.as_bytes(), true)?;
-        self.folder.sync()?;
+        self.folder().replace("checkpoint", note.as_bytes(), true)?;
+        self.folder().sync()?;
         self.cache(known)?;
         match before {
-            Some(before) => self.tidy(before.size, known.size()),
+            Some(before) => self.tiles.tidy(before.size, known.size()),
             None => Ok(()),
         }
     }
@@ -476,53 +370,20 @@ impl Tree {
     fn cache(&self, known: &Known) -> io::Result<()> {
         let mut text = Vec::new();
         let mut to = Object::begin(&mut text);
-        to.json("size", known.size());
-        to.text("root", &format_hash(&known.growth.edge().root()));
-        let files: Vec<_> = known.sealed.iter().collect();
-        to.list("files", &files, |(day, sealed), out| {
-            let mut file = Object::begin(out);
-            file.text("file", &day.file_name());
-            file.json("sealed", sealed);
-            file.end();
-        });
+        known.write(&mut to);
         to.end();
         text.push(b'\n');
-        self.folder.replace("state", &text, false)
-    }
-
-    /// Removes partial tiles that neither this checkpoint nor the one before needs: whoever still
-    /// reads that one finds them.
-    fn tidy(&self, before: u64, size: u64) -> io::Result<()> {
-        for old in Tile::partial(before) {
-            let new = Tile::partial(size).find(|new| new.kind == old.kind);
-            let keep = new.filter(|new| new.number == old.number);
-            let path = format!("{}.p", old.full_path());
-            let (above, name) = self.place(&path)?;
-            let folder = above.folder(name, self.folder.access())?;
-            for width in folder.names()? {
-                let needed = keep.is_some_and(|new| {
-                    [new.width, old.width]
-                        .map(|width| width.to_string())
-                        .contains(&width)
-                });
-                if !needed {
-                    folder.remove(&width)?;
-                }
-            }
-            if keep.is_none() {
-                above.remove_folder(name)?;
-            }
-        }
-        Ok(())
+        self.folder().replace(CACHE, &text, false)
     }
 
     /// Leaves every second note of the older half out of `heads`: those that are left grow rarer the
     /// older they are.
-    fn thin(&self) -> io::Result<()> {
-        let bytes = self.folder.read("heads", LONGEST + 1)?;
-        if bytes.len() as u64 > LONGEST {
-            return Err(io::Error::other("heads is too long to be read whole"));
-        }
+    fn thin(&self, length: u64) -> io::Result<()> {
+        let heads = self.folder().open("heads", How::Read)?;
+        // What somebody else has put before it is no note of ours.
+        let from = length.saturating_sub(2 * LONG_HEADS);
+        let mut bytes = vec![0; usize::try_from(length - from).unwrap_or_default()];
+        heads.read_exact_at(&mut bytes, from)?;
         let notes = notes(&bytes);
         let half = notes.len() / 2;
         let kept = notes
@@ -531,56 +392,7 @@ impl Tree {
             .filter(|(at, _)| *at >= half || at % 2 == 0)
             .map(|(_, note)| *note);
         let kept: String = kept.collect();
-        self.folder.replace("heads", kept.as_bytes(), true)?;
-        self.folder.sync()
+        self.folder().replace("heads", kept.as_bytes(), true)?;
+        self.folder().sync()
     }
-
-    /// The folder of a file in the tree, made if it is missing, and the file's name in it.
-    fn place<'p>(&self, path: &'p str) -> io::Result<(Folder, &'p str)> {
-        let access = self.folder.access();
-        let mut parts = path.split('/');
-        let name = parts.next_back().unwrap_or_default();
-        let first = parts.next().unwrap_or_default();
-        let first = self.folder.folder(first, access)?;
-        let folder = parts.try_fold(first, |above, part| above.folder(part, access))?;
-        Ok((folder, name))
-    }
-
-    fn sync(&self, folders: BTreeSet<String>) -> io::Result<()> {
-        // The innermost first: a name is of no use before what it leads to is there.
-        let mut folders = folders.iter().rev();
-        folders.try_for_each(|path| self.folder.sync_below(path))
-    }
-}
-
-/// Notes the folders above a new file, for the disk to confirm its name.
-fn note_folders(path: &str, folders: &mut BTreeSet<String>) {
-    folders.insert(".".to_owned());
-    let ends = path.match_indices('/').map(|(end, _)| end);
-    folders.extend(ends.map(|end| path[..end].to_owned()));
-}
-
-impl Fetch for Tree {
-    fn fetch(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
-        if_there(self.folder.read(path, LONGEST))
-    }
-}
-
-/// Whether the tree isn't what was written, whatever is read again: then nothing is sealed.
-pub fn is_damage(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::InvalidData
-}
-
-fn unreadable(error: TileError) -> io::Error {
-    match error {
-        TileError::Io(path, error) => io::Error::other(format!("{path}: {error}")),
-        error => damaged(error),
-    }
-}
-
-fn damaged(what: impl std::fmt::Display) -> io::Error {
-    let message = format!(
-        "{NAME} is damaged, and nothing is sealed until it is put right: {what}; verify says more"
-    );
-    io::Error::new(io::ErrorKind::InvalidData, message)
 }

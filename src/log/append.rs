@@ -9,33 +9,31 @@
 //!   stands between the last line feed and ours is looked at; if it's more than spaces, our line
 //!   was swallowed: it's written over with spaces, and then written again.
 //! - Our own append can be cut short (a full disk, a size limit). The piece that came is written
-//!   over with spaces and a line feed at once, which takes no room.
+//!   over with spaces and a line feed at once, which takes no room where the file system writes in
+//!   place.
 //!
 //! Nobody ever writes over a line that may be another living process's: its own copies are known to
-//! the byte, and what the dead left is mended under a lock (`recover`).
+//! the byte, and what the dead left is mended under a lock (`mend`).
 
-use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use super::disk::Directory;
-use super::durable::{Synced, Ticket};
-use super::folder::OpenFile;
+use super::directory::Directory;
+use super::disk::{File, How, about};
+use super::durable::{Durable, Ticket};
 use crate::clock::Timestamp;
 use crate::format::name::{DayName, Place};
-use crate::sys;
 
 /// A day's file, open to append to it.
 #[derive(Debug)]
 pub struct DayFile {
     name: DayName,
-    file: Arc<Synced>,
+    file: Arc<Durable>,
     /// The same file, to write over what stands in it: a write to the other descriptor appends,
     /// wherever it's told to go. Opened beforehand, for there may be no descriptor left when it's
     /// needed.
-    over: OpenFile,
+    over: File,
     /// Where our last append ended; `None` before the first.
     end: Option<u64>,
     /// A piece of ours without a line feed is at the end, and couldn't be written over.
@@ -44,54 +42,44 @@ pub struct DayFile {
     seen: [u8; 19],
 }
 
-/// What an append found beside its own line.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Found {
-    /// The torn line of another writer that ours followed.
+/// A line that was appended, and what was found beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// For the disk to confirm it.
+    pub ticket: Ticket,
+    /// Where it begins, if that could be told.
+    pub start: Option<u64>,
+    /// It followed the torn line of another writer.
     pub torn: bool,
     /// The file is shorter than what was written to it.
     pub cut: bool,
 }
 
+/// Whatever the piece before is, it's no JSON with this behind it: were it a whole line but for its
+/// line feed, its entry would be there twice once it's written again.
+const CLOSE: &[u8] = b"x\n";
+
 impl DayFile {
-    /// Opens the file of that name, or creates it. One that is compressed is finished: then it's the
-    /// next one of the day.
-    pub fn open(directory: &Directory, name: DayName, now: &Timestamp) -> io::Result<DayFile> {
-        let open = |name: &str| directory.open_to_append(name);
-        DayFile::first_unfinished(directory, name, now, open)
-    }
-
-    /// Creates the next further file of a day.
-    pub fn create_after(
-        directory: &Directory,
-        earlier: DayName,
-        now: &Timestamp,
-    ) -> io::Result<DayFile> {
-        let create = |name: &str| directory.create_to_append(name);
-        DayFile::first_unfinished(directory, earlier.next(), now, create)
-    }
-
-    /// A name stands for one file, plain or compressed: a plain one beside a compressed one would
-    /// be taken for it.
-    fn first_unfinished(
+    /// Opens the first file of a day, from `first` on, that isn't finished, and creates it if it is
+    /// missing. A name stands for one file, for ever: a plain one beside a compressed one would be
+    /// taken for it, one under the name of a file that was removed would seem to be that. `finished`
+    /// tells of others.
+    pub fn open(
         directory: &Directory,
         first: DayName,
         now: &Timestamp,
-        open: impl Fn(&str) -> io::Result<OpenFile>,
+        finished: impl Fn(DayName) -> bool,
     ) -> io::Result<DayFile> {
         const MOST: u32 = 10_000;
         for number in first.number..=MOST {
             let name = DayName { number, ..first };
-            let compressed = name.compressed().file_name();
-            if directory.has(&compressed)? {
+            let compressed = name.compressed();
+            if finished(name) || directory.has(compressed)? {
                 continue;
             }
-            let file = match open(&name.file_name()) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                file => file?,
-            };
+            let file = directory.open_day(name, How::Append { new: false })?;
             // It may have come since; whoever puts it there removes the plain one afterwards.
-            if !directory.has(&compressed)? {
+            if !directory.has(compressed)? {
                 return DayFile::new(directory, name, file, now);
             }
         }
@@ -104,13 +92,11 @@ impl DayFile {
     fn new(
         directory: &Directory,
         name: DayName,
-        file: OpenFile,
+        file: File,
         now: &Timestamp,
     ) -> io::Result<DayFile> {
-        let over = directory.open_to_mend(&name.file_name())?;
-        if !directory.still_names(&name.file_name(), &file)
-            || !directory.still_names(&name.file_name(), &over)
-        {
+        let over = directory.open_day(name, How::Change)?;
+        if !directory.still_names(name, &file) || !directory.still_names(name, &over) {
             return Err(io::Error::other(format!(
                 "{} was moved while it was opened",
                 name.file_name()
@@ -118,7 +104,7 @@ impl DayFile {
         }
         Ok(DayFile {
             name,
-            file: Arc::new(Synced::new(file)),
+            file: Arc::new(Durable::new(file)?),
             over,
             end: None,
             torn: false,
@@ -143,24 +129,19 @@ impl DayFile {
 
     /// The same, looked up at once.
     pub fn has_its_name(&self, directory: &Directory) -> bool {
-        directory.still_names(&self.name.file_name(), &self.file)
+        directory.still_names(self.name, &self.file)
     }
 
     /// For a sync, or a last look, without the lock that guards this value.
-    pub fn handle(&self) -> Arc<Synced> {
+    pub fn handle(&self) -> Arc<Durable> {
         Arc::clone(&self.file)
-    }
-
-    /// Where the last append of so many bytes began, if that could be told.
-    pub fn start_of_last(&self, bytes: u64) -> Option<u64> {
-        self.end.and_then(|end| end.checked_sub(bytes))
     }
 
     /// A place that nothing appended from now on stands before.
     pub fn place(&self) -> io::Result<Place> {
         let offset = match self.end {
             Some(end) => end,
-            None => self.file.metadata()?.len(),
+            None => self.file.length()?,
         };
         Ok(Place {
             day: self.name,
@@ -169,76 +150,80 @@ impl DayFile {
     }
 
     /// Appends a whole line, line feed included.
-    pub fn append(&mut self, line: &[u8]) -> io::Result<(Ticket, Found)> {
-        /// Whatever the piece is, it's no JSON with this behind it: were it a whole line but for its
-        /// line feed, its entry would be there twice once it's written again.
-        const CLOSE: &[u8] = b"x\n";
-        let mut found = Found::default();
+    pub fn append(&mut self, line: &[u8]) -> io::Result<Appended> {
+        let (mut torn, mut cut) = (false, false);
         loop {
             let start = if self.torn {
                 let start = self.write(&[CLOSE, line].concat())?;
-                found.torn = true;
+                torn = true;
                 start.map(|at| at + CLOSE.len() as u64)
             } else {
                 self.write(line)?
             };
+            let before = self.end;
+            self.end = start.map(|start| start + line.len() as u64);
             // If its place can't be told, the line is in the file all the same, and there's no
             // reason to write it twice.
-            let Some(start) = start else {
-                self.end = None;
-                return Ok((self.file.wrote(), found));
-            };
-            let before = self.end.replace(start + line.len() as u64);
-            found.cut |= before.is_some_and(|before| start < before);
-            if before == Some(start) || self.is_at_the_head_of_a_line(start) {
-                return Ok((self.file.wrote(), found));
+            if let Some(start) = start {
+                cut |= before.is_some_and(|before| start < before);
+                if before != Some(start) && !self.is_at_the_head_of_a_line(start) {
+                    torn = true;
+                    // First, so that it never stands twice: whoever mends the torn line must not find
+                    // a whole one behind it. If we are killed before it's written again, the journal
+                    // has it.
+                    self.write_over(start..start + line.len() as u64 - 1, b"")?;
+                    continue;
+                }
             }
-            found.torn = true;
-            // First, so that it never stands twice: whoever mends the torn line must not find a
-            // whole one behind it. If we are killed before it's written again, the journal has it.
-            let copy = start..start + line.len() as u64 - 1;
-            self.write_over(copy, b"")?;
+            return Ok(Appended {
+                ticket: self.file.wrote(),
+                start,
+                torn,
+                cut,
+            });
         }
     }
 
     /// Writes at the end, and says where, if that can be told.
     fn write(&mut self, bytes: &[u8]) -> io::Result<Option<u64>> {
-        let error = loop {
-            match (&**self.file).write(bytes) {
-                Ok(written) if written == bytes.len() => {
-                    self.torn = false;
-                    let end = (&**self.file).stream_position().ok();
-                    return Ok(end.and_then(|end| end.checked_sub(written as u64)));
-                }
-                Ok(written) => {
-                    // The rest can't follow: another process may have appended by now.
-                    self.take_back(written as u64);
-                    break io::Error::new(
-                        io::ErrorKind::StorageFull,
-                        "the line was cut short: the disk is full, or the file at its limit",
-                    );
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    sys::note_write_error(&error);
-                    break error;
-                }
+        let error = match self.file.append(bytes) {
+            Ok(written) if written == bytes.len() => {
+                self.torn = false;
+                let end = self.file.position().ok();
+                return Ok(end.and_then(|end| end.checked_sub(written as u64)));
             }
+            Ok(written) => {
+                // The rest can't follow: another process may have appended by now.
+                self.take_back(written as u64, (bytes.len() - written) as u64);
+                io::Error::new(
+                    io::ErrorKind::StorageFull,
+                    "the line was cut short: the disk is full, or the file at its limit",
+                )
+            }
+            Err(error) => error,
         };
-        Err(io::Error::new(
-            error.kind(),
-            format!("{}: {error}", self.name.file_name()),
-        ))
+        Err(about(self.name.file_name())(error))
     }
 
-    /// Writes over the piece of our own that a short write left at the end of the file.
-    fn take_back(&mut self, written: u64) {
-        if written == 0 {
+    /// Writes over the piece of our own that a short write left at the end of the file, and closes it.
+    /// So many bytes were `lacking`.
+    fn take_back(&mut self, written: u64, lacking: u64) {
+        // What closes an earlier piece stays: without it that might be a whole line.
+        let closing = if self.torn { CLOSE.len() as u64 } else { 0 };
+        if written <= closing {
+            self.torn |= written > 0;
             return;
         }
-        let taken = (&**self.file).stream_position().and_then(|end| {
-            let start = end.saturating_sub(written);
-            self.write_over(start..end - 1, b"\n")?;
+        let taken = self.file.position().and_then(|end| {
+            let piece = end - (written - closing)..end - 1;
+            if lacking == 1 {
+                // With its line feed it would be an entry.
+                self.write_over(piece, b"\n")?;
+            } else {
+                self.over.write_all_at(b"\n", piece.end)?;
+                // Where there's no room for it, what is left can be told by how it begins, and is mended.
+                let _ = blank(&self.over, piece);
+            }
             self.end = Some(end);
             Ok(())
         });
@@ -273,14 +258,16 @@ impl DayFile {
     }
 }
 
-/// Writes spaces over a range of a file.
+/// Writes spaces over a range of a file: the end first and page by page, none of which is torn by a kill.
+/// So what is left of a line when this is cut off can still be told by how it begins.
 pub fn blank(file: &File, range: Range<u64>) -> io::Result<()> {
-    const SPACES: [u8; 4096] = [b' '; 4096];
-    let mut at = range.start;
-    while at < range.end {
-        let length = (range.end - at).min(SPACES.len() as u64);
-        file.write_all_at(&SPACES[..length as usize], at)?;
-        at += length;
+    const PAGE: u64 = 4096;
+    const SPACES: [u8; PAGE as usize] = [b' '; PAGE as usize];
+    let mut end = range.end;
+    while end > range.start {
+        let start = ((end - 1) / PAGE * PAGE).max(range.start);
+        file.write_all_at(&SPACES[..(end - start) as usize], start)?;
+        end = start;
     }
     Ok(())
 }

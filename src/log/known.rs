@@ -1,0 +1,143 @@
+//! What is known of the tree: how it grows on, and what its records say of the files.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::clock::Timestamp;
+use crate::format::checkpoint::{Checkpoint, format_hash, parse_hash};
+use crate::format::merkle::Hash;
+use crate::format::name::DayName;
+use crate::format::record::{Entry, Record, RecordBody};
+use crate::format::tiles::{Append, Copy, Growth};
+use crate::json::Object;
+
+/// How it grows on, up to where each file is sealed, and which files were removed.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    growth: Growth,
+    sealed: BTreeMap<DayName, u64>,
+    pruned: BTreeSet<DayName>,
+}
+
+impl Known {
+    /// How many entries it has.
+    pub fn size(&self) -> u64 {
+        self.growth.edge().size()
+    }
+
+    /// What is signed of it.
+    pub fn checkpoint(&self, origin: &str) -> Checkpoint {
+        Checkpoint {
+            origin: origin.to_owned(),
+            size: self.size(),
+            root: self.growth.edge().root(),
+        }
+    }
+
+    /// Whether it's the tree of this size and root.
+    pub fn is_at(&self, size: u64, root: &Hash) -> bool {
+        self.size() == size && self.growth.edge().root() == *root
+    }
+
+    /// Up to where a file is sealed.
+    pub fn sealed(&self, day: &DayName) -> u64 {
+        self.sealed.get(day).copied().unwrap_or_default()
+    }
+
+    /// The files that were removed as their time was over. None of them comes back.
+    pub fn pruned(&self) -> &BTreeSet<DayName> {
+        &self.pruned
+    }
+
+    /// Adds a record.
+    pub fn record(&mut self, now: &Timestamp, body: RecordBody) {
+        self.follow(&body);
+        let ts = now.to_string();
+        // No record is too long: what it names is.
+        let _ = self.growth.push(&Record { ts, body }.encode());
+    }
+
+    /// Adds the digest of a line that a `seg` announced.
+    pub fn digest(&mut self, digest: &Hash) {
+        // It has 32 bytes.
+        let _ = self.growth.push(digest);
+    }
+
+    fn follow(&mut self, body: &RecordBody) {
+        let file = |file: &str| DayName::parse(file);
+        match body {
+            RecordBody::Seg { range, .. } => {
+                if let Some(day) = file(&range.file) {
+                    self.sealed.insert(day, range.off + range.len);
+                }
+            }
+            RecordBody::Gap(range) => {
+                if let Some(day) = file(&range.file) {
+                    self.sealed.insert(day, range.off);
+                }
+            }
+            RecordBody::Prune { file: name } => {
+                if let Some(day) = file(name) {
+                    self.sealed.remove(&day);
+                    self.pruned.insert(day);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Adds an entry that the tree's files hold.
+    pub fn replay(&mut self, entry: &[u8]) -> Result<(), String> {
+        if let Entry::Record(record) = Entry::parse(entry)? {
+            self.follow(&record.body);
+        }
+        self.growth
+            .push(entry)
+            .map_err(|_| "is too long".to_owned())
+    }
+
+    /// What has to be written for what was added.
+    pub fn take(&mut self) -> Vec<Append> {
+        self.growth.take()
+    }
+
+    /// What has to be copied before a checkpoint of this size is published.
+    pub fn copies(&self) -> Vec<Copy> {
+        self.growth.copies()
+    }
+
+    /// The same for the next process, as JSON.
+    pub fn write(&self, to: &mut Object<'_>) {
+        to.json("size", self.size());
+        to.text("root", &format_hash(&self.growth.edge().root()));
+        to.list("files", &self.sealed, |(day, sealed), out| {
+            let mut file = Object::begin(out);
+            file.text("file", &day.file_name());
+            file.json("sealed", sealed);
+            file.end();
+        });
+        let pruned: Vec<String> = self.pruned.iter().map(|day| day.file_name()).collect();
+        to.texts("pruned", &pruned);
+    }
+
+    /// What another process has written so: its size, and what to make of it if the tree's files grow
+    /// on from there and give its root.
+    pub fn read(from: &serde_json::Value) -> Option<(u64, impl FnOnce(Growth) -> Option<Known>)> {
+        let size = from["size"].as_u64()?;
+        let root = parse_hash(from["root"].as_str()?)?;
+        let sealed = from["files"].as_array()?.iter().map(|file| {
+            let day = DayName::parse(file["file"].as_str()?)?;
+            Some((day, file["sealed"].as_u64()?))
+        });
+        let sealed = sealed.collect::<Option<_>>()?;
+        let pruned = from["pruned"].as_array()?.iter();
+        let pruned = pruned.map(|day| DayName::parse(day.as_str()?));
+        let pruned = pruned.collect::<Option<_>>()?;
+        Some((size, move |growth: Growth| {
+            (growth.edge().root() == root).then_some(Known {
+                growth,
+                sealed,
+                pruned,
+            })
+        }))
+    }
+}
