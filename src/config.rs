@@ -4,22 +4,20 @@ use std::ffi::CString;
 use std::fmt;
 use std::fs::Metadata;
 use std::io::Read;
-use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ureq::Proxy;
-use ureq::http::Uri;
-use ureq::http::header::{HeaderName, HeaderValue};
-use ureq::tls::{Certificate, PemItem, RootCerts, parse_pem};
+use http::Uri;
+use http::header::{HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Status};
 use crate::format::entry::{MAX_ATTEMPTS, MAX_DETAILS};
 use crate::hash::Hashing;
 use crate::json;
+use crate::server::{self, Proxy, Trust};
 use crate::sys::{self, SecretBytes};
 
 /// A text that no message, no `Debug` and no core dump shows, wiped when dropped.
@@ -147,8 +145,8 @@ pub struct Config {
     pub hashing: Hashing,
     /// What requests go through.
     pub proxy: Option<Proxy>,
-    /// Who may vouch for a server.
-    pub roots: RootCerts,
+    /// Who may vouch for a server, and for the client.
+    pub trust: Trust,
 }
 
 /// What a single call may set for itself.
@@ -164,6 +162,8 @@ pub struct CallOptions {
     pub headers: Headers,
     /// For this call instead of the configured key.
     pub api_key: Option<Secret>,
+    /// What a call belongs to: a session of the host's own.
+    pub session_id: Option<String>,
 }
 
 const MAX_MS: u64 = 86_400_000; // a day
@@ -173,7 +173,7 @@ impl Config {
     /// Reads a configuration; `None` is all defaults.
     pub fn parse(text: Option<&str>) -> Result<Config, Error> {
         let mut config = Config {
-            output_path: "audit_logs".into(),
+            output_path: PathBuf::new(),
             group: None,
             allow_network_filesystem: false,
             durability: Durability::Os,
@@ -190,6 +190,7 @@ impl Config {
                 max_retries: 2,
                 headers: Vec::new(),
                 api_key: None,
+                session_id: None,
             },
             connect_timeout: Duration::from_secs(5),
             max_response_bytes: 16 << 20,
@@ -197,22 +198,23 @@ impl Config {
             details: true,
             hashing: Hashing::default(),
             proxy: None,
-            roots: RootCerts::WebPki,
+            trust: Trust::default(),
         };
         let mut proxy = None;
         let mut base_url = "https://openrouter.ai/api/v1".to_owned();
         let mut allow_http = false;
         let mut key_file = None;
+        let (mut client_cert, mut client_key) = (None, None);
         let mut key_variable = "OPENROUTER_API_KEY".to_owned();
 
         for setting in settings("config", Status::Config, text.unwrap_or("{}"))? {
             match setting.key.as_str() {
-                "output_path" => config.output_path = setting.text()?.into(),
+                "output_path" => config.output_path = setting.path()?,
                 "access" => config.group = setting.access()?,
                 "allow_network_filesystem" => config.allow_network_filesystem = setting.flag()?,
                 "base_url" => base_url = setting.text()?,
                 "allow_http" => allow_http = setting.flag()?,
-                "api_key_file" => key_file = setting.or_null(Setting::text)?.map(PathBuf::from),
+                "api_key_file" => key_file = setting.or_null(Setting::path)?,
                 "api_key_env" => key_variable = setting.text()?,
                 "model" => config.model = setting.text()?,
                 "connect_timeout_ms" => config.connect_timeout = setting.milliseconds()?,
@@ -231,11 +233,18 @@ impl Config {
                     }
                 }
                 "proxy" => proxy = setting.or_null(Setting::text)?,
-                "ca_file" => {
-                    if let Some(path) = setting.or_null(Setting::text)? {
-                        config.roots = roots_with(&path).map_err(|wrong| setting.error(wrong))?;
+                "ca_file" => match setting.or_null(Setting::text)?.as_deref() {
+                    None => {}
+                    Some("env") => {
+                        config.trust.add_from_environment().map_err(Error::config)?;
                     }
-                }
+                    Some(path) => {
+                        let added = config.trust.add_file(Path::new(path));
+                        added.map_err(|wrong| setting.error(wrong))?;
+                    }
+                },
+                "client_cert_file" => client_cert = setting.or_null(Setting::text)?,
+                "client_key_file" => client_key = setting.or_null(Setting::text)?,
                 "durability" => {
                     let known = [("os", Durability::Os), ("disk", Durability::Disk)];
                     config.durability = setting.one_of(known)?;
@@ -253,15 +262,36 @@ impl Config {
             }
         }
 
-        config.url = endpoint(&base_url, allow_http)?;
+        if config.output_path.as_os_str().is_empty() {
+            config.output_path = absolute("audit_logs")
+                .map_err(|wrong| Error::config(format!("config: \"output_path\" {wrong}")))?;
+        }
+        config.url = server::endpoint(&base_url, allow_http).map_err(|wrong| {
+            // The URL isn't repeated: a mistaken one may hold a password.
+            Error::config(format!(
+                "config: \"base_url\" {wrong}; it must look like \"https://openrouter.ai/api/v1\""
+            ))
+        })?;
         config.proxy = match proxy.as_deref() {
             None => None,
-            Some("env") => proxy_from_environment(&config.url)?,
+            Some("env") => Proxy::from_environment(&config.url).map_err(Error::config)?,
             Some(url) => Some(
-                proxy_to(url)
+                Proxy::of(url)
                     .map_err(|wrong| Error::config(format!("config: \"proxy\" {wrong}")))?,
             ),
         };
+        match (client_cert, client_key) {
+            (None, None) => {}
+            (Some(chain), Some(key)) => {
+                let set = config.trust.set_client(Path::new(&chain), Path::new(&key));
+                set.map_err(|wrong| Error::config(format!("config: {wrong}")))?;
+            }
+            _ => {
+                return Err(Error::config(
+                    "config: \"client_cert_file\" and \"client_key_file\" go together; set both or neither",
+                ));
+            }
+        }
         config.key = match (config.call.api_key.take(), key_file) {
             (Some(_), Some(_)) => {
                 return Err(Error::config(
@@ -301,11 +331,36 @@ impl CallOptions {
     pub fn with(&self, text: &str) -> Result<CallOptions, Error> {
         let mut options = self.clone();
         for setting in settings("options", Status::Argument, text)? {
-            if !options.take(&setting)? {
-                return Err(setting.unknown());
-            }
+            let header = match setting.key.as_str() {
+                "traceparent" => ("traceparent", setting.traceparent()?),
+                "session_id" => {
+                    let id = setting.session_id()?;
+                    options.session_id = Some(id.clone());
+                    ("x-session-id", id)
+                }
+                _ if options.take(&setting)? => continue,
+                _ => return Err(setting.unknown()),
+            };
+            let (name, value) = (HeaderName::from_static(header.0), header.1);
+            let value = HeaderValue::try_from(value).map_err(|_| setting.unknown())?;
+            options.set_header(name, value);
         }
         Ok(options)
+    }
+
+    fn set_header(&mut self, name: HeaderName, value: HeaderValue) {
+        self.headers.retain(|(known, _)| *known != name);
+        self.headers.push((name, value));
+    }
+
+    /// The trace that the call is part of, and the span within it, if it says so: of a
+    /// `traceparent` (W3C Trace Context).
+    pub fn trace(&self) -> Option<(&str, &str)> {
+        let (_, value) = self
+            .headers
+            .iter()
+            .find(|(name, _)| name == "traceparent")?;
+        trace_of(value.to_str().ok()?)
     }
 
     /// Whether the host sends credentials in a header of its own, so that no key is needed.
@@ -313,12 +368,31 @@ impl CallOptions {
         self.credentials().next().is_some()
     }
 
-    /// The credentials in such headers, without the scheme before them.
-    pub fn credentials(&self) -> impl Iterator<Item = &str> {
-        self.headers
-            .iter()
-            .filter(|(name, _)| ["authorization", "api-key", "x-api-key"].contains(&name.as_str()))
-            .filter_map(|(_, value)| value.to_str().ok()?.split(' ').next_back())
+    fn credentials(&self) -> impl Iterator<Item = &str> {
+        let is_key = |name: &str| ["authorization", "api-key", "x-api-key"].contains(&name);
+        let headers = self.headers.iter();
+        let keys = headers.filter(move |(name, _)| is_key(name.as_str()));
+        keys.filter_map(|(_, value)| value.to_str().ok())
+    }
+
+    /// What may be a secret in headers of the host's own, whatever their names: all but those that
+    /// name the application, a session or a trace. Without the scheme before it.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        const PUBLIC: [&str; 10] = [
+            "accept",
+            "http-referer",
+            "referer",
+            "traceparent",
+            "tracestate",
+            "user-agent",
+            "x-openrouter-categories",
+            "x-openrouter-title",
+            "x-session-id",
+            "x-title",
+        ];
+        let headers = self.headers.iter();
+        let secret = headers.filter(|(name, _)| !PUBLIC.contains(&name.as_str()));
+        secret.filter_map(|(_, value)| value.to_str().ok()?.split(' ').next_back())
     }
 
     /// Takes a setting that a configuration and a call's options share; false if it isn't one.
@@ -332,8 +406,7 @@ impl CallOptions {
             }
             "headers" => {
                 for (name, value) in setting.headers()? {
-                    self.headers.retain(|(known, _)| *known != name);
-                    self.headers.push((name, value));
+                    self.set_header(name, value);
                 }
             }
             "api_key" => {
@@ -360,6 +433,8 @@ pub struct Maintenance {
     pub key: Option<Secret>,
     /// Where what was signed last is remembered.
     pub guard_file: Option<PathBuf>,
+    /// Whether the log may be on a network file system.
+    pub allow_network_filesystem: bool,
 }
 
 impl Maintenance {
@@ -373,19 +448,33 @@ impl Maintenance {
                 "retention_days" => wanted.retention_days = days()?,
                 "compress_after_days" => wanted.compress_after_days = days()?,
                 "key_file" => wanted.key = setting.key_file()?,
-                "guard_file" => {
-                    wanted.guard_file = setting.or_null(Setting::text)?.map(PathBuf::from);
-                }
+                "guard_file" => wanted.guard_file = setting.or_null(Setting::path)?,
+                "allow_network_filesystem" => wanted.allow_network_filesystem = setting.flag()?,
                 _ => {
                     return Err(setting.error(
                         "is not a known key; there are \"retention_days\", \
-                         \"compress_after_days\", \"key_file\" and \"guard_file\"",
+                         \"compress_after_days\", \"key_file\", \"guard_file\" and \
+                         \"allow_network_filesystem\"",
                     ));
                 }
             }
         }
         Ok(wanted)
     }
+}
+
+/// The ids of a trace and a span in a `traceparent`.
+fn trace_of(text: &str) -> Option<(&str, &str)> {
+    let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let mut parts = text.split('-');
+    let mut next = |length: usize| {
+        let part = parts.next()?;
+        (part.len() == length && part.bytes().all(is_hex)).then_some(part)
+    };
+    let (version, trace, span, _flags) = (next(2)?, next(32)?, next(16)?, next(2)?);
+    let is_known = |id: &str| id.bytes().any(|digit| digit != b'0');
+    let ends = version != "00" || parts.next().is_none();
+    (version != "ff" && is_known(trace) && is_known(span) && ends).then_some((trace, span))
 }
 
 const MAX_KEY: usize = 8192;
@@ -452,163 +541,11 @@ fn key_from_environment(variable: String) -> Result<KeySource, Error> {
     }
 }
 
-/// The bundled roots and those of a PEM file.
-fn roots_with(path: &str) -> Result<RootCerts, String> {
-    let text = std::fs::read(path).map_err(|error| format!("can't be read: {error}"))?;
-    let mut roots: Vec<Certificate<'static>> = webpki_root_certs::TLS_SERVER_ROOT_CERTS
-        .iter()
-        .map(|der| Certificate::from_der(der))
-        .collect();
-    let bundled = roots.len();
-    for item in parse_pem(&text) {
-        match item {
-            Ok(PemItem::Certificate(certificate)) => roots.push(certificate),
-            Ok(_) => {}
-            Err(error) => return Err(format!("holds no PEM that can be read: {error}")),
-        }
-    }
-    if roots.len() == bundled {
-        return Err("holds no certificate; it must hold some in PEM".into());
-    }
-    Ok(RootCerts::from(roots))
-}
-
-/// An HTTP proxy.
-fn proxy_to(url: &str) -> Result<Proxy, &'static str> {
-    let wrong = "must be \"env\", null or a URL such as \"http://user:password@host:3128\"";
-    // ureq panics over a SOCKS proxy, which it was built without.
-    if !url.starts_with("http://") && !url.starts_with("https://") {
-        return Err(wrong);
-    }
-    Proxy::new(url).map_err(|_| wrong)
-}
-
-/// The proxy that curl's users set: by the scheme of the request, or for all.
-fn proxy_from_environment(url: &Uri) -> Result<Option<Proxy>, Error> {
-    if sys::is_privileged() {
-        return Ok(None);
-    }
-    let value = |names: &[&'static str]| {
-        let set = |name: &&'static str| Some((*name, std::env::var(name).ok()?));
-        names
-            .iter()
-            .find_map(set)
-            .filter(|(_, value)| !value.is_empty())
-    };
-    // Upper-case HTTP_PROXY isn't read: in a CGI program a request's header sets it.
-    let names: &[&str] = match url.scheme_str() {
-        Some("https") => &["https_proxy", "HTTPS_PROXY"],
-        _ => &["http_proxy"],
-    };
-    let Some((name, proxy)) = value(names).or_else(|| value(&["all_proxy", "ALL_PROXY"])) else {
-        return Ok(None);
-    };
-    let exempt = value(&["no_proxy", "NO_PROXY"])
-        .map(|(_, hosts)| hosts)
-        .unwrap_or_default();
-    if is_exempt(url.host().unwrap_or_default(), &exempt) {
-        return Ok(None);
-    }
-    proxy_to(&proxy).map(Some).map_err(|_| {
-        Error::config(format!(
-            "the environment variable {name} must be the URL of an HTTP proxy"
-        ))
+/// A path from the working directory of now, links not followed.
+fn absolute(path: &str) -> Result<PathBuf, String> {
+    std::path::absolute(path).map_err(|error| {
+        format!("is relative, and the working directory isn't known ({error}); name it from \"/\"")
     })
-}
-
-/// Whether `no_proxy` names a host: by itself, by a domain above it (with or without a leading
-/// dot), by a block of addresses, or by "*". As curl reads it.
-fn is_exempt(host: &str, no_proxy: &str) -> bool {
-    let host = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .to_ascii_lowercase();
-    no_proxy
-        .split([',', ' '])
-        .filter(|pattern| !pattern.is_empty())
-        .any(|pattern| {
-            let pattern = pattern
-                .trim_start_matches('[')
-                .trim_end_matches(']')
-                .to_ascii_lowercase();
-            let domain = pattern.trim_start_matches('.');
-            if pattern == "*" || host == domain {
-                return true;
-            }
-            match (host.parse::<IpAddr>(), domain.split_once('/')) {
-                (Ok(address), Some((block, bits))) => {
-                    is_in_block(address, block, bits).unwrap_or(false)
-                }
-                (Ok(address), None) => domain.parse() == Ok(address),
-                (Err(_), _) => host
-                    .strip_suffix(domain)
-                    .is_some_and(|above| above.ends_with('.')),
-            }
-        })
-}
-
-fn is_in_block(address: IpAddr, block: &str, bits: &str) -> Option<bool> {
-    let bits: u32 = bits.parse().ok()?;
-    let (address, block, width) = match (address, block.parse().ok()?) {
-        (IpAddr::V4(address), IpAddr::V4(block)) => (
-            u128::from(address.to_bits()),
-            u128::from(block.to_bits()),
-            32u32,
-        ),
-        (IpAddr::V6(address), IpAddr::V6(block)) => (address.to_bits(), block.to_bits(), 128),
-        _ => return None,
-    };
-    let differing = 128 - (address ^ block).leading_zeros();
-    width.checked_sub(bits).map(|free| differing <= free)
-}
-
-/// The URL that requests go to.
-fn endpoint(base_url: &str, allow_http: bool) -> Result<Uri, Error> {
-    let refuse = |what: &str| {
-        // The URL isn't repeated: a mistaken one may hold a password.
-        Err(Error::config(format!(
-            "config: \"base_url\" {what}; it must look like \"https://openrouter.ai/api/v1\""
-        )))
-    };
-    if base_url.contains(['?', '#']) {
-        return refuse("has a query or a fragment");
-    }
-    let full = format!("{}/chat/completions", base_url.trim_end_matches('/'));
-    let Ok(uri) = full.parse::<Uri>() else {
-        return refuse("isn't a URL");
-    };
-    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return refuse("has no scheme or no host");
-    };
-    let host = authority.host();
-    if authority.as_str().contains('@') {
-        return refuse("holds a user name or a password (give a key by \"api_key\")");
-    }
-    if host.is_empty() || host.len() > 253 {
-        return refuse("has a host of no length or of more than 253 characters");
-    }
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    if bare.is_some_and(|bare| bare.parse::<Ipv6Addr>().is_err()) {
-        return refuse("has a host in brackets that isn't an IPv6 address");
-    }
-    // The parser takes "host:" and "host:99999" for a host without a port.
-    let port = authority.as_str()[host.len()..].strip_prefix(':');
-    if port.is_some_and(|port| !port.parse::<u16>().is_ok_and(|port| port > 0)) {
-        return refuse("has a port that isn't from 1 to 65535");
-    }
-    match scheme {
-        "https" => Ok(uri),
-        "http" if allow_http || is_loopback(host) => Ok(uri),
-        "http" => refuse("sends the key unencrypted (set \"allow_http\" to true to allow it)"),
-        _ => refuse("has a scheme other than https and http"),
-    }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// One key of a configuration, with what its errors need to name it.
@@ -657,6 +594,12 @@ impl Setting {
             Ok(text) => Ok(text),
             Err(_) => Err(self.error("must be a string")),
         }
+    }
+
+    /// The path of a file or a directory, absolute: what is kept of it means the same wherever the
+    /// process, or a child of it, goes later.
+    fn path(&self) -> Result<PathBuf, Error> {
+        absolute(&self.text()?).map_err(|wrong| self.error(wrong))
     }
 
     /// A value, or null.
@@ -760,9 +703,7 @@ impl Setting {
         for setting in settings("config: \"integrity\"", self.status, &self.value)? {
             match setting.key.as_str() {
                 "key_file" => integrity.key = setting.key_file()?,
-                "guard_file" => {
-                    integrity.guard_file = setting.or_null(Setting::text)?.map(PathBuf::from);
-                }
+                "guard_file" => integrity.guard_file = setting.or_null(Setting::path)?,
                 "origin" => {
                     integrity.origin = setting.or_null(Setting::text)?;
                     let unusable = |c: char| c == '+' || c.is_whitespace() || c.is_control();
@@ -785,6 +726,28 @@ impl Setting {
             }
         }
         Ok(Some(integrity))
+    }
+
+    fn traceparent(&self) -> Result<String, Error> {
+        let text = self.text()?;
+        match trace_of(&text) {
+            Some(_) => Ok(text),
+            None => Err(self.error(
+                "must be a W3C traceparent, such as \
+                 \"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\"",
+            )),
+        }
+    }
+
+    fn session_id(&self) -> Result<String, Error> {
+        const LONGEST: usize = 128;
+        let text = self.text()?;
+        if text.len() > LONGEST || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(self.error(format_args!(
+                "must be 1 to {LONGEST} printable ASCII characters without spaces"
+            )));
+        }
+        Ok(text)
     }
 
     fn headers(&self) -> Result<Headers, Error> {
@@ -828,34 +791,5 @@ impl Setting {
                 Ok((header, value))
             })
             .collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_proxy_is_read_as_curl_reads_it() {
-        for (host, list, exempt) in [
-            ("a.internal.test", "internal.test", true),
-            ("a.internal.test", ".internal.test", true),
-            ("internal.test", ".internal.test", true),
-            ("myinternal.test", "internal.test", false),
-            ("A.Internal.Test", "x, INTERNAL.test", true),
-            ("example.com", "*", true),
-            ("example.com", "", false),
-            ("10.1.2.3", "10.0.0.0/8", true),
-            ("11.1.2.3", "10.0.0.0/8", false),
-            ("10.1.2.3", "10.1.2.3/32", true),
-            ("10.1.2.3", "0.0.0.0/0", true),
-            ("10.1.2.3", "10.0.0.0/99", false),
-            ("10.1.2.3", "2.3", false),
-            ("[::1]", "::1", true),
-            ("[::1]", "[::1]", true),
-            ("[fd00::1]", "fd00::/8", true),
-        ] {
-            assert_eq!(is_exempt(host, list), exempt, "{host} by {list:?}");
-        }
     }
 }

@@ -1,12 +1,17 @@
 //! Random inputs for the event stream, the response, the request's JSON.
 
-use serde_json::Value;
-use ureq::http::HeaderMap;
+use std::time::{Duration, Instant};
 
+use http::HeaderMap;
+
+use super::answer::Assembly;
+use super::coding::Decoder;
+use super::limits::Limits;
+use super::message::{Framing, Head};
 use super::request::{ChatRequest, Prepared};
-use super::stream::{Assembly, SseParser};
-use super::transport::Flow;
-use super::{lenient, response};
+use super::sse::{Flow, Parser};
+use super::value::Value;
+use super::{fault, named, reception};
 use crate::config::Config;
 use crate::format::entry::{Details, Entry};
 use crate::fuzzing::fuzz;
@@ -48,10 +53,10 @@ fn any_stream_reads_the_same_however_it_is_cut_and_adds_up_to_an_answer() {
     ];
     fuzz(&seeds, &PIECES, |random, input| {
         let read = |pieces: &[&[u8]]| {
-            let (mut events, mut found) = (SseParser::default(), Vec::new());
+            let (mut events, mut found) = (Parser::default(), Vec::new());
             for piece in pieces {
-                events.push(piece, |data| {
-                    found.push(data.to_vec());
+                events.push(piece, |event| {
+                    found.push((event.data.to_vec(), event.is_error));
                     Flow::More
                 });
             }
@@ -61,16 +66,72 @@ fn any_stream_reads_the_same_however_it_is_cut_and_adds_up_to_an_answer() {
         let (head, tail) = input.split_at(random.below(input.len() + 1));
         assert_eq!(read(&[head, tail]), whole);
 
-        let mut assembly = Assembly::default();
-        for data in &whole.0 {
-            if let Ok(chunk) = lenient::parse(data, &mut Vec::new()) {
-                response::error_inside(&chunk);
-                assembly.add(chunk);
+        let mut assembly = Assembly::of_chunks();
+        let mut heard = String::new();
+        for (data, is_error) in &whole.0 {
+            if let Ok(chunk) = Value::read(data, &|| None) {
+                fault::error_inside(&chunk, *is_error);
+                let before = assembly.heard().len();
+                assembly.add(&chunk, &|| None).expect("it is short");
+                heard.push_str(&assembly.heard()[before..]);
             }
         }
-        let answer = assembly.finish();
+        assert_eq!(assembly.heard(), heard, "what was heard is what there is");
+        let answer: serde_json::Value =
+            serde_json::from_slice(&assembly.json()).expect("an answer is JSON");
         assert!(answer["choices"].is_array());
-        response::completion(&answer);
+        let message = &answer["choices"][0]["message"];
+        let text = match &message["content"] {
+            serde_json::Value::String(text) => text.clone(),
+            serde_json::Value::Array(parts) => {
+                let is_text = |part: &&serde_json::Value| {
+                    part["type"]
+                        .as_str()
+                        .is_none_or(|kind| kind.ends_with("text"))
+                };
+                let texts = parts.iter().filter(is_text);
+                texts.filter_map(|part| part["text"].as_str()).collect()
+            }
+            _ => String::new(),
+        };
+        let completion = assembly.completion();
+        assert_eq!(completion.text, text, "one truth: {answer}");
+        let calls = message["tool_calls"].as_array().map_or(0, Vec::len);
+        assert_eq!(completion.tool_calls.map_or(0, |(count, _)| count), calls);
+    });
+}
+
+#[test]
+fn any_bytes_are_a_response_or_none_however_they_are_cut() {
+    let seeds = [
+        "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nx: y\r\n z\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "HTTP/1.0 500 No\r\ncontent-encoding: gzip\r\nconnection: keep-alive\r\n\r\n\x1f\u{8b}",
+    ];
+    fuzz(&seeds, &PIECES, |random, input| {
+        let Ok(Some(head)) = Head::read(input) else {
+            return;
+        };
+        let body = &input[head.length..];
+        let read = |pieces: &[&[u8]]| {
+            let (mut framing, mut found) = (head.framing, Vec::new());
+            for piece in pieces {
+                let mut left = *piece;
+                while !left.is_empty() && !framing.has_ended() {
+                    let Ok((taken, data)) = framing.take(left) else {
+                        return (found, None::<Framing>);
+                    };
+                    found.extend_from_slice(data);
+                    left = &left[taken..];
+                }
+            }
+            (found, Some(framing))
+        };
+        let whole = read(&[body]);
+        let (first, second) = body.split_at(random.below(body.len() + 1));
+        assert_eq!(read(&[first, second]), whole);
+        let mut decoder = Decoder::of(&head.headers);
+        let _ = decoder.push(&whole.0, &mut |_| true);
     });
 }
 
@@ -87,8 +148,11 @@ fn any_response_is_an_answer_or_a_fault_and_its_entry_is_one_line() {
             headers.insert("content-type", "application/json".parse().unwrap());
         }
         let status = [200, 200, 204, 302, 400, 429, 500][random.below(7)];
-        let (answer, fault) = response::read(status, &headers, input);
+        let soon = Instant::now() + Duration::from_secs(60);
+        let limits = Limits::new(soon, Duration::ZERO, Duration::ZERO, [-1, -1]);
+        let (answer, fault) = reception::read(status, &headers, input, &limits);
         assert!(fault.is_some() || (200..300).contains(&status));
+        let hashing = Hashing::default();
         let entry = Entry {
             event_type: "chat_completion",
             user_id: "u",
@@ -101,17 +165,17 @@ fn any_response_is_an_answer_or_a_fault_and_its_entry_is_one_line() {
             error_type: fault.as_ref().map(|fault| fault.class),
             metadata: None,
             details: Some(Details {
-                generation_id: answer.id.as_deref(),
-                served_model: answer.model.as_deref(),
-                provider: answer.provider.as_deref(),
-                finish_reason: answer.finish_reason.as_deref(),
-                cost: answer.cost.as_ref(),
+                generation_id: named(answer.id.as_deref(), &hashing),
+                served_model: named(answer.model.as_deref(), &hashing),
+                provider: named(answer.provider.as_deref(), &hashing),
+                finish_reason: named(answer.finish_reason.as_deref(), &hashing),
+                cost: answer.cost,
                 ..Details::default()
             }),
         };
         let line = entry.line(uuid::Uuid::nil()).into_text();
         assert!(!line.contains(&b'\n'));
-        serde_json::from_slice::<Value>(&line).expect("an entry is JSON");
+        serde_json::from_slice::<serde_json::Value>(&line).expect("an entry is JSON");
     });
 }
 
@@ -137,11 +201,11 @@ fn any_params_and_metadata_make_a_valid_body_or_are_refused() {
         let Ok(prepared) = Prepared::new(&request, stream, &config) else {
             return;
         };
-        // A number that no double holds is passed through; only serde_json minds.
-        let read = |text| lenient::parse::<Value>(text, &mut Vec::new());
+        let read = |text| Value::read(text, &|| None);
         let body = read(&prepared.body).expect("the body is JSON");
-        assert_eq!(body["model"], "openai/gpt-4-turbo");
-        assert!(body["messages"].is_array());
+        let model = body.get("model").and_then(Value::as_str);
+        assert_eq!(model, Some("openai/gpt-4-turbo"));
+        assert!(matches!(body.get("messages"), Some(Value::List(_))));
         let metadata = prepared.metadata.expect("it was given");
         assert!(!metadata.contains(['\n', '\r', '\u{2028}']));
         let given = read(input).expect("it was accepted");

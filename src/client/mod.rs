@@ -1,35 +1,46 @@
 //! Chat calls over HTTP, each within the life that the logger gives it.
 
+mod answer;
+mod coding;
+mod connect;
+mod content;
+mod fault;
 #[cfg(test)]
 mod fuzz;
-mod lenient;
+mod incoming;
+mod limits;
+mod message;
 mod reception;
 mod request;
 mod resolve;
-mod response;
 mod retry;
-mod stream;
+mod socket;
+mod sse;
+mod tls;
 mod transport;
+mod tree;
 mod value;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use ureq::http::HeaderMap;
+use http::HeaderMap;
 
 use crate::config::Config;
 use crate::error::{Error, Status};
-use crate::format::entry::{Attempt, Details, Line, Outcome};
+use crate::format::entry::{Attempt, Details, Line, Name, Outcome};
 use crate::hash::{ContentHash, Hashing};
 use crate::logger::{Ending, Logger, Pending, Subject};
 use crate::sys::Event;
 
+pub use answer::Completion;
+pub use fault::Fault;
+use limits::Limits;
 pub use reception::Listener;
 use reception::Reception;
 pub use request::ChatRequest;
 use request::Prepared;
-pub use response::{Completion, Fault};
-use transport::{Failure, FailureKind, Limits, Transport};
+use transport::Transport;
 
 /// Makes chat calls to the configured server.
 pub struct Client {
@@ -67,15 +78,19 @@ pub struct Try {
     first_token: Option<Instant>,
     /// How far it came.
     pub outcome: Outcome,
+    /// Whether it came as a stream, and what ended that.
+    streamed: bool,
+    stream_end: Option<&'static str>,
 }
 
 impl Client {
     /// A client for the configured server.
     pub fn new(config: Config) -> Client {
         let transport = Transport::new(transport::Settings {
-            max_response_bytes: config.max_response_bytes,
+            url: config.url.clone(),
             proxy: config.proxy.clone(),
-            roots: config.roots.clone(),
+            trust: config.trust.clone(),
+            max_response_bytes: config.max_response_bytes,
         });
         Client { config, transport }
     }
@@ -151,15 +166,14 @@ impl Client {
                 }
             },
         };
-        let limits = Limits {
+        let limits = Limits::new(
             // Never beyond what an Instant can hold: the configuration bounds it to a day.
-            deadline: pending.started() + prepared.options.timeout,
-            idle: prepared.options.idle_timeout,
-            connect: self.config.connect_timeout,
-            stop: [pending.stop().fd(), cancel.map_or(-1, Event::fd)],
-        };
+            pending.started() + prepared.options.timeout,
+            prepared.options.idle_timeout,
+            self.config.connect_timeout,
+            [pending.stop().fd(), cancel.map_or(-1, Event::fd)],
+        );
         let request = transport::Request {
-            url: &self.config.url,
             authorization: authorization.as_ref(),
             headers: &prepared.options.headers,
             body: &prepared.body,
@@ -167,11 +181,14 @@ impl Client {
         let mut before = Outcome::NotSent;
         loop {
             let mut tried = self.attempt(&request, &limits, listener);
+            if let Some(listener) = listener.as_deref_mut() {
+                listener.end();
+            }
             if let Some(key) = &authorization {
                 tried.redact(key.expose());
             }
-            for credential in prepared.options.credentials() {
-                tried.redact(credential);
+            for secret in prepared.options.secrets() {
+                tried.redact(secret);
             }
             // What an earlier attempt left open, a later one that never left doesn't settle.
             if tried.outcome == Outcome::NotSent {
@@ -220,18 +237,13 @@ impl Client {
                     } else {
                         Outcome::NotSent
                     },
-                    fault: Some(failure.into()),
+                    fault: Some(failure.fault),
                     ..Try::default()
                 };
             }
         };
-        let cut = response.cut.map(Fault::from);
-        let mut tried = reception.end(response.status, &response.headers, cut);
-        let named = response
-            .headers
-            .get("x-generation-id")
-            .and_then(|value| value.to_str().ok());
-        if let Some(id) = named {
+        let mut tried = reception.end(response.status, &response.headers, response.end);
+        if let Some(id) = header(&response.headers, "x-generation-id") {
             tried.completion.id = Some(id.to_owned());
         }
         Try {
@@ -240,6 +252,11 @@ impl Client {
             ..tried
         }
     }
+}
+
+fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let value = headers.get(name)?.to_str().ok()?;
+    Some(value).filter(|value| !value.is_empty())
 }
 
 impl Try {
@@ -255,22 +272,27 @@ impl Try {
         if key.len() < SHORTEST_KEY {
             return;
         }
-        let Completion {
-            id,
-            model,
-            provider,
-            finish_reason,
-            ..
-        } = &mut self.completion;
-        let provider_error_type = self
-            .fault
-            .as_mut()
-            .map(|fault| &mut fault.provider_error_type);
-        for text in [id, model, provider, finish_reason]
-            .into_iter()
-            .chain(provider_error_type)
-        {
+        let answer = &mut self.completion;
+        let mut texts = vec![
+            &mut answer.id,
+            &mut answer.model,
+            &mut answer.provider,
+            &mut answer.finish_reason,
+            &mut answer.native_finish_reason,
+            &mut answer.system_fingerprint,
+            &mut answer.service_tier,
+        ];
+        if let Some(fault) = &mut self.fault {
+            texts.push(&mut fault.provider_error_type);
+            texts.push(&mut fault.provider_error_code);
+        }
+        for text in texts {
             text.take_if(|text| text.contains(key));
+        }
+        for name in NAMED {
+            if header(&self.headers, name).is_some_and(|value| value.contains(key)) {
+                self.headers.remove(name);
+            }
         }
         if let Some(fault) = self
             .fault
@@ -282,21 +304,17 @@ impl Try {
     }
 }
 
-impl From<Failure> for Fault {
-    fn from(failure: Failure) -> Fault {
-        let (class, retry) = match failure.kind {
-            FailureKind::Timeout => ("APITimeoutError", retry::Kind::Connection),
-            FailureKind::Connection => ("APIConnectionError", retry::Kind::Connection),
-            FailureKind::TooLarge => ("ResponseTooLarge", retry::Kind::Never),
-            FailureKind::Cancelled => return Fault::cancelled(),
-        };
-        Fault {
-            class,
-            message: failure.message,
-            provider_error_type: None,
-            retry,
-        }
-    }
+/// Headers that name a request, and say what a gateway did with it.
+const NAMED: [&str; 4] = [
+    "x-request-id",
+    "x-litellm-model-name",
+    "x-litellm-response-cost",
+    "x-litellm-call-id",
+];
+
+/// The form in which the log shows a text of the server's.
+fn named<'t>(text: Option<&'t str>, hashing: &Hashing) -> Option<Name<'t>> {
+    text.map(|text| Name::of(text, hashing))
 }
 
 fn finish(
@@ -306,32 +324,54 @@ fn finish(
     last: Try,
     attempts: &[Attempt],
 ) -> Chat {
-    let (completion, fault) = (&last.completion, last.fault.as_ref());
-    // An error has no tokens, as in the seed; but a call whose outcome nobody knows, or an answer
-    // that reports none, has unknown ones.
-    let without = (fault.is_some() && last.outcome != Outcome::Unknown).then_some(0);
+    let (answer, fault) = (&last.completion, last.fault.as_ref());
+    // An error has no tokens, as in the seed; but a call whose outcome nobody knows, a stream that
+    // began, or an answer that reports none, has unknown ones.
+    let is_known = last.outcome != Outcome::Unknown && !last.streamed;
+    let without = (fault.is_some() && is_known).then_some(0);
+    let [request_id, gateway_model, gateway_cost, gateway_call_id] =
+        NAMED.map(|name| header(&last.headers, name));
+    let hash = |bytes: &[u8]| hashing.of(bytes);
+    let calls = answer.tool_calls.as_ref();
     let finished = pending.finish(&Ending {
-        response_hash: hashing.of(completion.text.as_bytes()),
-        prompt_tokens: completion.prompt_tokens.or(without),
-        completion_tokens: completion.completion_tokens.or(without),
+        response_hash: hash(answer.text.as_bytes()),
+        prompt_tokens: answer.prompt_tokens.or(without),
+        completion_tokens: answer.completion_tokens.or(without),
         error_type: fault.map(|fault| fault.class),
         first_token: last.first_token,
         details: Details {
             attempts,
             http_status: last.status,
-            generation_id: completion.id.as_deref(),
-            served_model: completion.model.as_deref(),
-            provider: completion.provider.as_deref(),
-            finish_reason: completion.finish_reason.as_deref(),
-            cost: completion.cost.as_ref(),
-            cached_tokens: completion.cached_tokens,
-            reasoning_tokens: completion.reasoning_tokens,
-            usage_reported: last.status.map(|_| {
-                completion.prompt_tokens.is_some() && completion.completion_tokens.is_some()
-            }),
-            provider_error_type: fault.and_then(|fault| fault.provider_error_type.as_deref()),
+            generation_id: named(answer.id.as_deref(), hashing),
+            served_model: named(answer.model.as_deref(), hashing),
+            provider: named(answer.provider.as_deref(), hashing),
+            finish_reason: named(answer.finish_reason.as_deref(), hashing),
+            cost: answer.cost,
+            cached_tokens: answer.cached_tokens,
+            reasoning_tokens: answer.reasoning_tokens,
+            usage_reported: last
+                .status
+                .map(|_| answer.prompt_tokens.is_some() && answer.completion_tokens.is_some()),
+            provider_error_type: fault
+                .and_then(|fault| named(fault.provider_error_type.as_deref(), hashing)),
             outcome: Some(last.outcome),
             response_body_hash: last.body_hash,
+            native_finish_reason: named(answer.native_finish_reason.as_deref(), hashing),
+            refusal_hash: answer.refusal.as_ref().map(|text| hash(text.as_bytes())),
+            tool_calls: calls.map(|(count, _)| *count),
+            tool_calls_hash: calls.map(|(_, canonical)| hash(canonical)),
+            cache_write_tokens: answer.cache_write_tokens,
+            is_byok: answer.is_byok,
+            upstream_cost: answer.upstream_cost,
+            system_fingerprint: named(answer.system_fingerprint.as_deref(), hashing),
+            service_tier: named(answer.service_tier.as_deref(), hashing),
+            request_id: named(request_id, hashing),
+            gateway_model: named(gateway_model, hashing),
+            gateway_cost: gateway_cost.and_then(|cost| cost.parse().ok()),
+            gateway_call_id: named(gateway_call_id, hashing),
+            provider_error_code: fault
+                .and_then(|fault| named(fault.provider_error_code.as_deref(), hashing)),
+            stream_end: last.stream_end,
             ..known
         },
     });

@@ -2,12 +2,16 @@
 
 use std::time::Instant;
 
-use ureq::http::HeaderMap;
+use http::HeaderMap;
 
-use super::response::{self, Fault};
-use super::stream::{self, Assembly, SseParser};
-use super::transport::{Flow, Limits, Receiver};
-use super::{Try, lenient, retry};
+use super::Try;
+use super::answer::{Assembly, Completion};
+use super::fault::{self, Fault};
+use super::limits::Limits;
+use super::retry::Kind;
+use super::sse::{self, Flow};
+use super::transport::{End, Receiver};
+use super::value::{Unread, Value, has_room};
 use crate::format::entry::Outcome;
 use crate::hash::Hasher;
 
@@ -17,6 +21,8 @@ pub trait Listener {
     fn delta(&mut self, text: &str) -> bool;
     /// The payload of an event, as it was sent.
     fn chunk(&mut self, json: &[u8]) -> bool;
+    /// All was heard that an attempt brought.
+    fn end(&mut self) {}
 }
 
 /// Takes one response in.
@@ -24,32 +30,42 @@ pub struct Reception<'l, 'h> {
     listener: &'l mut Option<&'h mut dyn Listener>,
     limits: &'l Limits,
     hash: Hasher,
-    whole: Vec<u8>,
-    stream: Option<Stream>,
+    form: Form,
+    /// Of the body so far.
     length: usize,
-    /// Why no more was read of what is kept whole.
-    cut: Option<Fault>,
+    /// At which length it is asked again whether there is memory.
+    next_check: usize,
+    /// Why no more was read.
+    full: Option<Fault>,
 }
 
-#[derive(Default)]
+enum Form {
+    /// As long as its bytes don't tell whether it's a stream; `labelled` as one or not.
+    Undecided {
+        labelled: bool,
+        kept: Vec<u8>,
+    },
+    Whole(Vec<u8>),
+    Stream(Box<Stream>),
+}
+
 struct Stream {
-    parser: SseParser,
-    answer: StreamedAnswer,
+    parser: sse::Parser,
+    heard: Heard,
 }
 
-#[derive(Default)]
-struct StreamedAnswer {
+struct Heard {
     assembly: Assembly,
     first_token: Option<Instant>,
-    /// The text of choice 0, as it was heard.
-    text: String,
     done: bool,
     fault: Option<Fault>,
     /// Why no more was read.
     cut: Option<Fault>,
-    /// Of all events so far, as values.
-    weight: usize,
 }
+
+/// What an answer's body may take of memory beside itself: parsed, its text, the reply. Not all at
+/// once, but some are copied as they grow.
+const COPIES: usize = 6;
 
 impl<'l, 'h> Reception<'l, 'h> {
     pub fn new(
@@ -61,179 +77,382 @@ impl<'l, 'h> Reception<'l, 'h> {
             listener,
             limits,
             hash,
-            whole: Vec::new(),
-            stream: None,
+            form: Form::Whole(Vec::new()),
             length: 0,
-            cut: None,
+            next_check: 32 * 1024,
+            full: None,
         }
     }
 
-    /// What came, after the last piece. `cut` is why there was no more, if there should have been.
-    pub fn end(self, status: u16, headers: &HeaderMap, cut: Option<Fault>) -> Try {
+    /// What came, after the last piece.
+    pub fn end(self, status: u16, headers: &HeaderMap, end: End) -> Try {
         let body_hash = Some(self.hash.finish());
-        if let Some(stream) = self.stream {
-            let done = stream
-                .parser
-                .rest()
-                .is_some_and(|data| stream::is_done(&data));
-            return Try {
-                body_hash,
-                ..stream.answer.end(done, cut)
-            };
-        }
-        let (completion, fault) = response::read(status, headers, &self.whole);
-        // A refusal is clear from its status, however much of its text came.
-        let cut = self.cut.or(cut).filter(|_| status < 400);
-        let mut tried = match cut {
-            // Of an answer that was cut off nothing is known for certain.
-            Some(_) => Try {
-                fault: cut,
-                outcome: Outcome::Unknown,
-                ..Try::default()
-            },
-            None => Try {
-                completion,
-                fault,
-                outcome: Outcome::Answered,
-                ..Try::default()
-            },
-        };
-        if let (None, Some(listener)) = (&tried.fault, self.listener.as_deref_mut()) {
-            // The server answered in one piece: so is it heard.
-            tried.first_token = Some(Instant::now());
-            let text = &tried.completion.text;
-            if !(listener.chunk(&self.whole) && (text.is_empty() || listener.delta(text))) {
-                tried.fault = Some(Fault::cancelled());
+        let tried = match self.form {
+            Form::Stream(stream) => stream.end(self.listener, self.limits, end, self.full),
+            // Labelled as one, and empty.
+            Form::Undecided {
+                labelled: true,
+                kept,
+            } if kept.trim_ascii().is_empty() => {
+                Box::new(Stream::new()).end(self.listener, self.limits, end, self.full)
             }
-        }
-        Try {
-            body_hash,
-            body: Some(self.whole),
-            ..tried
-        }
+            Form::Whole(body) | Form::Undecided { kept: body, .. } => {
+                let cut = match (self.full, end) {
+                    (Some(full), _) | (None, End::Cut(full)) => Some(full),
+                    _ => None,
+                };
+                whole(self.listener, self.limits, status, headers, body, cut)
+            }
+        };
+        Try { body_hash, ..tried }
     }
 }
 
 impl Receiver for Reception<'_, '_> {
     fn head(&mut self, status: u16, headers: &HeaderMap) {
         // A refusal isn't streamed, and some servers don't stream at all.
-        let streams = self.listener.is_some()
-            && (200..300).contains(&status)
-            && response::media_type(headers).starts_with("text/event-stream");
-        self.stream = streams.then(Stream::default);
+        if self.listener.is_some() && (200..300).contains(&status) {
+            self.form = Form::Undecided {
+                labelled: media_type(headers).starts_with("text/event-stream"),
+                kept: Vec::new(),
+            };
+        }
     }
 
     fn piece(&mut self, bytes: &[u8]) -> Flow {
         self.hash.update(bytes);
         self.length += bytes.len();
-        let limits = self.limits;
-        match (&mut self.stream, self.listener.as_deref_mut()) {
-            (Some(Stream { parser, answer }), Some(listener)) => {
-                match lenient::check_room(self.length, 0, 0) {
-                    Ok(()) => parser.push(bytes, |data| answer.event(data, listener, limits)),
-                    Err(full) => {
-                        answer.cut = Some(full);
-                        Flow::Stop
-                    }
-                }
+        if self.length > self.next_check {
+            self.next_check = self.length + self.length / 2;
+            if !has_room(self.length * COPIES) {
+                return self.no_memory();
             }
-            _ if self.whole.try_reserve(bytes.len()).is_ok() => {
-                self.whole.extend_from_slice(bytes);
+        }
+        match &mut self.form {
+            Form::Stream(stream) => stream.push(bytes, self.listener, self.limits),
+            Form::Whole(kept) => {
+                if kept.try_reserve(bytes.len()).is_err() {
+                    return self.no_memory();
+                }
+                kept.extend_from_slice(bytes);
                 Flow::More
             }
-            _ => {
-                // What the entry needs must find memory.
-                self.whole = Vec::new();
-                self.cut = Some(lenient::no_memory());
-                Flow::Stop
+            Form::Undecided { labelled, kept } => {
+                kept.extend_from_slice(bytes);
+                let kept = match sse::is_stream(kept, *labelled) {
+                    None => return Flow::More,
+                    Some(is_stream) => (std::mem::take(kept), is_stream),
+                };
+                match kept {
+                    (kept, false) => {
+                        self.form = Form::Whole(kept);
+                        Flow::More
+                    }
+                    (kept, true) => {
+                        let mut stream = Box::new(Stream::new());
+                        let flow = stream.push(&kept, self.listener, self.limits);
+                        self.form = Form::Stream(stream);
+                        flow
+                    }
+                }
             }
         }
     }
 }
 
-impl StreamedAnswer {
-    fn event(&mut self, data: &[u8], listener: &mut dyn Listener, limits: &Limits) -> Flow {
-        if stream::is_done(data) {
-            self.done = true;
-            return Flow::Enough;
+impl Reception<'_, '_> {
+    fn no_memory(&mut self) -> Flow {
+        // What the entry needs must find memory.
+        if !matches!(self.form, Form::Stream(_)) {
+            self.form = Form::Whole(Vec::new());
         }
-        if data.trim_ascii().is_empty() {
-            return Flow::More;
+        self.full = Some(Fault::no_memory());
+        Flow::Stop
+    }
+}
+
+/// The `content-type`, lower case.
+fn media_type(headers: &HeaderMap) -> String {
+    let media = headers
+        .get("content-type")
+        .and_then(|value| value.to_str().ok());
+    media.unwrap_or_default().to_ascii_lowercase()
+}
+
+/// What an answer in one piece comes to. `cut` is why there is no more of it, if there should be.
+fn whole(
+    listener: &mut Option<&mut dyn Listener>,
+    limits: &Limits,
+    status: u16,
+    headers: &HeaderMap,
+    body: Vec<u8>,
+    cut: Option<Fault>,
+) -> Try {
+    let (completion, fault) = read(status, headers, &body, limits);
+    // A refusal is clear from its status, however much of its text came.
+    let cut = cut.filter(|_| status < 400);
+    let mut tried = match cut {
+        // Of an answer that was cut off nothing is known for certain.
+        Some(_) => Try {
+            fault: cut,
+            outcome: Outcome::Unknown,
+            ..Try::default()
+        },
+        None => Try {
+            completion,
+            fault,
+            outcome: Outcome::Answered,
+            ..Try::default()
+        },
+    };
+    if let (None, Some(listener)) = (&tried.fault, listener.as_deref_mut()) {
+        // The server answered in one piece: so is it heard.
+        tried.first_token = Some(Instant::now());
+        let text = &tried.completion.text;
+        if !(listener.chunk(&body) && (text.is_empty() || listener.delta(text))) {
+            tried.fault = Some(Fault::cancelled());
         }
-        // Before it's parsed: a single event can hold it all.
-        let weight = lenient::weight(data);
-        if let Err(too_large) = lenient::check_room(data.len(), weight, self.weight) {
-            self.cut = Some(too_large);
-            return Flow::Stop;
-        }
-        self.weight += weight;
-        let mut room = Vec::new();
-        let chunk = match lenient::parse(data, &mut room) {
-            Ok(chunk) => chunk,
-            Err(error) => {
-                self.fault = Some(response::unreadable(data, &error));
-                return Flow::Stop;
+    }
+    Try {
+        body: Some(body),
+        ..tried
+    }
+}
+
+/// Reads an answer in one piece: what it says, and why it is none.
+pub fn read(
+    status: u16,
+    headers: &HeaderMap,
+    body: &[u8],
+    limits: &Limits,
+) -> (Completion, Option<Fault>) {
+    // Slow answers of OpenRouter begin with blank lines that keep the connection alive; some
+    // servers send a byte order mark.
+    let bare = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let media = media_type(headers);
+    let watch = || limits.reached();
+    let parsed = Value::read(bare, &watch);
+    if !(200..300).contains(&status) {
+        let error = parsed.as_ref().ok();
+        let refusal = Fault::refusal(status, &media, body, error);
+        return (Completion::default(), Some(refusal));
+    }
+    let is_json = || media.contains("json") || bare.trim_ascii_start().starts_with(b"{");
+    match parsed {
+        Ok(value) => {
+            let inside = fault::error_inside(&value, false);
+            match Assembly::of_whole(&value, &watch) {
+                Ok(Some(assembly)) => (assembly.completion(), inside),
+                Ok(None) => {
+                    let fault = inside.unwrap_or_else(Fault::no_completion);
+                    (Completion::default(), Some(fault))
+                }
+                Err(unread) => (Completion::default(), Some(unread.into())),
             }
-        };
-        // Callbacks take their time, and many events may have come at once.
-        if let Some(reached) = limits.reached() {
-            self.cut = Some(reached.into());
-            return Flow::Stop;
         }
-        if self.first_token.is_none() && stream::brings_tokens(&chunk) {
-            self.first_token = Some(Instant::now());
+        Err(Unread::NotJson(..) | Unread::NotUtf8) if !is_json() => {
+            (Completion::default(), Some(Fault::not_json(&media, body)))
         }
-        let text = stream::delta_text(&chunk);
-        self.text.push_str(&text);
-        let goes_on = listener.chunk(data) && (text.is_empty() || listener.delta(&text));
-        self.fault = match goes_on {
-            true => response::error_inside(&chunk),
-            false => Some(Fault::cancelled()),
-        };
-        self.assembly.add(chunk);
-        if self.fault.is_none() {
-            Flow::More
-        } else {
-            Flow::Stop
+        Err(unread) => (Completion::default(), Some(unread.into())),
+    }
+}
+
+impl Stream {
+    fn new() -> Stream {
+        Stream {
+            parser: sse::Parser::default(),
+            heard: Heard {
+                assembly: Assembly::of_chunks(),
+                first_token: None,
+                done: false,
+                fault: None,
+                cut: None,
+            },
         }
     }
 
-    /// `done`: the end marker stands at the end, without the empty line that should follow it.
-    fn end(self, done: bool, cut: Option<Fault>) -> Try {
-        let value = self.assembly.finish();
-        let cut = self.cut.or(cut);
-        let (fault, outcome) = match (self.fault, cut) {
+    fn push(
+        &mut self,
+        bytes: &[u8],
+        listener: &mut Option<&mut dyn Listener>,
+        limits: &Limits,
+    ) -> Flow {
+        let Stream { parser, heard } = self;
+        match listener.as_deref_mut() {
+            Some(listener) => parser.push(bytes, |event| heard.event(event, listener, limits)),
+            None => Flow::Stop,
+        }
+    }
+
+    /// What the stream comes to. `full` is why no more of it was read, if that isn't its own end.
+    fn end(
+        self: Box<Stream>,
+        listener: &mut Option<&mut dyn Listener>,
+        limits: &Limits,
+        end: End,
+        full: Option<Fault>,
+    ) -> Try {
+        let Stream { parser, mut heard } = *self;
+        let is_whole = matches!(end, End::Length | End::LastChunk);
+        if let (Some((data, is_error)), Some(listener)) = (parser.rest(), listener.as_deref_mut()) {
+            // The last event, without the empty line that should follow it.
+            let data = data.as_slice();
+            let is_read = || Value::read(data, &|| limits.reached()).is_ok();
+            if sse::is_done(data) || (is_whole && is_read()) {
+                heard.event(sse::Event { data, is_error }, listener, limits);
+            }
+        }
+        heard.end(end, full)
+    }
+}
+
+impl Heard {
+    fn event(
+        &mut self,
+        event: sse::Event<'_>,
+        listener: &mut dyn Listener,
+        limits: &Limits,
+    ) -> Flow {
+        let data = event.data;
+        if sse::is_done(data) {
+            self.done = true;
+            return Flow::Enough;
+        }
+        if data.trim_ascii().is_empty() && !event.is_error {
+            return Flow::More;
+        }
+        match self.take(event, listener, limits) {
+            Ok(()) => {}
+            Err(Unread::Cut(cut)) => self.cut = Some(cut.into()),
+            Err(_) if event.is_error => {
+                // Its words, which aren't JSON.
+                let words = Value::Text(String::from_utf8_lossy(data));
+                self.fault = fault::error_inside(&words, true);
+            }
+            Err(unread) => self.fault = Some(unread.into()),
+        }
+        match (&self.fault, &self.cut) {
+            (None, None) => Flow::More,
+            _ => Flow::Stop,
+        }
+    }
+
+    /// Adds a chunk to the answer, and lets it be heard.
+    fn take(
+        &mut self,
+        event: sse::Event<'_>,
+        listener: &mut dyn Listener,
+        limits: &Limits,
+    ) -> Result<(), Unread> {
+        // Callbacks take their time, and many events may have come at once.
+        if let Some(cut) = limits.reached() {
+            return Err(Unread::Cut(cut));
+        }
+        let watch = || limits.reached();
+        let chunk = Value::read(event.data, &watch)?;
+        let before = self.assembly.heard().len();
+        if self.assembly.add(&chunk, &watch)? && self.first_token.is_none() {
+            self.first_token = Some(Instant::now());
+        }
+        let text = self.assembly.heard().get(before..).unwrap_or_default();
+        let goes_on = listener.chunk(event.data) && (text.is_empty() || listener.delta(text));
+        self.fault = match goes_on {
+            true => fault::error_inside(&chunk, event.is_error),
+            false => Some(Fault::cancelled()),
+        };
+        Ok(())
+    }
+
+    fn end(self, end: End, full: Option<Fault>) -> Try {
+        let answer = &self.assembly;
+        let (mark, cut) = match end {
+            _ if self.done => (Some("done"), None),
+            End::Length => (Some("length"), None),
+            End::LastChunk => (Some("last_chunk"), None),
+            End::Close => (Some("close"), None),
+            End::Left => (None, None),
+            End::Cut(cut) => (None, Some(cut)),
+        };
+        let is_complete = match mark {
+            Some("done") => answer.any_ended(),
+            Some("length" | "last_chunk") => answer.all_ended(),
+            _ => false,
+        };
+        let incomplete = |message| (Some(Fault::incomplete(message)), Outcome::Unknown);
+        let (fault, outcome) = match (self.fault, full.or(self.cut).or(cut)) {
             (Some(fault), _) if fault.is_cancelled() => (Some(fault), Outcome::Unknown),
             (Some(fault), _) => (Some(fault), Outcome::Answered),
-            (None, _) if self.done || done => (response::fault_of(&value), Outcome::Answered),
             // Never tried again: the host has heard a part of it.
-            (None, Some(cut)) => (
-                Some(Fault {
-                    retry: retry::Kind::Never,
-                    ..cut
-                }),
-                Outcome::Unknown,
-            ),
-            (None, None) => {
-                let message = "the stream ended without its end marker ([DONE])";
-                (
-                    Some(Fault::invalid("IncompleteResponse", message)),
-                    Outcome::Unknown,
-                )
+            (None, Some(cut)) if !self.done => {
+                let retry = Kind::Never;
+                (Some(Fault { retry, ..cut }), Outcome::Unknown)
             }
+            (None, _) if is_complete => (None, Outcome::Answered),
+            (None, _) if !answer.any_ended() => {
+                incomplete("the stream ended without a finish_reason")
+            }
+            (None, _) => incomplete(
+                "the stream ended without its end marker ([DONE]), and not all that it began had \
+                 come to an end",
+            ),
         };
-        let mut completion = response::completion(&value);
-        // What was heard is what counts, whatever the server says at the end.
-        if !self.text.is_empty() {
-            completion.text = self.text;
-        }
         Try {
-            completion,
+            completion: answer.completion(),
             fault,
-            body: Some(value.to_string().into_bytes()),
+            body: Some(answer.json()),
             first_token: self.first_token,
             outcome,
+            stream_end: mark,
+            streamed: true,
             ..Try::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn class(status: u16, media: &str, body: &str) -> Option<&'static str> {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", media.parse().unwrap());
+        let soon = Instant::now() + Duration::from_secs(60);
+        let limits = Limits::new(soon, Duration::ZERO, Duration::ZERO, [-1, -1]);
+        read(status, &headers, body.as_bytes(), &limits)
+            .1
+            .map(|fault| fault.class)
+    }
+
+    #[test]
+    fn what_is_no_completion_is_never_a_success() {
+        for (body, name) in [
+            ("", "JSONDecodeError"),
+            (" \n ", "JSONDecodeError"),
+            ("{\"choices\":", "JSONDecodeError"),
+            ("null", "APIResponseValidationError"),
+            ("[]", "APIResponseValidationError"),
+            ("{}", "APIResponseValidationError"),
+            (r#"{"choices":[]}"#, "APIResponseValidationError"),
+            (r#"{"choices":[{}]}"#, "APIResponseValidationError"),
+            (
+                r#"{"choices":[{"message":null}]}"#,
+                "APIResponseValidationError",
+            ),
+        ] {
+            assert_eq!(class(200, "application/json", body), Some(name), "{body}");
+        }
+        assert_eq!(
+            class(200, "text/html", "<html>"),
+            Some("APIResponseValidationError")
+        );
+    }
+
+    #[test]
+    fn a_whole_answer_is_one_whatever_its_label_says() {
+        let body = "\u{feff}\n\n {\"error\":null,\"choices\":[{\"message\":{\"content\":NaN}}]}";
+        for media in ["application/json", "text/event-stream", "text/plain", "x"] {
+            assert_eq!(class(200, media, body), None, "{media}");
         }
     }
 }

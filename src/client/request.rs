@@ -1,10 +1,12 @@
 //! What a call sends, made from what the host passed, and checked before anything happens.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::config::{CallOptions, Config};
 use crate::error::Error;
-use crate::format::entry::Details;
+use crate::format::entry::{Details, Name};
 use crate::hash::{ContentHash, Hashing};
 use crate::json::{self, Object};
 use crate::logger::metadata;
@@ -39,12 +41,17 @@ pub struct Prepared<'a> {
     prompt_form: &'static str,
     pub metadata: Option<String>,
     pub options: CallOptions,
+    session_id: Option<Arc<str>>,
 }
 
 impl<'a> Prepared<'a> {
     /// What the entry's details hold before the call is made.
     pub fn details(&self, stream: bool) -> Details<'static> {
+        let trace = self.options.trace();
         Details {
+            trace_id: trace.and_then(|(trace, _)| trace.as_bytes().try_into().ok()),
+            span_id: trace.and_then(|(_, span)| span.as_bytes().try_into().ok()),
+            session_id: self.session_id.clone(),
             stream: Some(stream),
             prompt_form: Some(self.prompt_form),
             request_hash: Some(self.request_hash),
@@ -118,7 +125,10 @@ impl<'a> Prepared<'a> {
             }
         };
         for (key, value) in &params {
-            to.member(key, value);
+            // Strict servers refuse what they don't know, so null leaves it out.
+            if !(stream && key == "stream_options" && value == "null") {
+                to.member(key, value);
+            }
         }
         if stream {
             to.json("stream", true);
@@ -128,7 +138,18 @@ impl<'a> Prepared<'a> {
             }
         }
         to.end();
+        // OpenRouter takes it as a parameter too; there it can be anything.
+        let in_params = params.iter().find(|(key, _)| key == "session_id");
+        let in_params = in_params.and_then(|(_, value)| serde_json::from_str::<String>(value).ok());
+        let session_id = options.session_id.clone().or_else(|| {
+            let text = in_params?;
+            Some(match Name::of(&text, hashing) {
+                Name::Plain(_) => text,
+                Name::Hash(hash) => hash.to_string(),
+            })
+        });
         Ok(Prepared {
+            session_id: session_id.map(Arc::from),
             model,
             request_hash: hashing.of(&body),
             body,

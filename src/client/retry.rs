@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, NaiveDateTime};
-use ureq::http::HeaderMap;
+use http::HeaderMap;
 
 /// What kind of failure a retry would follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,8 +110,8 @@ fn date(text: &str) -> Option<SystemTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderName;
     use std::time::UNIX_EPOCH;
-    use ureq::http::HeaderName;
 
     const NOW: SystemTime = UNIX_EPOCH;
 

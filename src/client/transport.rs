@@ -1,53 +1,59 @@
-//! One HTTP exchange under the call's own deadlines.
-//!
-//! ureq brings HTTP, TLS and the pool. The sockets are ours, because ureq's own timeouts cost a
-//! thread for each request (to resolve names) and can't be interrupted. Ours never block: every
-//! wait is one `poll` on the socket and on the event that ends the call, until the deadline that
-//! applies. Names are looked up only when a connection is made.
+//! One HTTP exchange, under the call's own deadlines, on a connection that is kept for the next.
 
 use std::cell::Cell;
-use std::fmt;
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsRawFd, RawFd};
+use std::io;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, SockRef, Socket, Type};
-use ureq::config::Config;
-use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE};
-use ureq::http::{HeaderMap, HeaderValue, Uri};
-use ureq::tls::{RootCerts, TlsConfig};
-use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{
-    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout,
-    RustlsConnector, Transport as UreqTransport,
-};
-use ureq::{Agent, Error, Proxy};
-use zeroize::Zeroize;
+use http::{HeaderMap, Uri};
+use rustls::ClientConfig;
 
-use super::resolve;
+use super::coding::Decoder;
+use super::connect::Way;
+use super::fault::Fault;
+use super::incoming::{Incoming, Unanswered, unconnected};
+use super::limits::{Ended, Limits, Phase};
+use super::message::{Framing, Head, RequestHead};
+use super::resolve::Resolver;
+use super::retry::Kind;
+use super::socket::{At, Wire};
+use super::sse::Flow;
+use super::tls;
 use crate::config::{Headers, Secret};
-use crate::sys::{self, PerProcess, Private, Readiness};
+use crate::server::{Proxy, Trust};
+use crate::sys::PerProcess;
 
 /// Sends requests, and keeps connections for the next ones.
 pub struct Transport {
-    agent: PerProcess<Agent>,
-    /// Made once, for ureq reads the environment when it makes one.
-    config: Config,
-    max_response_bytes: u64,
+    settings: Settings,
+    inner: PerProcess<Inner>,
 }
 
 /// What is the same for every request.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    pub max_response_bytes: u64,
+    pub url: Uri,
     pub proxy: Option<Proxy>,
-    pub roots: RootCerts,
+    pub trust: Trust,
+    pub max_response_bytes: u64,
+}
+
+/// What each process has for itself.
+#[derive(Default)]
+struct Inner {
+    resolver: Resolver,
+    tls: OnceLock<Arc<ClientConfig>>,
+    idle: Mutex<Vec<Idle>>,
+}
+
+/// A connection that waits for the next request.
+struct Idle {
+    wire: Box<dyn Wire>,
+    since: Instant,
 }
 
 /// What to send.
 pub struct Request<'a> {
-    pub url: &'a Uri,
     pub authorization: Option<&'a Secret>,
     pub headers: &'a Headers,
     pub body: &'a [u8],
@@ -57,8 +63,22 @@ pub struct Request<'a> {
 pub struct Response {
     pub status: u16,
     pub headers: HeaderMap,
-    /// Why the body isn't whole.
-    pub cut: Option<Failure>,
+    pub end: End,
+}
+
+/// How a body ended.
+#[derive(Debug)]
+pub enum End {
+    /// With as many bytes as were announced.
+    Length,
+    /// With its last chunk.
+    LastChunk,
+    /// With the connection.
+    Close,
+    /// The receiver didn't want more.
+    Left,
+    /// It isn't whole.
+    Cut(Fault),
 }
 
 /// Takes a response in as it comes.
@@ -69,54 +89,24 @@ pub trait Receiver {
     fn piece(&mut self, bytes: &[u8]) -> Flow;
 }
 
-/// What to do after a piece of a body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flow {
-    /// Go on.
-    More,
-    /// That was the last piece that matters: what follows is read only to keep the connection.
-    Enough,
-    /// Leave the rest, and the connection.
-    Stop,
-}
-
-/// Why nothing, or not all, came back.
+/// Why nothing came back.
 #[derive(Debug)]
 pub struct Failure {
-    pub kind: FailureKind,
-    pub message: String,
+    pub fault: Fault,
     /// Whether anything of the request left.
     pub sent: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FailureKind {
-    Timeout,
-    Cancelled,
-    Connection,
-    TooLarge,
-}
-
-/// When a call must end.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    pub deadline: Instant,
-    pub idle: Duration,
-    pub connect: Duration,
-    /// Each readable when the call is to end at once; -1 is never.
-    pub stop: [RawFd; 2],
-}
-
-const MAX_HEADER: usize = 64 * 1024;
 const MAX_IDLE_CONNECTIONS: usize = 64;
 const MAX_IDLE_AGE: Duration = Duration::from_secs(30);
+/// How long the end of a stream may take after its last event, to keep the connection.
+const LINGER: Duration = Duration::from_millis(20);
 
 impl Transport {
     pub fn new(settings: Settings) -> Transport {
         Transport {
-            agent: PerProcess::default(),
-            config: ureq_config(&settings),
-            max_response_bytes: settings.max_response_bytes,
+            settings,
+            inner: PerProcess::default(),
         }
     }
 
@@ -127,537 +117,216 @@ impl Transport {
         limits: &Limits,
         receiver: &mut dyn Receiver,
     ) -> Result<Response, Failure> {
-        let _scope = Scope::enter(*limits);
-        self.send(request, receiver)
-            .map_err(|error| failure(error, self.max_response_bytes))
-    }
-
-    fn send(&self, request: &Request<'_>, receiver: &mut dyn Receiver) -> Result<Response, Error> {
-        let agent = self
-            .agent
-            .get_or_try_init(|| Ok::<_, Error>(agent(self.config.clone())))?;
-        let mut post = agent
-            .post(request.url)
-            .header(CONTENT_TYPE, "application/json");
-        for (name, value) in request.headers {
-            post = post.header(name, value);
-        }
-        if let Some(key) = request.authorization {
-            let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose()))
-                .map_err(|error| Error::Http(error.into()))?;
-            value.set_sensitive(true);
-            post = post.header(AUTHORIZATION, value);
-        }
-        let (head, body) = post.send(request.body)?.into_parts();
-        Scope::update(|exchange| exchange.phase = Phase::Answering);
-
-        receiver.head(head.status.as_u16(), &head.headers);
-
-        let max = self.max_response_bytes;
-        let mut reader = body.into_with_config().limit(max).reader();
-        let mut piece = vec![0; PIECE];
-        let cut = loop {
-            match reader.read(&mut piece) {
-                Ok(0) => break None,
-                Ok(read) => match receiver.piece(&piece[..read]) {
-                    Flow::More => {}
-                    Flow::Stop => break None,
-                    Flow::Enough => {
-                        let until = Instant::now() + LINGER;
-                        Scope::update(|exchange| exchange.phase = Phase::Ending(until));
-                        while reader.read(&mut piece).is_ok_and(|read| read > 0) {}
-                        break None;
-                    }
-                },
-                Err(error) => break Some(failure(error.into(), max)),
-            }
-        };
-        Ok(Response {
-            status: head.status.as_u16(),
-            headers: head.headers,
-            cut,
-        })
-    }
-}
-
-/// Read from a body at a time.
-const PIECE: usize = 4 * 1024;
-
-/// How long the end of a stream may take after its last event, to keep the connection.
-const LINGER: Duration = Duration::from_millis(20);
-
-fn ureq_config(settings: &Settings) -> Config {
-    Config::builder()
-        .http_status_as_error(false)
-        // A redirect could carry the key, or the prompt, to another host.
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        // Less than a header may take: ureq takes all that it has read for one, when an answer
-        // follows an informational response.
-        .input_buffer_size(MAX_HEADER)
-        .max_response_header_size(MAX_HEADER)
-        // Never by ureq's own choice: it would take one from the environment.
-        .proxy(settings.proxy.clone())
-        .tls_config(
-            TlsConfig::builder()
-                .root_certs(settings.roots.clone())
-                .build(),
-        )
-        .user_agent(concat!("audit_logger/", env!("CARGO_PKG_VERSION")))
-        .accept("application/json")
-        .max_idle_connections(MAX_IDLE_CONNECTIONS)
-        .max_idle_connections_per_host(MAX_IDLE_CONNECTIONS)
-        .max_idle_age(MAX_IDLE_AGE)
-        .build()
-}
-
-fn agent(config: Config) -> Agent {
-    Agent::with_parts(
-        config,
-        ConnectTimeout(
-            ConnectProxyConnector::default()
-                .chain(TcpConnector::default())
-                .chain(RustlsConnector::default()),
-        ),
-        DeferredResolver,
-    )
-}
-
-fn failure(error: Error, max_response_bytes: u64) -> Failure {
-    let sent = Scope::current().is_some_and(|exchange| exchange.sent);
-    let (kind, message) = match &error {
-        Error::Other(other) => match other.downcast_ref::<Cut>() {
-            Some(Cut::Cancelled) => (FailureKind::Cancelled, Cut::Cancelled.to_string()),
-            Some(cut) => (FailureKind::Timeout, cut.to_string()),
-            None => (FailureKind::Connection, other.to_string()),
-        },
-        Error::BodyExceedsLimit(_) => (
-            FailureKind::TooLarge,
-            format!("the response is longer than max_response_bytes ({max_response_bytes})"),
-        ),
-        other => (FailureKind::Connection, other.to_string()),
-    };
-    Failure {
-        kind,
-        message,
-        sent,
-    }
-}
-
-// ---------------------------------------------------------------- the call that a thread makes
-
-/// Where the exchange of the calling thread stands.
-#[derive(Clone, Copy)]
-struct Exchange {
-    limits: Limits,
-    phase: Phase,
-    sent: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// Until then a connection must be made.
-    Connecting(Instant),
-    Requesting,
-    Answering,
-    /// All that matters has come; what is left may take until then.
-    Ending(Instant),
-}
-
-thread_local! {
-    // ureq passes nothing of ours down to a transport, which moreover outlives the call in the
-    // pool. But a call runs on one thread from its beginning to its end.
-    static EXCHANGE: Cell<Option<Exchange>> = const { Cell::new(None) };
-}
-
-/// While it lives, this thread's sockets obey the limits of one exchange.
-struct Scope {
-    outer: Option<Exchange>,
-}
-
-impl Scope {
-    fn enter(limits: Limits) -> Scope {
-        let exchange = Exchange {
+        let at = At {
             limits,
-            phase: Phase::Requesting,
-            sent: false,
+            phase: Cell::new(Phase::Requesting),
+            sent: Cell::new(false),
         };
-        Scope {
-            outer: EXCHANGE.replace(Some(exchange)),
-        }
-    }
-
-    fn current() -> Option<Exchange> {
-        EXCHANGE.get()
-    }
-
-    fn update(change: impl FnOnce(&mut Exchange)) {
-        let mut exchange = EXCHANGE.get();
-        exchange.as_mut().map(change);
-        EXCHANGE.set(exchange);
-    }
-}
-
-impl Drop for Scope {
-    fn drop(&mut self) {
-        EXCHANGE.set(self.outer);
-    }
-}
-
-/// Why a wait ended before its time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cut {
-    Deadline,
-    Connect,
-    Idle,
-    Cancelled,
-}
-
-impl fmt::Display for Cut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Cut::Deadline => "the call's time (timeout_ms) is over",
-            Cut::Connect => "no connection within connect_timeout_ms",
-            Cut::Idle => "silence for longer than idle_timeout_ms",
-            Cut::Cancelled => "the call was cancelled",
-        })
-    }
-}
-
-impl std::error::Error for Cut {}
-
-impl From<Cut> for Error {
-    fn from(cut: Cut) -> Error {
-        Error::Other(Box::new(cut))
-    }
-}
-
-impl Limits {
-    /// Whether the call is to end at once, and why: for work between two waits.
-    pub fn reached(&self) -> Option<Failure> {
-        let stopped = sys::wait(
-            self.stop.map(|stop| (stop, Readiness::Read)),
-            Duration::ZERO,
-        );
-        let (kind, cut) = if !matches!(stopped, Ok(None)) {
-            (FailureKind::Cancelled, Cut::Cancelled)
-        } else if Instant::now() >= self.deadline {
-            (FailureKind::Timeout, Cut::Deadline)
-        } else {
-            return None;
-        };
-        Some(Failure {
-            kind,
-            message: cut.to_string(),
-            sent: true,
+        self.send(request, &at, receiver).map_err(|fault| Failure {
+            fault,
+            sent: at.sent.get(),
         })
     }
 
-    /// Sleeps before the next attempt.
-    pub fn sleep(&self, time: Duration) -> Result<(), Cut> {
-        match wait_for(
-            self.stop.map(|stop| (stop, Readiness::Read)),
-            Instant::now() + time,
-        ) {
-            Ok(None) => Ok(()),
-            _ => Err(Cut::Cancelled),
-        }
-    }
-}
-
-impl Exchange {
-    /// Waits until the socket is ready.
-    fn wait(&self, socket: RawFd, readiness: Readiness) -> Result<(), Error> {
-        let idle = Instant::now() + self.limits.idle;
-        let (until, cut) = match (self.phase, readiness) {
-            (Phase::Connecting(until), _) => (until, Cut::Connect),
-            (Phase::Ending(until), _) => (until, Cut::Idle),
-            (Phase::Requesting, Readiness::Write) | (Phase::Answering, _) => (idle, Cut::Idle),
-            // A model may think for long before it answers.
-            (Phase::Requesting, Readiness::Read) => (self.limits.deadline, Cut::Deadline),
-        };
-        let (until, cut) = if self.limits.deadline <= until {
-            (self.limits.deadline, Cut::Deadline)
-        } else {
-            (until, cut)
-        };
-        let [stop, cancel] = self.limits.stop;
-        match wait_for(
-            [
-                (stop, Readiness::Read),
-                (cancel, Readiness::Read),
-                (socket, readiness),
-            ],
-            until,
-        )? {
-            Some(0 | 1) => Err(Cut::Cancelled.into()),
-            Some(_) if Instant::now() < until => Ok(()),
-            // Ready, but too late: a server that drips bytes doesn't extend the deadline.
-            _ => Err(cut.into()),
-        }
-    }
-}
-
-/// Waits for one of the descriptors until the given moment; signals don't cut it short.
-fn wait_for<const N: usize>(
-    fds: [(RawFd, Readiness); N],
-    until: Instant,
-) -> io::Result<Option<usize>> {
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        match sys::wait(fds, left)? {
-            None if left.is_zero() => return Ok(None),
-            None => {}
-            ready => return Ok(ready),
-        }
-    }
-}
-
-// ---------------------------------------------------------------- connections
-
-/// Bounds the time in which the connectors within it must make a connection, TLS handshake
-/// included.
-#[derive(Debug)]
-struct ConnectTimeout<C>(C);
-
-impl<C: Connector<()>> Connector<()> for ConnectTimeout<C> {
-    type Out = C::Out;
-
-    fn connect(
+    fn send(
         &self,
-        details: &ConnectionDetails<'_>,
-        chained: Option<()>,
-    ) -> Result<Option<C::Out>, Error> {
-        let is_connecting = |exchange: Exchange| matches!(exchange.phase, Phase::Connecting(_));
-        if Scope::current().is_some_and(is_connecting) {
-            // The connection to a proxy, as a part of the one through it.
-            return self.0.connect(details, chained);
-        }
-        Scope::update(|exchange| {
-            exchange.phase = Phase::Connecting(Instant::now() + exchange.limits.connect);
-        });
-        let made = self.0.connect(details, chained)?;
-        Scope::update(|exchange| exchange.phase = Phase::Requesting);
-        Ok(made)
-    }
-}
-
-/// ureq resolves a name for every request, also when a pooled connection will serve it.
-/// [`TcpConnector`] resolves instead, when it is asked for a new connection.
-#[derive(Debug)]
-struct DeferredResolver;
-
-impl Resolver for DeferredResolver {
-    fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
-        let mut addresses = self.empty();
-        addresses.push(SocketAddr::from(([0, 0, 0, 0], 0)));
-        Ok(addresses)
-    }
-}
-
-/// Makes TCP connections.
-#[derive(Debug, Default)]
-struct TcpConnector {
-    resolver: resolve::Resolver,
-}
-
-impl<In: UreqTransport> Connector<In> for TcpConnector {
-    type Out = Either<In, Stream>;
-
-    fn connect(
-        &self,
-        details: &ConnectionDetails<'_>,
-        chained: Option<In>,
-    ) -> Result<Option<Self::Out>, Error> {
-        if let Some(tunnel) = chained {
-            return Ok(Some(Either::A(tunnel)));
-        }
-        let Some(exchange) = Scope::current() else {
-            return Err(Error::ConnectionFailed);
+        request: &Request<'_>,
+        at: &At<'_>,
+        receiver: &mut dyn Receiver,
+    ) -> Result<Response, Fault> {
+        let inner = self
+            .inner
+            .get_or_try_init(|| Ok::<_, Fault>(Inner::default()))?;
+        let way = Way {
+            url: &self.settings.url,
+            proxy: self.settings.proxy.as_ref(),
+            resolver: &inner.resolver,
         };
-        let host = details.uri.host().ok_or(Error::HostNotFound)?;
-        let port = details
-            .uri
-            .port_u16()
-            .unwrap_or(if details.needs_tls() { 443 } else { 80 });
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let unknown = |error| Error::Io(io::Error::other(format!("{bare}: {error}")));
-        let lookup = self.resolver.look_up(bare, port).map_err(unknown)?;
-        if !lookup.done.has_happened() {
-            exchange.wait(lookup.done.fd(), Readiness::Read)?;
-        }
-        let addresses = lookup.addresses().map_err(unknown)?;
-
-        let mut last = Error::HostNotFound;
-        for (tried, address) in addresses.iter().enumerate() {
-            match dial(&exchange, *address, addresses.len() - tried) {
-                Ok(stream) => {
-                    let buffers = LazyBuffers::new(
-                        details.config.input_buffer_size(),
-                        details.config.output_buffer_size(),
-                    );
-                    return Ok(Some(Either::B(Stream {
-                        stream,
-                        buffers,
-                        unsent: Vec::new(),
-                        refused: None,
-                    })));
+        let head = RequestHead {
+            url: &self.settings.url,
+            proxy: way.proxy.filter(|_| way.ends_at_proxy()),
+            authorization: request.authorization,
+            headers: request.headers,
+            body: request.body,
+        };
+        let packed = head.packed();
+        let mut kept = inner.take();
+        loop {
+            let is_kept = kept.is_some();
+            let mut wire = match kept.take() {
+                Some(wire) => wire,
+                None => way
+                    .connect(|| inner.tls(&self.settings.trust), at)
+                    .map_err(unconnected)?,
+            };
+            let mut incoming = Incoming::new(&mut *wire, at);
+            match incoming.answer(packed.with_rest(request.body)) {
+                Ok(head) => {
+                    let response = self.receive(head, &mut incoming, at, receiver);
+                    let is_done = incoming.is_empty();
+                    if response.1 && is_done {
+                        inner.keep(wire);
+                    }
+                    return Ok(response.0);
                 }
-                Err(error) if is_cancelled(&error) => return Err(error),
-                Err(error) => last = error,
+                // It was closed while nobody looked: that is no attempt that failed.
+                Err(Unanswered::Closed(_)) if is_kept && incoming.is_untouched => {}
+                Err(unanswered) => return Err(unanswered.into()),
             }
         }
-        Err(last)
+    }
+
+    /// Takes the body in. Says as well whether the connection may serve another request.
+    fn receive(
+        &self,
+        head: Head,
+        incoming: &mut Incoming<'_>,
+        at: &At<'_>,
+        receiver: &mut dyn Receiver,
+    ) -> (Response, bool) {
+        receiver.head(head.status, &head.headers);
+        let mut body = Body {
+            framing: head.framing,
+            decoder: Decoder::of(&head.headers),
+            left: self.settings.max_response_bytes,
+            max: self.settings.max_response_bytes,
+        };
+        at.phase.set(Phase::Answering);
+        let end = body.read(incoming, at, receiver);
+        let keeps = head.keeps_alive && body.framing.has_ended();
+        let response = Response {
+            status: head.status,
+            headers: head.headers,
+            end,
+        };
+        (response, keeps)
     }
 }
 
-fn is_cancelled(error: &Error) -> bool {
-    matches!(error, Error::Other(other) if other.downcast_ref() == Some(&Cut::Cancelled))
-}
-
-/// Connects to one address of those that are left, with its share of the time that is left.
-fn dial(
-    exchange: &Exchange,
-    address: SocketAddr,
-    left: usize,
-) -> Result<Private<TcpStream>, Error> {
-    let mut exchange = *exchange;
-    if let Phase::Connecting(until) = &mut exchange.phase {
-        let now = Instant::now();
-        let share = until.saturating_duration_since(now) / u32::try_from(left).unwrap_or(u32::MAX);
-        *until = now + share;
+impl Inner {
+    /// The TLS configuration, made when it's first needed.
+    fn tls(&self, trust: &Trust) -> Result<Arc<ClientConfig>, rustls::Error> {
+        if let Some(config) = self.tls.get() {
+            return Ok(Arc::clone(config));
+        }
+        let config = tls::config(trust)?;
+        Ok(Arc::clone(self.tls.get_or_init(|| config)))
     }
-    let kind = Type::STREAM.nonblocking().cloexec();
-    let make = || Socket::new(Domain::for_address(address), kind, None).map(TcpStream::from);
-    let stream = Private::new(make)?;
-    match SockRef::from(&*stream).connect(&address.into()) {
-        Ok(()) => {}
-        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
-            exchange.wait(stream.as_raw_fd(), Readiness::Write)?;
-            if let Some(error) = stream.take_error()? {
-                return Err(error.into());
+
+    fn take(&self) -> Option<Box<dyn Wire>> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(mut last) = idle.pop() {
+            if last.since.elapsed() < MAX_IDLE_AGE && last.wire.is_quiet() {
+                return Some(last.wire);
             }
         }
-        Err(error) => return Err(error.into()),
+        None
     }
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
 
-/// A TCP connection that never blocks but in a bounded wait.
-#[derive(Debug)]
-struct Stream {
-    stream: Private<TcpStream>,
-    buffers: LazyBuffers,
-    /// What is to be sent, kept until there is much of it or an answer is waited for: head and body
-    /// of a small request go out as one.
-    unsent: Vec<u8>,
-    /// The server stopped reading before it had the whole request. It may have answered first (a
-    /// refusal of a large body, most likely), so that is looked for before this is reported.
-    refused: Option<io::Error>,
-}
-
-fn is_closed(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
-    )
-}
-
-/// Does `io` when the socket is ready for it, as often as it takes.
-fn when_ready(
-    stream: &Private<TcpStream>,
-    readiness: Readiness,
-    mut io: impl FnMut(&TcpStream) -> io::Result<usize>,
-) -> Result<usize, Error> {
-    // In a child of fork the connection is the parent's, and its number may be another file's.
-    let exchange = Scope::current().filter(|_| stream.is_ours());
-    let exchange = exchange.ok_or(Error::ConnectionFailed)?;
-    // An answer is seldom there yet, so reading waits first; room to write nearly always is.
-    let mut wait = readiness == Readiness::Read;
-    loop {
-        if wait {
-            exchange.wait(stream.as_raw_fd(), readiness)?;
-        }
-        match io(stream) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait = true,
-            result => return Ok(result?),
-        }
+    fn keep(&self, wire: Box<dyn Wire>) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = Instant::now();
+        // The oldest are at the front.
+        let old = idle
+            .iter()
+            .take_while(|idle| since - idle.since >= MAX_IDLE_AGE);
+        let old = old
+            .count()
+            .max((idle.len() + 1).saturating_sub(MAX_IDLE_CONNECTIONS));
+        idle.drain(..old);
+        idle.push(Idle { wire, since });
     }
 }
 
-/// More than this isn't kept from being sent.
-const SEND_AT: usize = 16 * 1024;
+/// The body that is being read.
+struct Body {
+    framing: Framing,
+    decoder: Decoder,
+    left: u64,
+    max: u64,
+}
 
-impl Stream {
-    fn send(&mut self) -> Result<(), Error> {
-        if self.unsent.is_empty() {
-            return Ok(());
-        }
-        Scope::update(|exchange| exchange.sent |= exchange.phase == Phase::Requesting);
-        let mut left = self.unsent.as_slice();
-        while !left.is_empty() && self.refused.is_none() {
-            // std sends with MSG_NOSIGNAL: a closed peer is an error, not a SIGPIPE.
-            match when_ready(&self.stream, Readiness::Write, |mut stream| {
-                stream.write(left)
-            }) {
-                Ok(written) => left = &left[written..],
-                Err(Error::Io(error)) if is_closed(&error) => self.refused = Some(error),
-                Err(error) => return Err(error),
+impl Body {
+    fn read(
+        &mut self,
+        incoming: &mut Incoming<'_>,
+        at: &At<'_>,
+        receiver: &mut dyn Receiver,
+    ) -> End {
+        let broken = |what: String| {
+            End::Cut(Fault {
+                retry: Kind::Connection,
+                ..Fault::invalid("APIConnectionError", what)
+            })
+        };
+        // It came, and is paid for: another would be no better.
+        let undecoded = |error: io::Error| {
+            let what = format!("the body can't be decoded: {error}");
+            End::Cut(Fault::invalid("APIConnectionError", what))
+        };
+        let mut wants_more = true;
+        loop {
+            while !incoming.is_empty() && !self.framing.has_ended() {
+                let (taken, data) = match self.framing.take(incoming.rest()) {
+                    Ok(taken) => taken,
+                    Err(wrong) => return broken(format!("the body can't be read: {wrong}")),
+                };
+                let mut flow = Flow::More;
+                let mut piece = |bytes: &[u8]| {
+                    let length = bytes.len() as u64;
+                    match self.left.checked_sub(length) {
+                        Some(left) => self.left = left,
+                        None => return false,
+                    }
+                    flow = receiver.piece(bytes);
+                    flow == Flow::More
+                };
+                let decoded = match wants_more {
+                    true => self.decoder.push(data, &mut piece),
+                    false => Ok(true),
+                };
+                match (decoded, flow) {
+                    (Err(error), _) => {
+                        return undecoded(error);
+                    }
+                    (Ok(true), _) => incoming.take(taken),
+                    (Ok(false), Flow::Enough) => {
+                        incoming.take(taken);
+                        wants_more = false;
+                        at.phase.set(Phase::Ending(Instant::now() + LINGER));
+                    }
+                    (Ok(false), Flow::Stop) => return End::Left,
+                    (Ok(false), Flow::More) => {
+                        let max = self.max;
+                        let what =
+                            format!("the response is longer than max_response_bytes ({max})");
+                        return End::Cut(Fault::too_large(what));
+                    }
+                }
+            }
+            if self.framing.has_ended() {
+                break;
+            }
+            match incoming.more() {
+                Ok(true) => {}
+                Ok(false) if self.framing.may_end_here() => break,
+                _ if !wants_more => return End::Left,
+                Ok(false) => return broken("the connection ended within the body".into()),
+                Err(Ended::Cut(cut)) => return End::Cut(cut.into()),
+                Err(Ended::Io(error)) => return broken(error.to_string()),
             }
         }
-        // It held the key. Not all its capacity: that takes as long as to send it.
-        self.unsent.as_mut_slice().zeroize();
-        self.unsent.clear();
-        Ok(())
-    }
-}
-
-impl UreqTransport for Stream {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        &mut self.buffers
-    }
-
-    fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), Error> {
-        self.unsent
-            .extend_from_slice(&self.buffers.output()[..amount]);
-        if self.unsent.len() < SEND_AT {
-            Ok(())
-        } else {
-            self.send()
-        }
-    }
-
-    fn await_input(&mut self, _: NextTimeout) -> Result<bool, Error> {
-        self.send()?;
-        let Stream {
-            stream,
-            buffers,
-            refused,
-            ..
-        } = self;
-        let input = buffers.input_append_buf();
-        match when_ready(stream, Readiness::Read, |mut stream| stream.read(input)) {
-            Ok(0) | Err(Error::Io(_)) if refused.is_some() => {
-                let closed = || io::Error::from(io::ErrorKind::BrokenPipe);
-                Err(refused.take().unwrap_or_else(closed).into())
+        if wants_more {
+            let mut piece = |bytes: &[u8]| receiver.piece(bytes) == Flow::More;
+            if let Err(error) = self.decoder.end(&mut piece) {
+                return undecoded(error);
             }
-            // ureq would take it for the end of a body without a length.
-            Err(Error::Io(error)) if is_closed(&error) => Err(Error::Other(Box::new(error))),
-            Ok(amount) => {
-                buffers.input_appended(amount);
-                Ok(amount > 0)
-            }
-            Err(error) => Err(error),
         }
-    }
-
-    fn is_open(&mut self) -> bool {
-        // Between two requests nothing may come: bytes would be taken for the next answer, and
-        // an end means that the server closed.
-        let mut byte = [0];
-        self.refused.is_none()
-            && matches!((&*self.stream).read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        match self.framing {
+            _ if !wants_more => End::Left,
+            Framing::Length(_) => End::Length,
+            Framing::Chunks(_) => End::LastChunk,
+            Framing::Close => End::Close,
+        }
     }
 }
