@@ -1,9 +1,14 @@
-//! Generates the C header into OUT_DIR (a test compares it with the committed one), and links the
-//! shared library the way a C library is expected to be.
+//! Generates the C header into OUT_DIR (a test compares it with the committed one), and from it what
+//! the shared library exports, for the build script that links it.
 
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// The files of src/ffi that the header is made from, in its order: a file for each handle.
+const INTERFACE: [&str; 9] = [
+    "types", "logger", "chat", "record", "verify", "maintain", "reply", "cancel", "text",
+];
 
 fn main() {
     println!("cargo:rerun-if-changed=src/ffi");
@@ -20,47 +25,26 @@ fn main() {
     let version = format!("{major}.{}", variable("CARGO_PKG_VERSION_MINOR"));
     let functions = functions(&text);
     let exports = write(&out, "exports.map", &version_script(&functions, &version));
-    write(
-        &out,
-        "symbol_versions.rs",
-        &symbol_versions(&functions, &version),
-    );
-    for argument in [
-        // cargo names none, and without one a program records the path it was linked from.
-        format!("-Wl,-soname,libaudit_logger.so.{version}"),
-        // Nothing is exported but what the header declares, under a version of its own.
-        format!("-Wl,--version-script={exports}"),
-        // Unloading Rust code that left thread-local destructors behind crashes.
-        "-Wl,-z,nodelete".to_owned(),
-    ] {
-        println!("cargo:rustc-cdylib-link-arg={argument}");
+    fs::create_dir_all(out.join("symbol_versions")).expect("OUT_DIR can be written to");
+    for file in INTERFACE {
+        let code = fs::read_to_string(source(&root, file)).expect("src/ffi has every INTERFACE");
+        let own = functions
+            .iter()
+            .filter(|name| code.contains(&format!("extern \"C\" fn {name}(")));
+        let path = format!("symbol_versions/{file}.rs");
+        write(&out, &path, &symbol_versions(own, &version));
     }
-    link_by_soname(&out, &format!("libaudit_logger.so.{version}"));
-    if env::var("CARGO_CFG_TARGET_ARCH").as_deref() != Ok("x86_64") {
-        // rustc passes a version script too; GNU ld takes only one. On x86_64 lld is the default.
-        println!("cargo:rustc-cdylib-link-arg=-fuse-ld=lld");
-    }
-}
-
-/// Puts the name that a linked program looks for beside the library, so that it runs from the
-/// build directory. OUT_DIR is `<profile>/build/<package>/out`; where it isn't, nothing is done.
-fn link_by_soname(out: &Path, soname: &str) {
-    let Some(profile) = out
-        .ancestors()
-        .nth(3)
-        .filter(|path| path.join("deps").is_dir())
-    else {
-        return;
-    };
-    let link = profile.join(soname);
-    if fs::symlink_metadata(&link).is_err() {
-        // Another build may have made it meanwhile.
-        let _ = std::os::unix::fs::symlink("libaudit_logger.so", link);
-    }
+    // For src/cdylib/build.rs.
+    println!("cargo:exports={exports}");
+    println!("cargo:version={version}");
 }
 
 fn variable(name: &str) -> String {
     env::var(name).unwrap_or_else(|_| panic!("cargo sets {name} for build scripts"))
+}
+
+fn source(root: &Path, file: &str) -> PathBuf {
+    root.join(format!("src/ffi/{file}.rs"))
 }
 
 fn header_text(root: &Path) -> String {
@@ -86,10 +70,12 @@ fn header_text(root: &Path) -> String {
             .to_owned(),
     );
     let mut text = Vec::new();
-    cbindgen::Builder::new()
+    INTERFACE
+        .iter()
+        .fold(cbindgen::Builder::new(), |builder, file| {
+            builder.with_src(source(root, file))
+        })
         .with_config(config)
-        .with_src(root.join("src/ffi/types.rs"))
-        .with_src(root.join("src/ffi/mod.rs"))
         .generate()
         .expect("src/ffi can be described in C")
         .write(&mut text);
@@ -142,11 +128,14 @@ fn version_script(functions: &[&str], version: &str) -> String {
     format!("AUDIT_LOGGER_{version} {{\n  global: {names};\n  local: *;\n}};\n")
 }
 
-fn symbol_versions(functions: &[&str], version: &str) -> String {
+/// Gives functions their version. The linker knows it from the script, but rustc's own script claims
+/// the names first, without one; `.symver` settles it. It works only within the object file of the
+/// functions, so each file of src/ffi takes in its own.
+fn symbol_versions<'a>(functions: impl Iterator<Item = &'a &'a str>, version: &str) -> String {
     let one = |name: &&str| {
         format!("std::arch::global_asm!(\".symver {name}, {name}@@@AUDIT_LOGGER_{version}\");\n")
     };
-    functions.iter().map(one).collect()
+    functions.map(one).collect()
 }
 
 /// Writes a file into OUT_DIR, and returns its path.

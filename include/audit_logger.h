@@ -4,8 +4,8 @@
  * Conventions, for every function:
  *
  *  - A function that can fail returns an AuditStatus and takes, last, an AuditReply ** (but for
- *    audit_cancel_new): the reply carries the answer, or the class and the message of the error. Nothing is kept per thread,
- *    errno is left alone, nothing is ever written to stdout or stderr.
+ *    audit_cancel_new): the reply carries the answer, or the class and the message of the error.
+ *    Nothing is kept per thread, errno is left alone, nothing is ever written to stdout or stderr.
  *  - Out-parameters are written on every return, with NULL where there is nothing.
  *  - Texts go in as AuditText (UTF-8 with a length), come out NUL-terminated with a length, and
  *    belong to the reply they are read from. What the library gave is freed by its own functions.
@@ -17,20 +17,21 @@
  *
  * Which function returns which status, beside AUDIT_OK and AUDIT_E_INTERNAL:
  *
- *                     ARGUMENT HANDLE CONFIG LOG LOG_PENDING CALL CANCELLED TIMEOUT TAMPERED NOT_FOUND REENTRANT FORKED
- *  audit_logger_new       x              x    x
- *  audit_chat             x       x           x       x        x      x                                             x
- *  audit_logger_log       x       x           x
- *  audit_logger_begin     x       x           x
- *  audit_logger_finish    x       x                   x                                                             x
- *  audit_logger_flush             x           x                                x
- *  audit_logger_close             x           x                                x                           x
- *  audit_logger_stats     x       x           x
- *  audit_logger_hash      x       x
- *  audit_logger_verify    x       x           x                       x                 x        x
- *  audit_logger_prove     x                   x                                         x        x
- *  audit_logger_maintain  x       x      x    x                       x
- *  audit_cancel_new       x
+ *                        ARGUMENT    CONFIG      LOG_PENDING CANCELLED   TAMPERED    REENTRANT
+ *                              HANDLE      LOG         CALL        TIMEOUT     NOT_FOUND   FORKED
+ *  audit_logger_new      x           x     x
+ *  audit_logger_flush          x           x                       x
+ *  audit_logger_close          x           x                       x                 x
+ *  audit_logger_stats    x     x           x
+ *  audit_logger_hash     x     x
+ *  audit_chat            x     x           x     x     x     x                             x
+ *  audit_logger_log      x     x           x
+ *  audit_logger_begin    x     x           x
+ *  audit_logger_finish   x     x                 x                                         x
+ *  audit_logger_verify   x     x           x                 x           x     x
+ *  audit_logger_prove    x                 x                             x     x
+ *  audit_logger_maintain x     x     x     x                 x
+ *  audit_cancel_new      x
  */
 #ifndef AUDIT_LOGGER_H
 #define AUDIT_LOGGER_H
@@ -53,17 +54,17 @@
 #endif
 
 /* AuditChatRequest request = AUDIT_CHAT_REQUEST_INIT; */
-#define AUDIT_CHAT_REQUEST_INIT                                                                   \
+#define AUDIT_CHAT_REQUEST_INIT                                                                    \
     {                                                                                              \
-        sizeof(AuditChatRequest), 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0},         \
-            {NULL, 0}, {NULL, 0}, NULL, NULL, NULL, NULL                                            \
+        sizeof(AuditChatRequest), 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0},        \
+            {NULL, 0}, {NULL, 0}, NULL, NULL, NULL, NULL                                           \
     }
 
 /* AuditRecord record = AUDIT_RECORD_INIT; */
-#define AUDIT_RECORD_INIT                                                                         \
+#define AUDIT_RECORD_INIT                                                                          \
     {                                                                                              \
-        sizeof(AuditRecord), 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, 0, 0, 0.0,   \
-            {NULL, 0}, {NULL, 0}, {NULL, 0}                                                         \
+        sizeof(AuditRecord), 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, 0, 0, 0.0,  \
+            {NULL, 0}, {NULL, 0}, {NULL, 0}                                                        \
     }
 
 // Text: the answer of the model, or the part of it that came before an error; NULL if none came.
@@ -72,7 +73,8 @@
 
 // Text, JSON: the response's body as received; of a streamed answer, the chat.completion that its
 // chunks add up to. Of audit_logger_new, audit_logger_stats, audit_logger_maintain,
-// audit_logger_verify and audit_logger_prove: what they report. (A body that arrived is here after an error too, even if it isn't JSON.)
+// audit_logger_verify and audit_logger_prove: what they report. (A body that arrived is here after
+// an error too, even if it isn't JSON.)
 #define AUDIT_REPLY_JSON 2
 
 // Text, JSON: the entry, as its line stands in the log, without the line feed.
@@ -197,11 +199,12 @@ typedef struct AuditChatRequest {
     // absent. "messages" stands in place of prompt and system; "model" and "stream" are refused.
     AuditText params;
     // A JSON object for this call alone, or absent: "timeout_ms", "idle_timeout_ms",
-    // "max_retries", "headers", "api_key".
+    // "max_retries", "headers", "api_key"; "traceparent" (W3C) and "session_id", what the call
+    // belongs to, for the entry and as headers.
     AuditText options;
     // Set: the answer is streamed, and this is called with its text as it comes, in whole
-    // characters. The request then carries "stream": true and, unless params set it,
-    // "stream_options": {"include_usage": true}.
+    // characters. The request then carries "stream": true and, unless params set it (null leaves
+    // it out), "stream_options": {"include_usage": true}.
     AuditCallback on_delta;
     // Set: the answer is streamed, and this is called with the payload of each event as it was
     // sent (tool calls, reasoning, usage), before on_delta.
@@ -255,16 +258,17 @@ typedef struct AuditRecord {
 // was sent and nothing was logged.
 #define AUDIT_E_HANDLE (-2)
 
-// The configuration can't be used, or doesn't fit the log that is there (its key, its name, the key of its
-// hashes); the message names the key and what is allowed.
+// The configuration can't be used, or doesn't fit the log that is there (its key, its name, the
+// key of its hashes); the message names the key and what is allowed.
 #define AUDIT_E_CONFIG (-3)
 
 // The log can't take an entry, or can't be read. Nothing was sent; trying again is safe.
 #define AUDIT_E_LOG (-4)
 
 // The call was made, and the reply holds its answer or its error, but the log could not take its
-// entry: it waits in the journal, and is written as soon as the log can take it, also if the process
-// is killed meanwhile. (With on_log_failure "count" it may be counted instead: the message says so.)
+// entry: it waits in the journal, and is written as soon as the log can take it, also if the
+// process is killed meanwhile. (With on_log_failure "count" it may be counted instead, and where
+// the journal has no room either it is in memory only: the message says so.)
 #define AUDIT_E_LOG_PENDING (-5)
 
 // The chat call failed, and its entry is written.
@@ -314,11 +318,98 @@ extern "C" {
 //
 // Returns AUDIT_OK; AUDIT_E_ARGUMENT (logger is NULL, config isn't UTF-8); AUDIT_E_CONFIG (the
 // message names the key and what is allowed); AUDIT_E_LOG (the directory can't be made, opened
-// or written to); AUDIT_E_INTERNAL. On an error *logger is NULL. Any thread.
+// or written to; if only the disk is full, that is a warning with on_log_failure "count");
+// AUDIT_E_INTERNAL. On an error *logger is NULL. Any thread.
 AUDIT_MUST_USE
 AuditStatus audit_logger_new(const char *config,
                              AuditLogger **logger,
                              AuditReply **reply);
+
+// Writes entries that wait, has the disk confirm every entry of this process that was written
+// before, and seals them, unless the configuration's "integrity" is false.
+//
+// logger: from audit_logger_new.
+//
+// timeout_ms: how long to wait for the disk; negative for no limit. (Where no thread can be made
+// to wait in the caller's place, a disk that hangs outlasts it.)
+//
+// reply: where the reply goes, or NULL.
+//
+// Returns AUDIT_OK; AUDIT_E_TIMEOUT (not confirmed or sealed yet); AUDIT_E_HANDLE; AUDIT_E_LOG
+// (not confirmed, or not sealed: the message says which); AUDIT_E_INTERNAL. Any thread.
+AUDIT_MUST_USE
+AuditStatus audit_logger_flush(AuditLogger *logger,
+                               int64_t timeout_ms,
+                               AuditReply **reply);
+
+// Closes a logger: takes no new calls, waits for the running ones, cancels those that are left
+// when the time is up (their entries are written), and flushes, as audit_logger_flush does. The
+// handle stays valid until it is freed: audit_chat, audit_logger_log and audit_logger_begin answer
+// it with AUDIT_E_HANDLE, the others go on. Closing twice is fine.
+//
+// logger: from audit_logger_new.
+//
+// timeout_ms: how long to wait for running calls and the disk; negative for no limit. When it's
+// over, calls that were told to end and a disk that is just confirming have five more seconds
+// each.
+//
+// reply: where the reply goes, or NULL.
+//
+// Returns AUDIT_OK; AUDIT_E_TIMEOUT (calls were cancelled, or, as the message says, one or the
+// disk doesn't end); AUDIT_E_REENTRANT (from a callback of its own call); AUDIT_E_HANDLE;
+// AUDIT_E_LOG (not confirmed or not sealed); AUDIT_E_INTERNAL. Any thread.
+AUDIT_MUST_USE
+AuditStatus audit_logger_close(AuditLogger *logger,
+                               int64_t timeout_ms,
+                               AuditReply **reply);
+
+// Frees a logger. The handle is invalid at once, for every thread; calls that are running finish,
+// and the last one of them releases what the logger holds. NULL and a handle that was freed before
+// do nothing. Use audit_logger_close first to wait for running calls and to have the disk confirm
+// the log. Entries that still wait because the log can't take them are tried once more; then they
+// stay in the journal, for whoever opens the log next. The last one out seals what can be sealed
+// within a second or two, and leaves the rest to others.
+//
+// logger: from audit_logger_new, or NULL. Any thread.
+void audit_log_free(AuditLogger *logger);
+
+// Reports the health of a logger in this process.
+//
+// logger: from audit_logger_new.
+//
+// reply: where the reply goes; not NULL. AUDIT_REPLY_JSON is an object: "path"; "written", "bytes"
+// (entries, and bytes of them); "failed" (times that the log couldn't take one); "gaps" (calls
+// that went on without one); "recovered" (entries of calls that a process was killed in); "torn"
+// (torn lines mended); "unconfirmed" (times that the disk refused to confirm); "altered" (lines
+// that somebody changed before they were sealed); "pending" (entries that wait); "in_memory_only"
+// (those of them that a kill would lose); "last_error" (null, or {"time", "message"}); "integrity"
+// (where the logger seals: "origin", and once it has, "size" of the tree and "sealed_at");
+// "running" (calls); "warnings" (texts). Alarm on pending, gaps, unconfirmed and altered, on
+// failed when it grows, and on a sealed_at that stays behind while entries are written. Numbers
+// are of this process since its first use; .state/health.json has the counters, "pending" and
+// "last_error" for the directory.
+//
+// Returns AUDIT_OK; AUDIT_E_ARGUMENT; AUDIT_E_HANDLE; AUDIT_E_LOG (out of descriptors);
+// AUDIT_E_INTERNAL. Any thread.
+AUDIT_MUST_USE
+AuditStatus audit_logger_stats(AuditLogger *logger,
+                               AuditReply **reply);
+
+// Says what the log shows for a text, to find the entries of a known prompt or answer: its
+// SHA-256, or, if the configuration sets hash_key_file, its HMAC-SHA256 with that key.
+//
+// logger: from audit_logger_new.
+//
+// text, len: UTF-8 or any other bytes. NULL with 0 is the empty text.
+//
+// reply: where the reply goes; not NULL. AUDIT_REPLY_CONTENT: 64 hexadecimal digits.
+//
+// Returns AUDIT_OK; AUDIT_E_ARGUMENT; AUDIT_E_HANDLE; AUDIT_E_INTERNAL. Any thread.
+AUDIT_MUST_USE
+AuditStatus audit_logger_hash(AuditLogger *logger,
+                              const char *text,
+                              size_t len,
+                              AuditReply **reply);
 
 // Makes a chat call, and leaves exactly one entry for it. Blocks until the answer or the error
 // is there and the entry is written, at most about timeout_ms (a disk that hangs, or a callback,
@@ -368,8 +459,8 @@ AuditStatus audit_logger_log(AuditLogger *logger,
 // logger: from audit_logger_new.
 //
 // record: what is asked: event_type, user_id, model, prompt and metadata are read, as
-// audit_logger_log reads them; the others aren't. Not NULL, and started from AUDIT_RECORD_INIT. The
-// prompt is hashed and not kept.
+// audit_logger_log reads them; the others aren't. Not NULL, and started from AUDIT_RECORD_INIT.
+// The prompt is hashed and not kept.
 //
 // pending: where the handle goes; not NULL. audit_logger_finish takes it back. As long as it isn't
 // finished, audit_logger_close waits for it.
@@ -404,182 +495,113 @@ AuditStatus audit_logger_finish(AuditPending *pending,
                                 const AuditRecord *record,
                                 AuditReply **reply);
 
-// Writes entries that wait, has the disk confirm every entry of this process that was written before,
-// and seals them, unless the configuration's "integrity" is false.
-//
-// logger: from audit_logger_new.
-//
-// timeout_ms: how long to wait for the disk; negative for no limit. (Where no thread can be made to wait
-// in the caller's place, a disk that hangs outlasts it.)
-//
-// reply: where the reply goes, or NULL.
-//
-// Returns AUDIT_OK; AUDIT_E_TIMEOUT (not confirmed or sealed yet); AUDIT_E_HANDLE; AUDIT_E_LOG (not
-// confirmed, or not sealed: the message says which); AUDIT_E_INTERNAL. Any thread.
-AUDIT_MUST_USE
-AuditStatus audit_logger_flush(AuditLogger *logger,
-                               int64_t timeout_ms,
-                               AuditReply **reply);
-
-// Closes a logger: takes no new calls, waits for the running ones, cancels those that are left
-// when the time is up (their entries are written), and flushes, as audit_logger_flush does. The handle
-// stays valid until it is freed: audit_chat, audit_logger_log and audit_logger_begin answer it with
-// AUDIT_E_HANDLE, the others go on. Closing twice is fine.
-//
-// logger: from audit_logger_new.
-//
-// timeout_ms: how long to wait for running calls and the disk; negative for no limit. When it's over,
-// calls that were told to end and a disk that is just confirming have five more seconds each.
-//
-// reply: where the reply goes, or NULL.
-//
-// Returns AUDIT_OK; AUDIT_E_TIMEOUT (calls were cancelled, or, as the message says, one or the disk
-// doesn't end); AUDIT_E_REENTRANT (from a callback of its own call); AUDIT_E_HANDLE; AUDIT_E_LOG (not
-// confirmed or not sealed); AUDIT_E_INTERNAL. Any thread.
-AUDIT_MUST_USE
-AuditStatus audit_logger_close(AuditLogger *logger,
-                               int64_t timeout_ms,
-                               AuditReply **reply);
-
-// Frees a logger. The handle is invalid at once, for every thread; calls that are running
-// finish, and the last one of them releases what the logger holds. NULL and a handle that was
-// freed before do nothing. Use audit_logger_close first to wait for running calls and to have
-// the disk confirm the log. Entries that still wait because the log can't take them are tried
-// once more; then they stay in the journal, for whoever opens the log next. The last one out seals what
-// can be sealed within a second or two, and leaves the rest to others.
-//
-// logger: from audit_logger_new, or NULL. Any thread.
-void audit_log_free(AuditLogger *logger);
-
-// Reports the health of a logger in this process.
-//
-// logger: from audit_logger_new.
-//
-// reply: where the reply goes; not NULL. AUDIT_REPLY_JSON is an object: "path"; "written", "bytes"
-// (entries, and bytes of them); "failed" (times that the log couldn't take one); "gaps" (calls that
-// went on without one); "recovered" (entries of calls that a process was killed in); "torn" (torn
-// lines mended); "unconfirmed" (times that the disk refused to confirm); "altered" (lines that somebody
-// changed before they were sealed); "pending" (entries that wait); "last_error" (null, or {"time",
-// "message"}); "integrity" (where the logger seals: "origin", and once it has, "size" of the tree and
-// "sealed_at"); "running" (calls); "warnings" (texts). Alarm on pending, gaps, unconfirmed and altered,
-// on failed when it grows, and on a sealed_at that stays behind while entries are written. Numbers are
-// of this process since its first use; .state/health.json has the counters, "pending" and "last_error"
-// for the directory.
-//
-// Returns AUDIT_OK; AUDIT_E_ARGUMENT; AUDIT_E_HANDLE; AUDIT_E_LOG (out of descriptors);
-// AUDIT_E_INTERNAL. Any thread.
-AUDIT_MUST_USE
-AuditStatus audit_logger_stats(AuditLogger *logger,
-                               AuditReply **reply);
-
-// Looks after the days of a log that are over: compresses them, and removes those that have
-// expired. Nothing else ever does. Today and yesterday (UTC) stay as they are. It needs no logger,
-// and may run beside any: from cron or a timer, say once a day, as the user that the service runs as.
-//
-// First what killed processes left is made whole, as audit_logger_new does it. Then expired days are
-// marked, and those removed that an earlier run, at least 24 hours ago, marked: a clock that is wrong
-// once removes nothing. Then days are compressed, audit_D.jsonl to audit_D.jsonl.gz, which never
-// replaces a file, and is read back before the plain one is removed. A run that is killed is
-// completed by the next.
-//
-// path: the log's directory, NUL-terminated; not NULL. It isn't created.
-//
-// options: a JSON object, NUL-terminated, or NULL for none of these: "retention_days" (a day
-// expires when it has been over for so many days, 1 to 36500; without it none does);
-// "compress_after_days" (likewise; without it none is compressed); "key_file" and "guard_file", as the
-// configuration's "integrity" has them: give what the loggers are given. The days that are over are
-// sealed first, if the log is; a file that isn't sealed to its end is skipped.
-//
-// cancel: ends the run when it is triggered, or NULL. What was done by then stays done.
-//
-// reply: where the reply goes, or NULL. AUDIT_REPLY_JSON is an object: "path", "recovered", "torn"
-// and "warnings" as audit_logger_new has them; "marked" (expired days that wait to be removed:
-// {"day", "since"}); "deleted" and "compressed" (names of files); "skipped" (files that should have
-// been one of these: {"file", "reason"}). It is there also when a file failed and after cancelling.
-//
-// Returns AUDIT_OK (also if files were skipped: their "reason" says why); AUDIT_E_ARGUMENT;
-// AUDIT_E_HANDLE (cancel); AUDIT_E_CONFIG (the log is sealed with a key or a guard that isn't given,
-// or the guard can't be used: nothing was done); AUDIT_E_LOG (the directory isn't a log's or can't be written to or
-// sealed, another process holds its lock for ten seconds, or a file failed: the rest was done);
-// AUDIT_E_CANCELLED; AUDIT_E_INTERNAL. Any thread; no logger of this process is
-// disturbed.
-AUDIT_MUST_USE
-AuditStatus audit_logger_maintain(const char *path,
-                                  const char *options,
-                                  AuditCancel *cancel,
-                                  AuditReply **reply);
-
-// Says what the log shows for a text, to find the entries of a known prompt or answer: its SHA-256,
-// or, if the configuration sets hash_key_file, its HMAC-SHA256 with that key.
-//
-// logger: from audit_logger_new.
-//
-// text, len: UTF-8 or any other bytes. NULL with 0 is the empty text.
-//
-// reply: where the reply goes; not NULL. AUDIT_REPLY_CONTENT: 64 hexadecimal digits.
-//
-// Returns AUDIT_OK; AUDIT_E_ARGUMENT; AUDIT_E_HANDLE; AUDIT_E_INTERNAL. Any thread.
-AUDIT_MUST_USE
-AuditStatus audit_logger_hash(AuditLogger *logger,
-                              const char *text,
-                              size_t len,
-                              AuditReply **reply);
-
-// Verifies the log in a directory: every line against its digest, every digest against the tree, the
-// tree against the signed checkpoint. Reads only: it takes no lock, needs no right but reading, and
-// works on a copy, and on a log that is being written. Memory stays flat, however long the log is.
+// Verifies the log in a directory: every line against its digest, every digest against the tree,
+// the tree against the signed checkpoint. Reads only: it takes no lock, needs no right but
+// reading, and works on a copy, and on a log that is being written or maintained. It takes at most
+// 64 MiB, whatever lies there. A thread of its own helps it, and has ended when it returns.
 //
 // path: the directory of the log, NUL-terminated; not NULL.
 //
-// options: a JSON object, NUL-terminated, or NULL: "vkey" (the public key's text) or "vkey_file" (a
-// file with it), without which the one in the directory is taken on faith; "guard_file" (the guard,
-// which knows how far the log had come); "checkpoints" (an array of paths: files with checkpoints that
-// were kept).
+// options: a JSON object, NUL-terminated, or NULL: "vkey" (the public key's text) or "vkey_file"
+// (a file with it), without which the one in the directory is taken on faith; "guard_file" (the
+// guard, which knows how far the log had come); "checkpoints" (an array of paths: files with
+// checkpoints that were kept).
 //
 // cancel: ends it when it is triggered, or NULL.
 //
-// reply: where the reply goes, or NULL. With AUDIT_OK and AUDIT_E_TAMPERED, AUDIT_REPLY_JSON is the
-// report, an object: "intact"; "grade" (how much the verdict is worth: "self-attested" or "signed",
-// and "remembered" if a guard or a kept checkpoint was compared); "origin", "size" and "root" of the
-// tree; "files" and "lines" that are as they were sealed, "unsealed_lines" and what else was counted;
-// "begun" and "last_record" (when the tree was begun, and grew last); "finding_count" and "findings"
-// (at most 20 of a file and 100 in all: "class", "file", "line", "message"); "cannot_detect" (texts: what
-// this verification could not have seen). Classes are "edited", "deleted", "inserted", "reordered",
-// "torn" (a sealed line was cut), "missing" (a file is gone), "rolled_back" (the tree is older than what
-// is known of it, or another), "tree" (its parts don't fit), "forged" (not signed by the key).
+// reply: where the reply goes, or NULL. With AUDIT_OK and AUDIT_E_TAMPERED, AUDIT_REPLY_JSON is
+// the report, an object: "intact"; "grade" (how much the verdict is worth: "self-attested" or
+// "signed", and "remembered" if a guard or a kept checkpoint was compared); "origin", "size" and
+// "root" of the tree; "files" and "lines" that are as they were sealed, "unsealed_lines" and what
+// else was counted; "begun" and "last_record" (when the tree was begun, and grew last);
+// "finding_count" and "findings" (at most 20 of a file and 100 in all: "class", "file", "line",
+// "message"); "cannot_detect" (texts: what this verification could not have seen). Classes are
+// "edited", "deleted", "inserted", "reordered", "torn" (a sealed line was cut), "missing" (a file
+// is gone), "rolled_back" (the tree is older than what is known of it, or another), "tree" (its
+// parts don't fit), "forged" (not signed by the key), "unreadable" (damaged, or no plain file; the
+// rest is verified), "returned" (a file that retention had removed), "twin" (a compressed file
+// beside the plain one that holds something else). What is no finding is reported beside them:
+// "strangers" (names like those of the log's files that aren't theirs, at most 32, and
+// "stranger_count"); "unreadable" (files of which nothing was sealed) and "conflicts" (lines that
+// aren't sealed and have a sealed entry's id, which counts), at most 32 of "file" and "message"
+// each; "prunable" (files that retention has given up and that are still there, as they were).
 //
-// Returns AUDIT_OK (nothing is wrong); AUDIT_E_TAMPERED (something is: the message names the first);
-// AUDIT_E_NOT_FOUND (there is no Merkle log; where a key is given, that is AUDIT_E_TAMPERED);
-// AUDIT_E_LOG (it can't be read); AUDIT_E_ARGUMENT (the
-// message names the option); AUDIT_E_HANDLE (cancel); AUDIT_E_CANCELLED; AUDIT_E_INTERNAL. Any thread.
+// Returns AUDIT_OK (nothing is wrong); AUDIT_E_TAMPERED (something is: the message names the
+// first); AUDIT_E_NOT_FOUND (there is no Merkle log; where a key is given, that is
+// AUDIT_E_TAMPERED); AUDIT_E_LOG (the directory can't be read); AUDIT_E_ARGUMENT (the message
+// names the option); AUDIT_E_HANDLE (cancel); AUDIT_E_CANCELLED; AUDIT_E_INTERNAL. Any thread.
 AUDIT_MUST_USE
 AuditStatus audit_logger_verify(const char *path,
                                 const char *options,
                                 AuditCancel *cancel,
                                 AuditReply **reply);
 
-// Proves one entry: that its line is in the log that a key signs, with nothing else of the log shown.
-// Reads only, as audit_logger_verify does.
+// Proves one entry: that its line is in the log that a key signs, with nothing else of the log
+// shown. Reads only, as audit_logger_verify does.
 //
 // path: the directory of the log, NUL-terminated; not NULL.
 //
 // entry_id: the entry's id, NUL-terminated; not NULL.
 //
-// options: a JSON object, NUL-terminated, or NULL: "vkey" (the public key's text) or "vkey_file" (a
-// file with it), without which the one in the directory is taken.
+// options: a JSON object, NUL-terminated, or NULL: "vkey" (the public key's text) or "vkey_file"
+// (a file with it), without which the one in the directory is taken; "line" (the entry's line, as
+// a text) or "timestamp" (as it stands in the entry), with which it's found at once. With the id
+// alone the files are read from the newest back until it's found, which takes as long as reading
+// them does.
 //
 // reply: where the reply goes; not NULL. AUDIT_REPLY_ENTRY: the line, as it was sealed.
-// AUDIT_REPLY_CONTENT: the proof, the text of a .tlog-proof file (C2SP). AUDIT_REPLY_JSON: an object,
-// "file" (the line's) and "index" (its place in the tree).
+// AUDIT_REPLY_CONTENT: the proof, the text of a .tlog-proof file (C2SP). AUDIT_REPLY_JSON: an
+// object, "file" (the line's) and "index" (its place in the tree).
 //
-// Returns AUDIT_OK; AUDIT_E_NOT_FOUND (no sealed entry has that id: the message says whether one is
-// there that isn't sealed; or there is no Merkle log); AUDIT_E_TAMPERED (the tree isn't what was
-// signed); AUDIT_E_LOG (the log can't be read); AUDIT_E_ARGUMENT; AUDIT_E_INTERNAL. Any thread.
+// Returns AUDIT_OK; AUDIT_E_NOT_FOUND (no sealed entry has that id: the message says whether one
+// is there that isn't sealed, and which files couldn't be read; or there is no Merkle log);
+// AUDIT_E_TAMPERED (the tree isn't what was signed); AUDIT_E_LOG (the log can't be read);
+// AUDIT_E_ARGUMENT; AUDIT_E_INTERNAL. Any thread.
 AUDIT_MUST_USE
 AuditStatus audit_logger_prove(const char *path,
                                const char *entry_id,
                                const char *options,
                                AuditReply **reply);
+
+// Looks after the days of a log that are over: compresses them, and removes those that have
+// expired. Nothing else ever does. Today and yesterday (UTC) stay as they are. It needs no logger,
+// and may run beside any: from cron or a timer, say once a day, as the user that the service runs
+// as.
+//
+// First what killed processes left is made whole, as audit_logger_new does it. Then expired days
+// are marked, and those removed that an earlier run, at least 24 hours ago, marked: a clock that
+// is wrong once removes nothing. Then days are compressed, audit_D.jsonl to audit_D.jsonl.gz,
+// which never replaces a file, and is read back before the plain one is removed. A run that is
+// killed is completed by the next.
+//
+// path: the log's directory, NUL-terminated; not NULL. It isn't created.
+//
+// options: a JSON object, NUL-terminated, or NULL for none of these: "retention_days" (a day
+// expires when it has been over for so many days, 1 to 36500; without it none does);
+// "compress_after_days" (likewise; without it none is compressed); "key_file" and "guard_file", as
+// the configuration's "integrity" has them, and "allow_network_filesystem": give what the loggers
+// are given. The days that are over are sealed first, if the log is; a file that isn't sealed to
+// its end is skipped.
+//
+// cancel: ends the run when it is triggered, or NULL. What was done by then stays done.
+//
+// reply: where the reply goes, or NULL. AUDIT_REPLY_JSON is an object: "path", "recovered", "torn"
+// and "warnings" as audit_logger_new has them; "marked" (expired days that wait to be removed:
+// {"day", "since"}); "deleted" and "compressed" (names of files); "skipped" (files that should
+// have been one of these: {"file", "reason"}). It is there also when a file failed and after
+// cancelling.
+//
+// Returns AUDIT_OK (also if files were skipped: their "reason" says why); AUDIT_E_ARGUMENT;
+// AUDIT_E_HANDLE (cancel); AUDIT_E_CONFIG (the log is sealed with a key or a guard that isn't
+// given, or the guard can't be used: nothing was done); AUDIT_E_LOG (the directory isn't a log's
+// or can't be written to or sealed, another process holds its lock for ten seconds, or a file
+// failed: the rest was done); AUDIT_E_CANCELLED; AUDIT_E_INTERNAL. Any thread; no logger of this
+// process is disturbed.
+AUDIT_MUST_USE
+AuditStatus audit_logger_maintain(const char *path,
+                                  const char *options,
+                                  AuditCancel *cancel,
+                                  AuditReply **reply);
 
 // A text field of a reply: NUL-terminated UTF-8 (AUDIT_REPLY_JSON: the bytes that came), valid
 // until the reply is freed, or NULL if the reply has no such field.

@@ -8,15 +8,15 @@
 #endif
 
 /* AuditChatRequest request = AUDIT_CHAT_REQUEST_INIT; */
-#define AUDIT_CHAT_REQUEST_INIT                                                                   \
+#define AUDIT_CHAT_REQUEST_INIT                                                                    \
     {                                                                                              \
-        sizeof(AuditChatRequest), 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0},         \
-            {NULL, 0}, {NULL, 0}, NULL, NULL, NULL, NULL                                            \
+        sizeof(AuditChatRequest), 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0},        \
+            {NULL, 0}, {NULL, 0}, NULL, NULL, NULL, NULL                                           \
     }
 
 /* AuditRecord record = AUDIT_RECORD_INIT; */
-#define AUDIT_RECORD_INIT                                                                         \
+#define AUDIT_RECORD_INIT                                                                          \
     {                                                                                              \
-        sizeof(AuditRecord), 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, 0, 0, 0.0,   \
-            {NULL, 0}, {NULL, 0}, {NULL, 0}                                                         \
+        sizeof(AuditRecord), 0, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}, 0, 0, 0.0,  \
+            {NULL, 0}, {NULL, 0}, {NULL, 0}                                                        \
     }

@@ -4,8 +4,8 @@
  * Conventions, for every function:
  *
  *  - A function that can fail returns an AuditStatus and takes, last, an AuditReply ** (but for
- *    audit_cancel_new): the reply carries the answer, or the class and the message of the error. Nothing is kept per thread,
- *    errno is left alone, nothing is ever written to stdout or stderr.
+ *    audit_cancel_new): the reply carries the answer, or the class and the message of the error.
+ *    Nothing is kept per thread, errno is left alone, nothing is ever written to stdout or stderr.
  *  - Out-parameters are written on every return, with NULL where there is nothing.
  *  - Texts go in as AuditText (UTF-8 with a length), come out NUL-terminated with a length, and
  *    belong to the reply they are read from. What the library gave is freed by its own functions.
@@ -17,20 +17,21 @@
  *
  * Which function returns which status, beside AUDIT_OK and AUDIT_E_INTERNAL:
  *
- *                     ARGUMENT HANDLE CONFIG LOG LOG_PENDING CALL CANCELLED TIMEOUT TAMPERED NOT_FOUND REENTRANT FORKED
- *  audit_logger_new       x              x    x
- *  audit_chat             x       x           x       x        x      x                                             x
- *  audit_logger_log       x       x           x
- *  audit_logger_begin     x       x           x
- *  audit_logger_finish    x       x                   x                                                             x
- *  audit_logger_flush             x           x                                x
- *  audit_logger_close             x           x                                x                           x
- *  audit_logger_stats     x       x           x
- *  audit_logger_hash      x       x
- *  audit_logger_verify    x       x           x                       x                 x        x
- *  audit_logger_prove     x                   x                                         x        x
- *  audit_logger_maintain  x       x      x    x                       x
- *  audit_cancel_new       x
+ *                        ARGUMENT    CONFIG      LOG_PENDING CANCELLED   TAMPERED    REENTRANT
+ *                              HANDLE      LOG         CALL        TIMEOUT     NOT_FOUND   FORKED
+ *  audit_logger_new      x           x     x
+ *  audit_logger_flush          x           x                       x
+ *  audit_logger_close          x           x                       x                 x
+ *  audit_logger_stats    x     x           x
+ *  audit_logger_hash     x     x
+ *  audit_chat            x     x           x     x     x     x                             x
+ *  audit_logger_log      x     x           x
+ *  audit_logger_begin    x     x           x
+ *  audit_logger_finish   x     x                 x                                         x
+ *  audit_logger_verify   x     x           x                 x           x     x
+ *  audit_logger_prove    x                 x                             x     x
+ *  audit_logger_maintain x     x     x     x                 x
+ *  audit_cancel_new      x
  */
 #ifndef AUDIT_LOGGER_H
 #define AUDIT_LOGGER_H

@@ -1,13 +1,17 @@
 //! Replies: what a call answers, read field by field.
 
+use std::ffi::c_char;
 use std::time::Duration;
 
+use super::boundary::{put, value};
 use super::handle::Table;
 use super::types::*;
 use crate::client::Chat;
 use crate::error::{Error, Status};
 use crate::format::entry::{Line, Outcome};
 use crate::logger::Finished;
+
+include!(concat!(env!("OUT_DIR"), "/symbol_versions/reply.rs"));
 
 /// Every reply that a host holds.
 pub static REPLIES: Table<Reply> = Table::new(0xa2);
@@ -179,4 +183,61 @@ impl From<Chat> for Reply {
             .with_text(AUDIT_REPLY_ERROR_TYPE, class)
             .with_text(AUDIT_REPLY_ERROR_MESSAGE, message)
     }
+}
+
+/// A text field of a reply: NUL-terminated UTF-8 (AUDIT_REPLY_JSON: the bytes that came), valid
+/// until the reply is freed, or NULL if the reply has no such field.
+///
+/// reply: what a function gave, or NULL.
+///
+/// field: AUDIT_REPLY_CONTENT to AUDIT_REPLY_PROVIDER_ERROR_TYPE. ERROR_TYPE and ERROR_MESSAGE
+/// are never NULL, also for a reply that is NULL or freed.
+///
+/// len: where the length without the NUL goes (a text may hold NULs of its own), or NULL. Any
+/// thread.
+///
+/// # Safety
+///
+/// len is NULL or valid for one write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn audit_reply_text(
+    reply: *const AuditReply,
+    field: i32,
+    len: *mut usize,
+) -> *const c_char {
+    let nothing: Option<&[u8]> = match field {
+        AUDIT_REPLY_ERROR_TYPE | AUDIT_REPLY_ERROR_MESSAGE => Some(b"\0"),
+        _ => None,
+    };
+    value(std::ptr::null(), || {
+        let reply = REPLIES.get(reply);
+        // The text lives as long as the reply, not only as long as it's held here.
+        let text = reply
+            .as_ref()
+            .and_then(|reply| reply.text(field))
+            .or(nothing);
+        // SAFETY: as the caller promises.
+        unsafe { put(len, text.map_or(0, |text| text.len() - 1)) };
+        text.map_or(std::ptr::null(), |text| text.as_ptr().cast())
+    })
+}
+
+/// A number field of a reply, or -1 if it isn't known.
+///
+/// reply: what a function gave, or NULL.
+///
+/// field: AUDIT_REPLY_HTTP_STATUS to AUDIT_REPLY_ATTEMPTS. Any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn audit_reply_int(reply: *const AuditReply, field: i32) -> i64 {
+    value(-1, || {
+        REPLIES.get(reply).map_or(-1, |reply| reply.int(field))
+    })
+}
+
+/// Frees a reply and its texts. NULL and a reply that was freed before do nothing. Any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn audit_reply_free(reply: *mut AuditReply) {
+    value((), || {
+        REPLIES.remove(reply);
+    });
 }

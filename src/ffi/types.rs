@@ -14,14 +14,15 @@ pub const AUDIT_E_ARGUMENT: AuditStatus = -1;
 /// The handle is NULL, freed, closed, of another type or, for a cancel, of another process. Nothing
 /// was sent and nothing was logged.
 pub const AUDIT_E_HANDLE: AuditStatus = -2;
-/// The configuration can't be used, or doesn't fit the log that is there (its key, its name, the key of its
-/// hashes); the message names the key and what is allowed.
+/// The configuration can't be used, or doesn't fit the log that is there (its key, its name, the
+/// key of its hashes); the message names the key and what is allowed.
 pub const AUDIT_E_CONFIG: AuditStatus = -3;
 /// The log can't take an entry, or can't be read. Nothing was sent; trying again is safe.
 pub const AUDIT_E_LOG: AuditStatus = -4;
 /// The call was made, and the reply holds its answer or its error, but the log could not take its
-/// entry: it waits in the journal, and is written as soon as the log can take it, also if the process
-/// is killed meanwhile. (With on_log_failure "count" it may be counted instead: the message says so.)
+/// entry: it waits in the journal, and is written as soon as the log can take it, also if the
+/// process is killed meanwhile. (With on_log_failure "count" it may be counted instead, and where
+/// the journal has no room either it is in memory only: the message says so.)
 pub const AUDIT_E_LOG_PENDING: AuditStatus = -5;
 /// The chat call failed, and its entry is written.
 pub const AUDIT_E_CALL: AuditStatus = -6;
@@ -48,7 +49,8 @@ pub const AUDIT_E_INTERNAL: AuditStatus = -13;
 pub const AUDIT_REPLY_CONTENT: i32 = 1;
 /// Text, JSON: the response's body as received; of a streamed answer, the chat.completion that its
 /// chunks add up to. Of audit_logger_new, audit_logger_stats, audit_logger_maintain,
-/// audit_logger_verify and audit_logger_prove: what they report. (A body that arrived is here after an error too, even if it isn't JSON.)
+/// audit_logger_verify and audit_logger_prove: what they report. (A body that arrived is here after
+/// an error too, even if it isn't JSON.)
 pub const AUDIT_REPLY_JSON: i32 = 2;
 /// Text, JSON: the entry, as its line stands in the log, without the line feed.
 pub const AUDIT_REPLY_ENTRY: i32 = 3;
@@ -158,11 +160,12 @@ pub struct AuditChatRequest {
     /// absent. "messages" stands in place of prompt and system; "model" and "stream" are refused.
     pub params: AuditText,
     /// A JSON object for this call alone, or absent: "timeout_ms", "idle_timeout_ms",
-    /// "max_retries", "headers", "api_key".
+    /// "max_retries", "headers", "api_key"; "traceparent" (W3C) and "session_id", what the call
+    /// belongs to, for the entry and as headers.
     pub options: AuditText,
     /// Set: the answer is streamed, and this is called with its text as it comes, in whole
-    /// characters. The request then carries "stream": true and, unless params set it,
-    /// "stream_options": {"include_usage": true}.
+    /// characters. The request then carries "stream": true and, unless params set it (null leaves
+    /// it out), "stream_options": {"include_usage": true}.
     pub on_delta: AuditCallback,
     /// Set: the answer is streamed, and this is called with the payload of each event as it was
     /// sent (tool calls, reasoning, usage), before on_delta.

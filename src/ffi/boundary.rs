@@ -28,7 +28,33 @@ pub unsafe fn reply_to(
     body: impl FnOnce(&HostThread) -> Result<Reply, Error>,
 ) -> AuditStatus {
     let host = HostThread::borrow();
-    let reply = contain(|| body(&host).unwrap_or_else(Reply::from)).unwrap_or_else(Reply::from);
+    // SAFETY: as the caller promises.
+    unsafe { reply_on(&host, out, || body(&host)) }
+}
+
+/// The same, for a body that writes to files alone: no socket, no callback.
+///
+/// # Safety
+///
+/// `out` is NULL or valid for one write.
+pub unsafe fn reply_of_files(
+    out: *mut *mut AuditReply,
+    body: impl FnOnce() -> Result<Reply, Error>,
+) -> AuditStatus {
+    let host = HostThread::borrow_for_files();
+    // SAFETY: as the caller promises.
+    unsafe { reply_on(&host, out, body) }
+}
+
+/// # Safety
+///
+/// `out` is NULL or valid for one write.
+unsafe fn reply_on(
+    _: &HostThread,
+    out: *mut *mut AuditReply,
+    body: impl FnOnce() -> Result<Reply, Error>,
+) -> AuditStatus {
+    let reply = contain(|| body().unwrap_or_else(Reply::from)).unwrap_or_else(Reply::from);
     let status = reply.status() as AuditStatus;
     // A reply that can't be handed out (a million are in use) is dropped; the status remains.
     let handle = if out.is_null() {
@@ -45,6 +71,16 @@ pub unsafe fn reply_to(
 /// body makes no system call, so the host's thread stays as it is.
 pub fn value<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
     contain(body).unwrap_or(otherwise)
+}
+
+/// Refuses a call without a reply, of a function that is of no use without one.
+pub fn needs_reply(reply: *mut *mut AuditReply) -> Result<(), Error> {
+    if reply.is_null() {
+        return Err(Error::argument(
+            "reply is NULL; it is what this function is for",
+        ));
+    }
+    Ok(())
 }
 
 /// Writes an out-parameter that the host may leave out.
@@ -122,6 +158,11 @@ pub unsafe fn text<'a>(name: &str, text: AuditText) -> Result<Option<&'a str>, E
             error.valid_up_to()
         ))),
     }
+}
+
+/// A text that must not be absent.
+pub fn required<'a>(name: &str, text: Option<&'a str>) -> Result<&'a str, Error> {
+    text.ok_or_else(|| Error::argument(format!("{name} is absent; it is required")))
 }
 
 /// Bytes that the host passed, or `None` where they are absent.

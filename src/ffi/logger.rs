@@ -1,0 +1,269 @@
+//! Loggers: making, flushing, closing and freeing them, and what they tell.
+
+use std::ffi::c_char;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::boundary::{bytes, c_text, needs_reply, put, reply_to, value};
+use super::chat::Inside;
+use super::handle::{Held, Table};
+use super::reply::Reply;
+use super::types::*;
+use crate::client::Client;
+use crate::config::Config;
+use crate::error::{Error, Status};
+use crate::logger::Logger;
+use crate::sys::HostThread;
+
+include!(concat!(env!("OUT_DIR"), "/symbol_versions/logger.rs"));
+
+/// What a logger's handle stands for.
+pub struct Service {
+    /// Writes its entries.
+    pub logger: Arc<Logger>,
+    /// Makes its calls.
+    pub client: Client,
+}
+
+static LOGGERS: Table<Service> = Table::new(0xa1);
+
+/// The logger that the host passed.
+pub fn service(handle: *const AuditLogger) -> Result<Held<'static, Service>, Error> {
+    LOGGERS.get(handle).ok_or_else(|| {
+        let what = if handle.is_null() {
+            "is NULL"
+        } else {
+            "was freed, or isn't a logger"
+        };
+        Error::new(
+            Status::Handle,
+            format!("logger {what}; pass what audit_logger_new gave"),
+        )
+    })
+}
+
+/// Makes a logger: reads the configuration, opens the directory of the log (which it creates if
+/// it is missing) and proves that it can be written to.
+///
+/// config: a JSON object, NUL-terminated, or NULL for all defaults; README lists the keys.
+/// The environment is read here and nowhere else (the key, unless the configuration has one, and
+/// the proxy if "proxy" is "env"; never in a setuid process).
+///
+/// logger: where the handle goes; not NULL. Free it with audit_log_free.
+///
+/// reply: where the reply goes, or NULL. AUDIT_REPLY_JSON is an object: "path" (the log's absolute
+/// path); "recovered" (calls that a process was killed in, which have their entries now); "torn"
+/// (torn lines that were written over with spaces, their bytes kept in .state/torn); "warnings"
+/// (texts: what an operator should know of the directory's rights and files).
+///
+/// Returns AUDIT_OK; AUDIT_E_ARGUMENT (logger is NULL, config isn't UTF-8); AUDIT_E_CONFIG (the
+/// message names the key and what is allowed); AUDIT_E_LOG (the directory can't be made, opened
+/// or written to; if only the disk is full, that is a warning with on_log_failure "count");
+/// AUDIT_E_INTERNAL. On an error *logger is NULL. Any thread.
+///
+/// # Safety
+///
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn audit_logger_new(
+    config: *const c_char,
+    logger: *mut *mut AuditLogger,
+    reply: *mut *mut AuditReply,
+) -> AuditStatus {
+    let make = |_: &HostThread| {
+        // SAFETY: as the caller promises.
+        unsafe { put(logger, std::ptr::null_mut()) };
+        if logger.is_null() {
+            return Err(Error::argument(
+                "logger is NULL; pass the address of a pointer",
+            ));
+        }
+        // SAFETY: as the caller promises.
+        let config = Config::parse(unsafe { c_text("config", config) }?)?;
+        let (opened, report) = Logger::open(&config)?;
+        let service = Service {
+            logger: Arc::new(opened),
+            client: Client::new(config),
+        };
+        let handle = LOGGERS.insert(service).ok_or_else(|| {
+            Error::new(Status::Internal, "a million loggers are in use; free some")
+        })?;
+        // SAFETY: as the caller promises.
+        unsafe { put(logger, handle) };
+        Ok(Reply::ok().with_text(AUDIT_REPLY_JSON, report))
+    };
+    // SAFETY: as the caller promises.
+    unsafe { reply_to(reply, make) }
+}
+
+/// Writes entries that wait, has the disk confirm every entry of this process that was written
+/// before, and seals them, unless the configuration's "integrity" is false.
+///
+/// logger: from audit_logger_new.
+///
+/// timeout_ms: how long to wait for the disk; negative for no limit. (Where no thread can be made
+/// to wait in the caller's place, a disk that hangs outlasts it.)
+///
+/// reply: where the reply goes, or NULL.
+///
+/// Returns AUDIT_OK; AUDIT_E_TIMEOUT (not confirmed or sealed yet); AUDIT_E_HANDLE; AUDIT_E_LOG
+/// (not confirmed, or not sealed: the message says which); AUDIT_E_INTERNAL. Any thread.
+///
+/// # Safety
+///
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn audit_logger_flush(
+    logger: *mut AuditLogger,
+    timeout_ms: i64,
+    reply: *mut *mut AuditReply,
+) -> AuditStatus {
+    let flush = |_: &HostThread| {
+        let flushed = service(logger)?.logger.flush(limit(timeout_ms));
+        flushed.map(|()| Reply::ok())
+    };
+    // SAFETY: as the caller promises.
+    unsafe { reply_to(reply, flush) }
+}
+
+/// Closes a logger: takes no new calls, waits for the running ones, cancels those that are left
+/// when the time is up (their entries are written), and flushes, as audit_logger_flush does. The
+/// handle stays valid until it is freed: audit_chat, audit_logger_log and audit_logger_begin answer
+/// it with AUDIT_E_HANDLE, the others go on. Closing twice is fine.
+///
+/// logger: from audit_logger_new.
+///
+/// timeout_ms: how long to wait for running calls and the disk; negative for no limit. When it's
+/// over, calls that were told to end and a disk that is just confirming have five more seconds
+/// each.
+///
+/// reply: where the reply goes, or NULL.
+///
+/// Returns AUDIT_OK; AUDIT_E_TIMEOUT (calls were cancelled, or, as the message says, one or the
+/// disk doesn't end); AUDIT_E_REENTRANT (from a callback of its own call); AUDIT_E_HANDLE;
+/// AUDIT_E_LOG (not confirmed or not sealed); AUDIT_E_INTERNAL. Any thread.
+///
+/// # Safety
+///
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn audit_logger_close(
+    logger: *mut AuditLogger,
+    timeout_ms: i64,
+    reply: *mut *mut AuditReply,
+) -> AuditStatus {
+    let close = |_: &HostThread| {
+        let service = service(logger)?;
+        if Inside::is_inside(logger) {
+            return Err(Error::new(
+                Status::Reentrant,
+                "a logger can't be closed from a callback of its own call; return from it first",
+            ));
+        }
+        service
+            .logger
+            .close(limit(timeout_ms))
+            .map(|()| Reply::ok())
+    };
+    // SAFETY: as the caller promises.
+    unsafe { reply_to(reply, close) }
+}
+
+/// A time to wait; `None` without a limit.
+fn limit(timeout_ms: i64) -> Option<Duration> {
+    u64::try_from(timeout_ms).ok().map(Duration::from_millis)
+}
+
+/// Frees a logger. The handle is invalid at once, for every thread; calls that are running finish,
+/// and the last one of them releases what the logger holds. NULL and a handle that was freed before
+/// do nothing. Use audit_logger_close first to wait for running calls and to have the disk confirm
+/// the log. Entries that still wait because the log can't take them are tried once more; then they
+/// stay in the journal, for whoever opens the log next. The last one out seals what can be sealed
+/// within a second or two, and leaves the rest to others.
+///
+/// logger: from audit_logger_new, or NULL. Any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn audit_log_free(logger: *mut AuditLogger) {
+    // The last one out writes what waits, and closes files.
+    let _host = HostThread::borrow();
+    value((), || {
+        LOGGERS.remove(logger);
+    });
+}
+
+/// Reports the health of a logger in this process.
+///
+/// logger: from audit_logger_new.
+///
+/// reply: where the reply goes; not NULL. AUDIT_REPLY_JSON is an object: "path"; "written", "bytes"
+/// (entries, and bytes of them); "failed" (times that the log couldn't take one); "gaps" (calls
+/// that went on without one); "recovered" (entries of calls that a process was killed in); "torn"
+/// (torn lines mended); "unconfirmed" (times that the disk refused to confirm); "altered" (lines
+/// that somebody changed before they were sealed); "pending" (entries that wait); "in_memory_only"
+/// (those of them that a kill would lose); "last_error" (null, or {"time", "message"}); "integrity"
+/// (where the logger seals: "origin", and once it has, "size" of the tree and "sealed_at");
+/// "running" (calls); "warnings" (texts). Alarm on pending, gaps, unconfirmed and altered, on
+/// failed when it grows, and on a sealed_at that stays behind while entries are written. Numbers
+/// are of this process since its first use; .state/health.json has the counters, "pending" and
+/// "last_error" for the directory.
+///
+/// Returns AUDIT_OK; AUDIT_E_ARGUMENT; AUDIT_E_HANDLE; AUDIT_E_LOG (out of descriptors);
+/// AUDIT_E_INTERNAL. Any thread.
+///
+/// # Safety
+///
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn audit_logger_stats(
+    logger: *mut AuditLogger,
+    reply: *mut *mut AuditReply,
+) -> AuditStatus {
+    let report = |_: &HostThread| {
+        let service = service(logger)?;
+        needs_reply(reply)?;
+        let json = service.logger.stats()?;
+        Ok(Reply::ok().with_text(AUDIT_REPLY_JSON, json))
+    };
+    // SAFETY: as the caller promises.
+    unsafe { reply_to(reply, report) }
+}
+
+/// Says what the log shows for a text, to find the entries of a known prompt or answer: its
+/// SHA-256, or, if the configuration sets hash_key_file, its HMAC-SHA256 with that key.
+///
+/// logger: from audit_logger_new.
+///
+/// text, len: UTF-8 or any other bytes. NULL with 0 is the empty text.
+///
+/// reply: where the reply goes; not NULL. AUDIT_REPLY_CONTENT: 64 hexadecimal digits.
+///
+/// Returns AUDIT_OK; AUDIT_E_ARGUMENT; AUDIT_E_HANDLE; AUDIT_E_INTERNAL. Any thread.
+///
+/// # Safety
+///
+/// Pointers are NULL or valid as described, and text as long as it says.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn audit_logger_hash(
+    logger: *mut AuditLogger,
+    text: *const c_char,
+    len: usize,
+    reply: *mut *mut AuditReply,
+) -> AuditStatus {
+    let hash = |_: &HostThread| {
+        let service = service(logger)?;
+        needs_reply(reply)?;
+        // SAFETY: as the caller promises.
+        let content = unsafe { bytes("text", text, len) }?.unwrap_or_default();
+        Ok(Reply::ok().with_text(
+            AUDIT_REPLY_CONTENT,
+            service.logger.hash(content).to_string(),
+        ))
+    };
+    // SAFETY: as the caller promises.
+    unsafe { reply_to(reply, hash) }
+}

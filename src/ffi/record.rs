@@ -1,0 +1,241 @@
+//! Records of calls that the host makes itself: logged whole, or begun and finished.
+
+use std::sync::Mutex;
+
+use super::boundary::{put, reply_of_files, required, sized, text};
+use super::handle::Table;
+use super::logger::service;
+use super::reply::Reply;
+use super::types::*;
+use crate::error::{Error, Status};
+use crate::format::entry::Details;
+use crate::logger::{self, Came, Logger, Pending, Subject};
+
+include!(concat!(env!("OUT_DIR"), "/symbol_versions/record.rs"));
+
+static PENDINGS: Table<Mutex<Option<Pending>>> = Table::new(0xa3);
+
+/// Logs a call that the host made itself: one entry, appended before this returns.
+///
+/// logger: from audit_logger_new.
+///
+/// record: what to log; not NULL, and started from AUDIT_RECORD_INIT. The prompt and the response
+/// are hashed and not kept.
+///
+/// reply: where the reply goes, or NULL. AUDIT_REPLY_ENTRY and AUDIT_REPLY_ENTRY_ID: the entry.
+///
+/// Returns AUDIT_OK; AUDIT_E_ARGUMENT, AUDIT_E_HANDLE, AUDIT_E_LOG (nothing was logged; trying
+/// again is safe); AUDIT_E_INTERNAL. Any thread.
+///
+/// # Safety
+///
+/// Pointers are NULL or valid as described, and texts as long as they say.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn audit_logger_log(
+    logger: *mut AuditLogger,
+    record: *const AuditRecord,
+    reply: *mut *mut AuditReply,
+) -> AuditStatus {
+    let log = || {
+        let service = service(logger)?;
+        // SAFETY: as the caller promises.
+        let record = unsafe { a_record(record) }?;
+        // SAFETY: as the caller promises.
+        let (begun, metadata) = unsafe { begun(&service.logger, &record) }?;
+        // SAFETY: as the caller promises.
+        let came = unsafe { came(&record) }?;
+        let subject = Subject {
+            metadata: metadata.as_deref(),
+            ..begun
+        };
+        let line = service.logger.log(&subject, &came)?;
+        let logged = Reply::ok();
+        if reply.is_null() {
+            return Ok(logged);
+        }
+        Ok(logged.with_entry(line))
+    };
+    // SAFETY: as the caller promises.
+    unsafe { reply_of_files(reply, log) }
+}
+
+/// Begins a call that the host makes itself, with a client of its own: writes down that it's about
+/// to be made. From then on it has exactly one entry: the one that audit_logger_finish writes, or,
+/// if the process ends before, one with the error_type "OutcomeUnknown". Make the call only if this
+/// returns AUDIT_OK.
+///
+/// logger: from audit_logger_new.
+///
+/// record: what is asked: event_type, user_id, model, prompt and metadata are read, as
+/// audit_logger_log reads them; the others aren't. Not NULL, and started from AUDIT_RECORD_INIT.
+/// The prompt is hashed and not kept.
+///
+/// pending: where the handle goes; not NULL. audit_logger_finish takes it back. As long as it isn't
+/// finished, audit_logger_close waits for it.
+///
+/// reply: where the reply goes, or NULL. AUDIT_REPLY_ENTRY_ID: the id that the entry will have.
+///
+/// Returns AUDIT_OK; AUDIT_E_ARGUMENT, AUDIT_E_HANDLE, AUDIT_E_LOG (the call must not be made;
+/// trying again is safe); AUDIT_E_INTERNAL. On an error *pending is NULL. Any thread.
+///
+/// # Safety
+///
+/// Pointers are NULL or valid as described, and texts as long as they say.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn audit_logger_begin(
+    logger: *mut AuditLogger,
+    record: *const AuditRecord,
+    pending: *mut *mut AuditPending,
+    reply: *mut *mut AuditReply,
+) -> AuditStatus {
+    let begin = || {
+        // SAFETY: as the caller promises.
+        unsafe { put(pending, std::ptr::null_mut()) };
+        let service = service(logger)?;
+        if pending.is_null() {
+            return Err(Error::argument(
+                "pending is NULL; pass the address of a pointer",
+            ));
+        }
+        // SAFETY: as the caller promises.
+        let record = unsafe { a_record(record) }?;
+        // SAFETY: as the caller promises.
+        let (begun, metadata) = unsafe { begun(&service.logger, &record) }?;
+        let subject = Subject {
+            metadata: metadata.as_deref(),
+            ..begun
+        };
+        let call = service.logger.begin(&subject, Details::default())?;
+        let id = call.id().to_string();
+        let handle = PENDINGS.insert(Mutex::new(Some(call))).ok_or_else(|| {
+            Error::new(Status::Internal, "a million calls are begun; finish some")
+        })?;
+        // SAFETY: as the caller promises.
+        unsafe { put(pending, handle) };
+        Ok(Reply::ok().with_text(AUDIT_REPLY_ENTRY_ID, id))
+    };
+    // SAFETY: as the caller promises.
+    unsafe { reply_of_files(reply, begin) }
+}
+
+/// Finishes a call that audit_logger_begin began: writes its entry. Consumes pending, whatever it
+/// returns but AUDIT_E_ARGUMENT: then nothing is written, and it can be called again.
+///
+/// pending: from audit_logger_begin. Its logger may be freed or closed meanwhile.
+///
+/// record: what came of it: response, prompt_tokens and completion_tokens, latency_ms (0: the time
+/// since the call was begun), status and error_type are read, as audit_logger_log reads them; and
+/// metadata, which replace those of the beginning if they are present. Not NULL, and started from
+/// AUDIT_RECORD_INIT. The response is hashed and not kept.
+///
+/// reply: where the reply goes, or NULL. AUDIT_REPLY_ENTRY and AUDIT_REPLY_ENTRY_ID: the entry.
+///
+/// Returns AUDIT_OK; AUDIT_E_LOG_PENDING (the entry waits in the journal); AUDIT_E_ARGUMENT;
+/// AUDIT_E_HANDLE (also when it was finished before); AUDIT_E_FORKED (in a child that was forked
+/// after the beginning: the call is the parent's); AUDIT_E_INTERNAL. Any thread.
+///
+/// # Safety
+///
+/// Pointers are NULL or valid as described, and texts as long as they say.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn audit_logger_finish(
+    pending: *mut AuditPending,
+    record: *const AuditRecord,
+    reply: *mut *mut AuditReply,
+) -> AuditStatus {
+    let finish = || {
+        let gone = || {
+            Error::new(
+                Status::Handle,
+                "pending was finished before, or isn't one; pass what audit_logger_begin gave",
+            )
+        };
+        let held = PENDINGS.get(pending).ok_or_else(gone)?;
+        // Of another process's the lock may be held for ever.
+        if held.is_poisoned() {
+            return Err(gone());
+        }
+        let mut call = held.try_lock().map_err(|_| gone())?;
+        let begun = call.as_ref().ok_or_else(gone)?;
+        if begun.is_the_parents() {
+            PENDINGS.remove(pending);
+            return Err(Error::new(
+                Status::Forked,
+                "the process was forked since the call was begun, and this is the child: the \
+                 parent finishes it",
+            ));
+        }
+        // SAFETY: as the caller promises.
+        let record = unsafe { a_record(record) }?;
+        // SAFETY: as the caller promises.
+        let metadata = unsafe { text("metadata", record.metadata) }?;
+        let metadata = metadata.map(logger::metadata).transpose()?;
+        // SAFETY: as the caller promises.
+        let line = begun.line_of(&unsafe { came(&record) }?, metadata.as_deref())?;
+        let call = call.take().ok_or_else(gone)?;
+        PENDINGS.remove(pending);
+        let finished = call.write(line);
+        Ok(Reply::of_finished(finished))
+    };
+    // SAFETY: as the caller promises.
+    unsafe { reply_of_files(reply, finish) }
+}
+
+/// # Safety
+///
+/// As for [`sized`].
+unsafe fn a_record(record: *const AuditRecord) -> Result<AuditRecord, Error> {
+    // SAFETY: as the caller promises.
+    let record = unsafe { sized("record", record, "AUDIT_RECORD_INIT") }?;
+    if record.flags & !AUDIT_RECORD_HAS_USAGE != 0 {
+        return Err(Error::argument(
+            "record: flags has bits that this version doesn't know; use 0 or \
+             AUDIT_RECORD_HAS_USAGE",
+        ));
+    }
+    Ok(record)
+}
+
+/// What a record says of a call before it's made: but for the metadata, which come apart, checked.
+///
+/// # Safety
+///
+/// As for [`text`], of the record's texts.
+unsafe fn begun<'a>(
+    logger: &Logger,
+    record: &'a AuditRecord,
+) -> Result<(Subject<'a>, Option<String>), Error> {
+    // SAFETY: as the caller promises, for this text and those below.
+    let text = |name, field| unsafe { text(name, field) };
+    let prompt = required("prompt", text("prompt", record.prompt)?)?;
+    let subject = Subject {
+        event_type: text("event_type", record.event_type)?,
+        user_id: required("user_id", text("user_id", record.user_id)?)?,
+        model: required("model", text("model", record.model)?)?,
+        prompt_hash: logger.hash(prompt.as_bytes()),
+        metadata: None,
+    };
+    let metadata = text("metadata", record.metadata)?;
+    Ok((subject, metadata.map(logger::metadata).transpose()?))
+}
+
+/// What a record says of a call after it was made.
+///
+/// # Safety
+///
+/// As for [`text`], of the record's texts.
+unsafe fn came<'a>(record: &'a AuditRecord) -> Result<Came<'a>, Error> {
+    // SAFETY: as the caller promises, for this text and those below.
+    let text = |name, field| unsafe { text(name, field) };
+    Ok(Came {
+        response: text("response", record.response)?.unwrap_or_default(),
+        tokens: (record.flags & AUDIT_RECORD_HAS_USAGE != 0)
+            .then_some((record.prompt_tokens, record.completion_tokens)),
+        latency_ms: record.latency_ms,
+        status: required("status", text("status", record.status)?)?,
+        error_type: text("error_type", record.error_type)?,
+    })
+}
