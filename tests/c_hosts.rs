@@ -7,6 +7,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use audit_logger::ffi::AUDIT_OK;
+use serde_json::json;
+use support::calls::verified;
 use support::server::{Server, Then, completion, response};
 use support::tls::{Certificates, HERE, nginx};
 use support::worker::echoing;
@@ -203,6 +206,29 @@ fn a_fork_leaves_each_side_its_own_connections_of_tls() {
     let authority = scratch.join("ca.pem");
     let more = format!(", \"ca_file\": \"{}\"", authority.display());
     forks(&scratch, &format!("https://localhost:{port}/api/v1"), &more);
+}
+
+#[test]
+fn a_chdir_of_the_process_or_of_a_child_changes_no_path() {
+    let (server, scratch) = (answering(), Scratch::new());
+    let [home, elsewhere] = ["home", "elsewhere"].map(|name| scratch.join(name));
+    for directory in [&home, &elsewhere] {
+        std::fs::create_dir(directory).expect("the scratch directory can be written to");
+    }
+    std::fs::write(home.join("key"), "sk-test").expect("it can be written to");
+    run(Command::new(program(&scratch, "moves"))
+        .args([&home, &elsewhere])
+        .arg(server.base_url()));
+
+    let made = std::fs::read_dir(&elsewhere).expect("it's there").count();
+    assert_eq!(made, 0, "something was made where the process went");
+    for (log, calls) in [("used", 3), ("unused", 1)] {
+        assert_eq!(entries(&home.join(log)).len(), 3 * calls, "{log}");
+        let guard = home.join(format!("{log}.guard"));
+        let (status, report) = verified(&home.join(log), &json!({"guard_file": guard}));
+        assert_eq!(status, AUDIT_OK, "{report}");
+        assert_eq!(report["grade"], "self-attested, remembered");
+    }
 }
 
 #[test]

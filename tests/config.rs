@@ -122,6 +122,8 @@ fn the_parser_accepts_what_the_schema_allows_and_nothing_else() {
                     "max_retries",
                     "proxy",
                     "ca_file",
+                    "client_cert_file",
+                    "client_key_file",
                     "hash_key_file",
                     "integrity.key_file",
                     "integrity.guard_file",

@@ -155,7 +155,8 @@ fn a_chat_call_is_hashed_with_the_key_however_it_ends() {
                data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"llo\"}}]}\n\n";
     let stream = [("content-type", "text/event-stream")];
     let whole = completion("hi");
-    let streamed = format!("{sse}data: [DONE]\n\n");
+    let end = "data: {\"choices\":[{\"index\":0,\"finish_reason\":\"stop\"}]}\n\n";
+    let streamed = format!("{sse}{end}data: [DONE]\n\n");
     let refusal = r#"{"error":{"code":400,"message":"no"}}"#;
     let empty = r#"{"choices":[{"message":{"content":null},"finish_reason":"stop"}]}"#;
     let messages = r#"{"messages": [{"role": "user", "content": "why?"}]}"#;

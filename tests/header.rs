@@ -153,7 +153,6 @@ fn functions(header: &str) -> Vec<(String, String)> {
 fn every_function_says_what_a_c_programmer_must_know() {
     let header = header();
     let functions = functions(&header);
-    assert_eq!(functions.len(), 22, "{functions:?}");
     for (name, comment) in &functions {
         assert!(
             comment.contains("ny thread"),
@@ -176,6 +175,47 @@ fn every_function_says_what_a_c_programmer_must_know() {
                 "{name} doesn't say what it returns"
             );
         }
+    }
+}
+
+#[test]
+fn the_functions_of_a_handle_stand_together() {
+    let header = header();
+    let names: Vec<String> = functions(&header)
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    let by_handle = [
+        "audit_logger_new",
+        "audit_logger_flush",
+        "audit_logger_close",
+        "audit_log_free",
+        "audit_logger_stats",
+        "audit_logger_hash",
+        "audit_chat",
+        "audit_logger_log",
+        "audit_logger_begin",
+        "audit_logger_finish",
+        "audit_logger_verify",
+        "audit_logger_prove",
+        "audit_logger_maintain",
+        "audit_reply_text",
+        "audit_reply_int",
+        "audit_reply_free",
+        "audit_cancel_new",
+        "audit_cancel_trigger",
+        "audit_cancel_free",
+        "audit_json_quote",
+        "audit_status_name",
+        "audit_logger_version",
+    ];
+    assert_eq!(names, by_handle);
+}
+
+#[test]
+fn no_line_of_the_header_is_longer_than_100_columns() {
+    for line in header().lines() {
+        assert!(line.chars().count() <= 100, "{line}");
     }
 }
 

@@ -96,7 +96,7 @@ fn what_can_t_be_a_log_is_refused_by_new() {
 
     let newer = scratch.join("newer");
     std::fs::create_dir_all(newer.join(".state")).expect("it can be made");
-    std::fs::write(newer.join(".state/format"), "audit_logger 2\n").expect("it can be written");
+    std::fs::write(newer.join(".state/format"), "audit_logger 3\n").expect("it can be written");
     refused(&newer, "use a newer library");
 }
 
@@ -119,7 +119,18 @@ fn threads_may_open_one_directory_at_once() {
             .map(|item| item.expect("it can be read").file_name())
             .collect();
         names.sort();
-        assert_eq!(names, ["format", "health.json", "key", "lock"]);
+        assert_eq!(
+            names,
+            [
+                "boot",
+                "boot-tiles",
+                "format",
+                "health.json",
+                "key",
+                "lock",
+                "seal"
+            ]
+        );
     }
 }
 

@@ -41,7 +41,8 @@ fn provider() -> Server {
             stream.write_all(&response(status, &[], error))?;
         } else if body["stream"] == true {
             let events = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n\
-                data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"b\"}}]}\n\n\
+                data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"b\"},\
+                \"finish_reason\":\"stop\"}]}\n\n\
                 data: [DONE]\n\n";
             let headers = [("content-type", "text/event-stream")];
             stream.write_all(&response(200, &headers, events.as_bytes()))?;
@@ -127,15 +128,29 @@ fn every_way_to_the_provider_gives_the_same_answers_and_entries() {
         );
     }
 
-    // A proxy that wants a password is no provider that refuses.
+    // A proxy that wants a password is asked once. The way of https it doesn't open; of http it is
+    // the one that answers, this one with 401.
     let wrong = proxy.replace("secret", "wrong");
-    let logger = Logger::new(&json!({
-        "output_path": scratch.join("wrong"), "base_url": plain, "api_key": "sk-test",
-        "max_retries": 0, "proxy": wrong,
-    }));
-    let answer = logger.ask("hello").expect(AUDIT_E_CALL);
-    assert_eq!(answer.error_type(), "APIConnectionError");
-    assert_eq!(answer.entry()["details"]["outcome"], "not_sent");
+    for (number, (base_url, class, outcome)) in [
+        (&tls, "APIConnectionError", "not_sent"),
+        (&plain, "AuthenticationError", "answered"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let logger = Logger::new(&json!({
+            "output_path": scratch.join(&format!("wrong{number}")), "base_url": base_url,
+            "api_key": "sk-test", "max_retries": 2, "proxy": wrong,
+            "ca_file": scratch.join("ca.pem"),
+        }));
+        let answer = logger.ask("hello").expect(AUDIT_E_CALL);
+        assert_eq!(answer.error_type(), class, "{}", answer.message());
+        assert_eq!(answer.int(AUDIT_REPLY_ATTEMPTS), 1);
+        assert_eq!(answer.entry()["details"]["outcome"], outcome);
+    }
+    // http goes through it by its whole URL, for which it needs no CONNECT.
+    let log = std::fs::read_to_string(scratch.join("tinyproxy.log")).unwrap_or_default();
+    assert!(log.contains("POST http://127.0.0.1:"), "{log}");
 }
 
 #[test]
@@ -147,7 +162,7 @@ fn a_proxy_comes_from_the_environment_only_where_the_configuration_says_so() {
     let (_tinyproxy, port) = tinyproxy(&scratch);
     let proxy = format!("http://user:secret@127.0.0.1:{port}");
     let log = || std::fs::read_to_string(scratch.join("tinyproxy.log")).unwrap_or_default();
-    let connects = || log().matches("CONNECT ").count();
+    let connects = || log().matches("POST http://").count();
     let ask = scratch.join("ask");
     compile(&root().join("tests/c/ask.c"), release(), &ask, &[]);
     let call = |configured: Value, variables: &[(&str, &str)]| {
@@ -178,6 +193,18 @@ fn a_proxy_comes_from_the_environment_only_where_the_configuration_says_so() {
         call(json!("env"), &[("ALL_PROXY", &proxy)]),
         ("5\n".into(), true)
     );
+    // Without a scheme, and past a variable that is empty.
+    let bare = proxy.trim_start_matches("http://");
+    assert_eq!(
+        call(json!("env"), &[("http_proxy", ""), ("ALL_PROXY", bare)]),
+        ("5\n".into(), true)
+    );
+    let past = [
+        ("http_proxy", dead),
+        ("no_proxy", ""),
+        ("NO_PROXY", "x\t127.0.0.1"),
+    ];
+    assert_eq!(call(json!("env"), &past), ("5\n".into(), false));
     // In a CGI program a request's header sets it.
     assert_eq!(
         call(json!("env"), &[("HTTP_PROXY", dead)]),
@@ -266,6 +293,137 @@ fn a_server_that_can_t_prove_itself_is_refused_before_the_key_is_sent() {
             "{name} {more}"
         );
     }
+}
+
+#[test]
+fn a_server_s_own_certificate_is_accepted_for_that_certificate_alone() {
+    if !(available("openssl") && available("nginx")) {
+        return;
+    }
+    let (scratch, provider) = (Scratch::new(), provider());
+    let certificates = Certificates::new(&scratch);
+    let of_its_own = |name: &str, days: &str| {
+        certificates.openssl(&format!(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days {days} \
+             -keyout {name}.key -out {name}.pem -subj /CN=localhost \
+             -addext subjectAltName=DNS:localhost"
+        ));
+    };
+    of_its_own("server", "2");
+    of_its_own("other", "2");
+    let (_nginx, port) = nginx(&scratch, &provider);
+    let asked = |host: &str, ca: &str| {
+        let logger = Logger::new(&json!({
+            "output_path": scratch.join("log"), "base_url": format!("https://{host}:{port}/v1"),
+            "api_key": "sk-test", "max_retries": 0, "ca_file": scratch.join(ca),
+        }));
+        let answer = logger.ask("hello");
+        (answer.status, answer.message().to_owned())
+    };
+    assert_eq!(
+        asked("localhost", "server.pem").0,
+        AUDIT_OK,
+        "{:?}",
+        asked("localhost", "server.pem")
+    );
+    let (status, message) = asked("localhost", "other.pem");
+    assert_eq!(status, AUDIT_E_CALL);
+    assert!(message.contains("invalid peer certificate"), "{message}");
+    let (status, message) = asked("127.0.0.1", "server.pem");
+    assert_eq!(status, AUDIT_E_CALL);
+    assert!(message.contains("not valid for name"), "{message}");
+}
+
+#[test]
+fn authorities_come_from_the_environment_where_the_configuration_says_so() {
+    if !(available("openssl") && available("nginx")) {
+        return;
+    }
+    let (scratch, provider) = (Scratch::new(), provider());
+    Certificates::new(&scratch).sign("server", HERE, "2");
+    let (_nginx, port) = nginx(&scratch, &provider);
+    let ask = scratch.join("ask");
+    compile(&root().join("tests/c/ask.c"), release(), &ask, &[]);
+    let directory = scratch.join("authorities");
+    std::fs::create_dir(&directory).expect("it can be made");
+    std::fs::copy(scratch.join("ca.pem"), directory.join("ca.pem")).expect("it can be copied");
+    std::fs::write(directory.join("README"), "no certificate").expect("it can be written");
+    let call = |ca_file: Value, variable: &str, value: &Path| {
+        let config = json!({
+            "output_path": scratch.join("log"), "api_key": "sk-test", "max_retries": 0,
+            "base_url": format!("https://localhost:{port}/v1"), "ca_file": ca_file,
+        });
+        run(Command::new(&ask)
+            .arg(config.to_string())
+            .env(variable, value))
+    };
+    let file = scratch.join("ca.pem");
+    assert_eq!(call(json!("env"), "SSL_CERT_FILE", &file), "5\n");
+    assert_eq!(call(json!("env"), "SSL_CERT_DIR", &directory), "5\n");
+    assert!(call(json!(null), "SSL_CERT_FILE", &file).starts_with("APIConnectionError"));
+    let missing = scratch.join("missing");
+    assert!(call(json!("env"), "SSL_CERT_FILE", &missing).starts_with("AUDIT_E_CONFIG"));
+}
+
+#[test]
+fn a_server_that_asks_for_a_certificate_is_shown_one() {
+    if !available("openssl") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let certificates = Certificates::new(&scratch);
+    certificates.sign("server", HERE, "2");
+    certificates.openssl(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
+         -keyout client.key -out client.pem -subj /CN=the-client",
+    );
+    let port = free_port();
+    let received = scratch.join("received");
+    let _server = Running::start(
+        Command::new("openssl")
+            .current_dir(scratch.path())
+            .args(["s_server", "-accept", &port.to_string(), "-Verify", "1"])
+            .args([
+                "-CAfile",
+                "client.pem",
+                "-cert",
+                "server.pem",
+                "-key",
+                "server.key",
+            ])
+            .stdout(File::create(&received).expect("it can be written"))
+            .stderr(Stdio::null()),
+    )
+    .on(port);
+    let mut config = json!({
+        "output_path": scratch.join("log"), "max_retries": 0, "timeout_ms": 1000,
+        "base_url": format!("https://localhost:{port}/v1"), "api_key": "sk-canary",
+        "ca_file": scratch.join("ca.pem"), "client_cert_file": scratch.join("client.pem"),
+    });
+    let Err(half) = Logger::try_new(&config.to_string()) else {
+        panic!("a certificate without its key is accepted");
+    };
+    assert!(
+        half.message().contains("client_key_file"),
+        "{}",
+        half.message()
+    );
+    config["client_key_file"] = json!(scratch.join("client.key"));
+    // The server never answers, but shows what it was sent.
+    let _ = Logger::new(&config).ask("hello").expect(AUDIT_E_CALL);
+    std::thread::sleep(Duration::from_millis(100));
+    let mut text = Vec::new();
+    let _ = File::open(&received).and_then(|mut file| file.read_to_end(&mut text));
+    let text = String::from_utf8_lossy(&text);
+    assert!(
+        text.contains("the-client") && text.contains("sk-canary"),
+        "{text}"
+    );
+    config["client_key_file"] = json!(scratch.join("server.key"));
+    let Err(foreign) = Logger::try_new(&config.to_string()) else {
+        panic!("another certificate's key is accepted");
+    };
+    assert_eq!(foreign.status, AUDIT_E_CONFIG);
 }
 
 #[test]

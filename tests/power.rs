@@ -3,7 +3,6 @@
 
 mod support;
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -11,59 +10,14 @@ use serde_json::json;
 
 use audit_logger::ffi::AUDIT_OK;
 use support::calls::verified;
+use support::image::Image;
 use support::worker::{Bench, FOREVER, Work};
-use support::{Scratch, available, run, skip};
-
-/// A file system on an image of its own, unmounted when it's dropped.
-struct Image {
-    image: PathBuf,
-    place: PathBuf,
-}
-
-impl Image {
-    fn make(scratch: &Scratch, kind: &str) -> Option<Image> {
-        let (mkfs, size) = (format!("mkfs.{kind}"), 320 << 20);
-        if !available(&mkfs) || !available("xfs_io") {
-            return None;
-        }
-        let image = scratch.join("image");
-        let file = std::fs::File::create(&image).expect("it can be made");
-        file.set_len(size).expect("it can grow");
-        run(Command::new(mkfs).arg("-q").arg(&image));
-        let place = scratch.join("disk");
-        std::fs::create_dir(&place).expect("it can be made");
-        let image = Image { image, place };
-        if !image.mount() {
-            skip("only root can mount a file system");
-            return None;
-        }
-        Some(image)
-    }
-
-    fn mount(&self) -> bool {
-        let mount = Command::new("mount")
-            .args(["-o", "loop"])
-            .arg(&self.image)
-            .arg(&self.place)
-            .output();
-        mount.is_ok_and(|output| output.status.success())
-    }
-
-    /// What isn't on the disk by now is gone.
-    fn cut(&self) {
-        run(Command::new("xfs_io")
-            .args(["-x", "-c", "shutdown"])
-            .arg(&self.place));
-    }
-}
-
-impl Drop for Image {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.place).status();
-    }
-}
+use support::{Scratch, available, run};
 
 fn survives(kind: &str) {
+    if !available("xfs_io") {
+        return;
+    }
     for after in [30, 150, 400] {
         let scratch = Scratch::new();
         let Some(image) = Image::make(&scratch, kind) else {

@@ -205,7 +205,7 @@ fn a_large_answer_in_little_memory_is_refused_and_never_ends_the_host() {
         let delta = json!({"choices": [{"index": 0, "delta": {"content": text}}]});
         format!("data: {delta}\n\n")
     };
-    let end = "data: [DONE]\n\n";
+    let end = "data: {\"choices\":[{\"index\":0,\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
     let streamed = [("content-type", "text/event-stream")];
     let whole = response(200, &[], completion(&text).as_bytes());
     let one = response(200, &streamed, (chunk(&text) + end).as_bytes());

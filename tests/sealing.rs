@@ -194,7 +194,7 @@ fn the_digests_of_torn_lines_are_sealed_in_their_place() {
         .append(true)
         .open(last_file(&log))
         .expect("it's there");
-    torn.write_all(br#"{"id":"torn"#)
+    torn.write_all(br#"{"id":"0f8fad5b-"#)
         .expect("it can be written");
     write(&logger, 3);
     until("the torn line isn't sealed", || {
@@ -223,31 +223,29 @@ fn a_busy_log_is_sealed_as_often_as_is_configured() {
 
 #[test]
 fn a_torn_piece_of_any_length_stops_no_sealing_and_is_kept_once() {
-    let scratch = Scratch::new();
-    let log = scratch.join("log");
-    let logger = logger_in(&log, &quick());
-    write(&logger, 1);
-    // As a power cut leaves it.
-    let mut file = OpenOptions::new()
-        .append(true)
-        .open(last_file(&log))
-        .expect("it's there");
-    file.write_all(&[0; 3 << 20]).expect("there's room");
-    file.write_all(b"\n").expect("there's room");
-    write(&logger, 1);
-    until("the line behind it isn't sealed", || {
-        let report = verified(&log, &json!({})).1;
-        report["lines"] == 2 && report["unsealed_lines"] == 0
-    });
-    logger.flush().expect(AUDIT_OK);
-    drop(logger);
-    intact(&log, &json!({}));
-    let kept = log
-        .join(".state/torn")
-        .metadata()
-        .expect("it's there")
-        .len();
-    assert!(kept < 5 << 20, "{kept} bytes of it are kept");
+    // As a power cut leaves it. What is longer than an entry can be is sealed as it stands.
+    for (length, lines, kept) in [(1 << 20, 2, 1 << 20), (3 << 20, 3, 0)] {
+        let scratch = Scratch::new();
+        let log = scratch.join("log");
+        let logger = logger_in(&log, &quick());
+        write(&logger, 1);
+        let mut file = OpenOptions::new()
+            .append(true)
+            .open(last_file(&log))
+            .expect("it's there");
+        file.write_all(&vec![0; length]).expect("there's room");
+        file.write_all(b"\n").expect("there's room");
+        write(&logger, 1);
+        until("the line behind it isn't sealed", || {
+            let report = verified(&log, &json!({})).1;
+            report["lines"] == lines && report["unsealed_lines"] == 0
+        });
+        logger.flush().expect(AUDIT_OK);
+        drop(logger);
+        intact(&log, &json!({}));
+        let torn = fs::metadata(log.join(".state/torn")).map_or(0, |torn| torn.len());
+        assert!((kept..=2 * kept).contains(&torn), "{torn} bytes are kept");
+    }
 }
 
 #[test]
@@ -397,7 +395,7 @@ fn a_step_of_sealing_that_fails_is_made_up_for() {
                 let (status, report) = verified(&bench.log, &json!({"guard_file": guard}));
                 assert_eq!(status, AUDIT_OK, "{what}: {report:#}");
                 // What the disk may not have is sealed by nobody, until the machine has booted.
-                let noted = bench.log.join(".integrity/distrusted");
+                let noted = bench.log.join(".state/refused");
                 if let Ok(text) = fs::read_to_string(&noted) {
                     distrusted += usize::from(report["unsealed_lines"] != 0);
                     let (boot, _) = text.split_once(' ').expect("a boot and a name");
@@ -447,7 +445,7 @@ fn distrust(log: &Path) -> PathBuf {
     let first = day_files(log).remove(0);
     let name = first.file_name().expect("a name").display();
     let noted = format!("{} {name}\n", boot.trim());
-    fs::write(log.join(".integrity/distrusted"), noted).expect("it can be written");
+    fs::write(log.join(".state/refused"), noted).expect("it can be written");
     first
 }
 
@@ -709,14 +707,46 @@ fn a_state_that_is_missing_or_wrong_is_made_anew() {
 }
 
 #[test]
+fn tiles_that_are_gone_are_made_again_from_what_is_kept() {
+    for opened in [false, true] {
+        let scratch = Scratch::new();
+        let (log, config, options) = sealed(&scratch, 300);
+        let remove = || {
+            fs::remove_dir_all(log.join(".integrity/tile")).expect("it's there");
+            fs::remove_file(log.join(".integrity/state")).expect("it's there");
+        };
+        if !opened {
+            remove();
+        }
+        let logger = logger_in(&log, &config);
+        if opened {
+            remove();
+        }
+        write(&logger, 3);
+        // The first may come upon the damage.
+        let _ = logger.flush();
+        write(&logger, 3);
+        logger.flush().expect(AUDIT_OK);
+        drop(logger);
+        let (status, report) = verified(&log, &options);
+        assert_eq!(
+            (status, &report["lines"]),
+            (AUDIT_OK, &json!(306)),
+            "{report:#}"
+        );
+    }
+}
+
+#[test]
 fn a_damaged_tree_is_not_signed_further_and_the_log_goes_on() {
-    for damage in ["tile", "heads and checkpoint"] {
+    for damage in ["tile and recent", "heads and checkpoint"] {
         let scratch = Scratch::new();
         let (log, config, options) = sealed(&scratch, 300);
         let tree = log.join(".integrity");
         fs::remove_file(tree.join("state")).expect("it's there");
-        if damage == "tile" {
+        if damage == "tile and recent" {
             fs::remove_dir_all(tree.join("tile")).expect("it's there");
+            fs::remove_file(tree.join("recent")).expect("it's there");
         } else {
             fs::remove_file(tree.join("heads")).expect("it's there");
             fs::remove_file(tree.join("checkpoint")).expect("it's there");

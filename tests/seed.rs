@@ -2,7 +2,7 @@
 //! must leave the same entry, but for the differences that a case declares with its reason.
 //!
 //! The seed runs unchanged (seed/audit_seed.py) on the real openai package; the expectations were
-//! written for openai 3.54.0 (seed/requirements.txt). AUDIT_TEST_PYTHON names an interpreter that
+//! written for openai 3.57.0 (seed/requirements.txt). AUDIT_TEST_PYTHON names an interpreter that
 //! has it; otherwise `python3` is asked.
 
 #[path = "seed/cases.rs"]
@@ -86,6 +86,48 @@ fn every_call_is_logged_as_the_seed_logs_it() {
         cases.len(),
         seed.version,
         wrong.join("\n\n")
+    );
+}
+
+#[path = "seed/streams.rs"]
+mod streams;
+
+/// Chunk for chunk, and what they add up to, by the client's own accumulator.
+#[test]
+fn every_stream_adds_up_as_the_openai_client_adds_it_up() {
+    let scratch = Scratch::new();
+    let Some(mut seed) = Seed::start(&scratch) else {
+        return;
+    };
+    let mut wrong = Vec::new();
+    for case in streams::all() {
+        let server = Server::always(case.response());
+        let made = seed.ask(&json!({"stream": {"base_url": server.base_url(), "api_key": KEY}}));
+        let logger = Logger::new(&json!({
+            "output_path": scratch.join("streams"), "base_url": server.base_url(), "api_key": KEY,
+            "max_retries": 0,
+        }));
+        let ours = streams::heard(&logger);
+        let theirs = match (&made["said"], made["raised"].as_str()) {
+            (Value::Object(_), None) => made.clone(),
+            (_, raised) => json!({"chunks": made["chunks"], "raised": raised}),
+        };
+        let is_same = ours == theirs;
+        if is_same != case.differs.is_none() {
+            let (name, why) = (
+                case.name,
+                case.differs.unwrap_or("no difference is declared"),
+            );
+            wrong.push(format!(
+                "{name}: {why}\n  client {theirs}\n  library {ours}"
+            ));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "with openai {}:\n{}",
+        seed.version,
+        wrong.join("\n")
     );
 }
 

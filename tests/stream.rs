@@ -215,31 +215,37 @@ fn the_request_asks_for_a_stream_with_usage() {
 }
 
 #[test]
-fn a_stream_cut_at_any_byte_is_never_a_success() {
+fn a_stream_cut_at_any_byte_before_its_finish_reason_is_never_a_success() {
     let whole = answer_in_pieces();
+    let finish = r#""finish_reason":"stop"}]}"#;
+    let finish = whole.find(finish).expect("it's there") + finish.len();
     let done = whole.find("[DONE]").expect("it's there") + "[DONE]".len();
     let scratch = Scratch::new();
-    // The server cuts the stream where the request's model says.
+    // The server cuts the stream where the request's model says, and ends the body there, or not.
     let bytes = whole.clone().into_bytes();
     let server = Server::start(move |request, stream| {
-        let cut: usize = request.json()["model"]
+        let model = request.json()["model"]
             .as_str()
-            .and_then(|text| text.parse().ok())
-            .expect("a number");
+            .unwrap_or_default()
+            .to_owned();
+        let (cut, how) = model.split_once(' ').expect("two words");
+        let cut: usize = cut.parse().expect("a number");
         head(stream)?;
         if cut > 0 {
             piece(stream, &bytes[..cut])?;
         }
-        // A clean end of the body: nothing but the missing marker tells.
+        if how == "cut" {
+            return Ok(Then::Close);
+        }
         stream.write_all(b"0\r\n\r\n")?;
         Ok(Then::Keep)
     });
     let logger = Logger::new(&json!({
         "output_path": scratch.join("log"), "base_url": server.base_url(), "api_key": "sk-test",
     }));
-    for cut in 0..=whole.len() {
+    for (cut, how) in (0..=whole.len()).flat_map(|cut| [(cut, "end"), (cut, "cut")]) {
         let mut heard = Heard::default();
-        let model = cut.to_string();
+        let model = format!("{cut} {how}");
         let answer = logger.chat(&AuditChatRequest {
             user_id: text("user-1"),
             prompt: text("hello"),
@@ -248,15 +254,24 @@ fn a_stream_cut_at_any_byte_is_never_a_success() {
             context: ptr::from_mut(&mut heard).cast(),
             ..chat_request()
         });
-        if cut >= done {
-            assert_eq!(answer.status, AUDIT_OK, "{cut}: {}", answer.message());
+        let whole_at = if how == "end" { finish } else { done };
+        if cut >= whole_at {
+            assert_eq!(answer.status, AUDIT_OK, "{model}: {}", answer.message());
+            let end = if cut >= done { "done" } else { "last_chunk" };
+            assert_eq!(answer.entry()["details"]["stream_end"], end, "{model}");
         } else {
-            assert_eq!(answer.status, AUDIT_E_CALL, "{cut}");
-            assert_eq!(answer.error_type(), "IncompleteResponse", "{cut}");
-            assert_eq!(answer.entry()["details"]["outcome"], "unknown");
+            let class = if how == "end" {
+                "IncompleteResponse"
+            } else {
+                "APIConnectionError"
+            };
+            assert_eq!(answer.status, AUDIT_E_CALL, "{model}");
+            assert_eq!(answer.error_type(), class, "{model}");
+            let entry = answer.entry();
+            assert_eq!(entry["details"]["outcome"], "unknown", "{model}");
             let hash = logger.hash(heard.deltas.concat().as_bytes());
             assert_eq!(
-                answer.entry()["response_hash"],
+                entry["response_hash"],
                 hash.text(AUDIT_REPLY_CONTENT).unwrap(),
                 "the part that was heard is hashed"
             );
@@ -267,7 +282,7 @@ fn a_stream_cut_at_any_byte_is_never_a_success() {
             "a stream that began isn't tried again"
         );
     }
-    assert_eq!(entries(&scratch.join("log")).len(), whole.len() + 1);
+    assert_eq!(entries(&scratch.join("log")).len(), 2 * whole.len() + 2);
 }
 
 #[test]

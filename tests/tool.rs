@@ -210,6 +210,81 @@ fn stats_add_up_days_once_for_twins_and_apart_for_gaps() {
     assert_eq!(cells[..6], ["total", "5", "2", "30", "60", "2.0000"]);
 }
 
+/// A forged line takes neither the place of a sealed entry nor a place beside it.
+#[test]
+fn of_lines_with_one_id_the_sealed_one_counts_and_the_other_is_named() {
+    let scratch = Scratch::new();
+    let (log, ids) = sealed(&scratch, 20);
+    let day = last_file(&log);
+    let text = fs::read_to_string(&day).expect("it can be read");
+    let line = text.lines().nth(10).expect("it is there");
+    assert!(line.contains(&ids[10]));
+    let forged = line.replace("\"prompt_tokens\":", "\"prompt_tokens\":1000");
+    assert_ne!(line, forged);
+    let name = day.file_name().expect("it has one").to_string_lossy();
+    let further = log.join(name.replace(".jsonl", ".1.jsonl"));
+    let sum = |code| {
+        let printed = run_in(&log, &["stats", ".", "--json"]);
+        assert_eq!(printed.status.code(), Some(0));
+        let value: Value = serde_json::from_slice(&printed.stdout).expect("it is JSON");
+        let said = String::from_utf8_lossy(&printed.stderr).contains(&ids[10]);
+        assert_eq!(said, code > 0, "{printed:?}");
+        assert_eq!(value["conflicts"], code);
+        (
+            value["total"]["calls"].clone(),
+            value["total"]["prompt_tokens"].clone(),
+        )
+    };
+    let right = sum(0);
+    assert_eq!(right.0, 20);
+    for (file, place) in [(&day, text.clone()), (&further, String::new())] {
+        fs::write(file, format!("{place}{forged}\n")).expect("it can be written");
+        assert_eq!(sum(1), right);
+        let shown = printed(&log, &["tail", ".", "-n", "30", "--json"], 0);
+        assert!(shown.contains(line) && !shown.contains(&forged));
+        assert_eq!(shown.lines().count(), 20);
+        let report = printed(&log, &["verify", "."], 0);
+        assert!(report.contains("not counting: 1"), "{report}");
+        let out = scratch.join("proved");
+        let out = out.to_str().expect("UTF-8");
+        printed(&log, &["prove", ".", &ids[10], "-o", out], 0);
+        let proved = fs::read_to_string(format!("{out}.jsonl")).expect("it is there");
+        assert_eq!(proved.trim_end(), line);
+        for ending in ["jsonl", "tlog-proof"] {
+            fs::remove_file(format!("{out}.{ending}")).expect("it is there");
+        }
+        fs::write(file, place).expect("it can be written");
+    }
+    // A twin is the entry itself.
+    fs::write(&further, format!("{line}\n")).expect("it can be written");
+    assert_eq!(sum(0), right);
+}
+
+#[test]
+fn what_cant_be_read_is_left_out_by_name_and_the_rest_is_shown() {
+    let scratch = Scratch::new();
+    let (log, ids) = sealed(&scratch, 5);
+    fs::write(log.join("audit_2026-01-02.jsonl.gz"), "no gzip").expect("it can be written");
+    fs::create_dir(log.join("audit_2026-01-03.jsonl")).expect("it can be made");
+    for arguments in [&["stats", "."][..], &["tail", "."]] {
+        let output = run_in(&log, arguments);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            said.contains("2026-01-02") && said.contains("2026-01-03"),
+            "{said}"
+        );
+        assert!(!output.stdout.is_empty());
+    }
+    let report = printed(&log, &["verify", "."], 0);
+    assert!(report.contains("never sealed: 2"), "{report}");
+    let absent = run_in(&log, &["prove", ".", "no-such-id"]);
+    assert_eq!(absent.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&absent.stderr).contains("2026-01-0"));
+    let hinted = run_in(&log, &["prove", ".", &ids[2], "--timestamp", "noon"]);
+    assert_eq!(hinted.status.code(), Some(2));
+}
+
 #[test]
 fn stats_are_of_the_days_asked_for_by_what_was_asked_for() {
     let log = log();

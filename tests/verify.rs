@@ -220,3 +220,56 @@ fn an_entry_that_isnt_sealed_is_told_from_one_that_isnt_there() {
         answer.message()
     );
 }
+
+#[test]
+fn an_entry_is_proved_by_its_line_or_its_timestamp_too() {
+    let scratch = Scratch::new();
+    let (log, ids) = sealed(&scratch, 300);
+    let proved = prove(&log, &ids[200], "{}").expect(AUDIT_OK);
+    let line = proved
+        .text(AUDIT_REPLY_ENTRY)
+        .expect("it is there")
+        .to_owned();
+    let entry: Value = serde_json::from_str(&line).expect("it is JSON");
+    for options in [
+        json!({"line": line}),
+        json!({"line": format!("{line}\n")}),
+        json!({"timestamp": entry["timestamp"]}),
+        json!({"timestamp": null, "line": null}),
+    ] {
+        let again = prove(&log, &ids[200], &options.to_string()).expect(AUDIT_OK);
+        for field in [AUDIT_REPLY_ENTRY, AUDIT_REPLY_CONTENT, AUDIT_REPLY_JSON] {
+            assert_eq!(again.text(field), proved.text(field), "{options}");
+        }
+    }
+    let other = prove(&log, &ids[201], &json!({"line": line}).to_string());
+    let other = other.expect(AUDIT_E_ARGUMENT);
+    assert!(other.message().contains("line"), "{}", other.message());
+    let noon = prove(&log, &ids[200], r#"{"timestamp": "noon"}"#).expect(AUDIT_E_ARGUMENT);
+    assert!(noon.message().contains("timestamp"), "{}", noon.message());
+}
+
+#[test]
+fn a_sealed_day_that_cant_be_read_is_tampering_and_the_rest_is_verified() {
+    let scratch = Scratch::new();
+    let (log, _) = sealed(&scratch, 10);
+    let day = last_file(&log);
+    let name = day
+        .file_name()
+        .expect("it has one")
+        .to_string_lossy()
+        .into_owned();
+    std::fs::remove_file(&day).expect("it can be removed");
+    run(Command::new("mkfifo").arg(&day));
+    let answer = verify(&log, "{}", ptr::null_mut()).expect(AUDIT_E_TAMPERED);
+    assert!(
+        answer.message().contains("unreadable"),
+        "{}",
+        answer.message()
+    );
+    let report = answer.text(AUDIT_REPLY_JSON).expect("there is a report");
+    let report: Value = serde_json::from_str(report).expect("it is JSON");
+    assert_eq!(report["findings"][0]["class"], "unreadable");
+    assert_eq!(report["findings"][0]["file"], name);
+    assert_eq!(report["size"], 12);
+}

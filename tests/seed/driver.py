@@ -48,6 +48,40 @@ def call(request):
         return {"raised": type(error).__name__}
 
 
+def stream(request):
+    """Each chunk as the client reads it, and what its own accumulator makes of all."""
+    client = openai.OpenAI(
+        api_key=request["api_key"], base_url=request["base_url"], max_retries=0
+    )
+    chunks = []
+    try:
+        with client.chat.completions.stream(
+            model="m", messages=[{"role": "user", "content": "hello"}]
+        ) as events:
+            for event in events:
+                if event.type == "chunk":
+                    chunks.append(event.chunk.to_dict(mode="json"))
+            final = events.get_final_completion()
+    except Exception as error:
+        return {"chunks": chunks, "raised": type(error).__name__}
+    choices = [
+        {
+            "index": choice.index,
+            "content": choice.message.content,
+            "refusal": choice.message.refusal,
+            "calls": [
+                [call.id, call.function.name, call.function.arguments]
+                for call in choice.message.tool_calls or []
+            ],
+            "finish_reason": choice.finish_reason,
+        }
+        for choice in final.choices
+    ]
+    usage = final.usage and [final.usage.prompt_tokens, final.usage.completion_tokens]
+    said = {"id": final.id, "model": final.model, "choices": choices, "usage": usage}
+    return {"chunks": chunks, "said": said}
+
+
 def entry(line):
     fields = json.loads(line)
     fields.pop("details", None)
@@ -61,7 +95,7 @@ def body(text):
     return json.dumps(json.loads(text), sort_keys=True)
 
 
-TASKS = {"call": call, "entry": entry, "body": body}
+TASKS = {"call": call, "stream": stream, "entry": entry, "body": body}
 
 answer({"openai": openai.__version__})
 for line in sys.stdin:

@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub mod calls;
+pub mod image;
 pub mod server;
 pub mod tls;
 pub mod worker;

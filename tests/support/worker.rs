@@ -66,11 +66,9 @@ pub fn echoing() -> Server {
                     json!({"choices": [{"index": 0, "delta": {"content": letter.to_string()}}]});
                 format!("data: {delta}\n\n")
             };
-            let events: String = said
-                .chars()
-                .map(chunk)
-                .chain(["data: [DONE]\n\n".into()])
-                .collect();
+            let end = json!({"choices": [{"index": 0, "finish_reason": "stop"}]});
+            let end = format!("data: {end}\n\ndata: [DONE]\n\n");
+            let events: String = said.chars().map(chunk).chain([end]).collect();
             let headers = [("content-type", "text/event-stream")];
             response(200, &headers, events.as_bytes())
         } else {
