@@ -4,6 +4,7 @@
  * usage: host log WORKLOAD LOG CALLS THREADS    audit_logger_log, CALLS on each thread
  *        host reply WORKLOAD LOG CALLS          the same on one, which asks for the reply
  *        host chat WORKLOAD LOG CALLS URL       audit_chat
+ *        host stream WORKLOAD LOG CALLS URL     the same, its answer heard as it comes
  *        host memory WORKLOAD LOG CALLS URL CHATS
  */
 #define _GNU_SOURCE
@@ -52,6 +53,24 @@ static void chat_once(void)
         failed("audit_chat", status, reply);
     }
     audit_reply_free(reply);
+}
+
+static int32_t hear(const char *text, size_t len, void *heard)
+{
+    (void)text;
+    *(size_t *)heard += len;
+    return AUDIT_CONTINUE;
+}
+
+static void stream_once(void)
+{
+    size_t heard = 0;
+    request.on_delta = hear;
+    request.context = &heard;
+    chat_once();
+    if (heard == 0) {
+        die("nothing was heard of a stream");
+    }
 }
 
 static void repeat(void (*once)(void), long count)
@@ -172,7 +191,7 @@ int main(int argc, char **argv)
     const char *mode = argc > 1 ? argv[1] : "";
 
     if (argc < 5) {
-        die("usage: host log|reply|chat|memory WORKLOAD LOG CALLS [...]");
+        die("usage: host log|reply|chat|stream|memory WORKLOAD LOG CALLS [...]");
     }
     record.flags = AUDIT_RECORD_HAS_USAGE;
     record.user_id = request.user_id = audit_text("user-42");
@@ -193,10 +212,12 @@ int main(int argc, char **argv)
         measure(log_and_read);
     } else if (strcmp(mode, "chat") == 0 && argc == 6) {
         measure(chat_once);
+    } else if (strcmp(mode, "stream") == 0 && argc == 6) {
+        measure(stream_once);
     } else if (strcmp(mode, "memory") == 0 && argc == 7) {
         measure_memory(number(argv[6]));
     } else {
-        die("usage: host log|reply|chat|memory WORKLOAD LOG CALLS [...]");
+        die("usage: host log|reply|chat|stream|memory WORKLOAD LOG CALLS [...]");
     }
     audit_log_free(logger);
     return EXIT_SUCCESS;

@@ -61,6 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     entries(&plan, &tools, &workload, &mut targets)?;
     calls(&plan, &tools, &workload, &mut targets)?;
+    streams(&plan, &tools, &workload, &mut targets)?;
     memory(&plan, &tools, &workload, &mut targets)?;
     let size = std::fs::metadata(&library.path)?.len() as f64 / 1e6;
     targets.at_most("stripped .so, MB", 2.5, size);
@@ -142,7 +143,7 @@ fn calls(
         return Err("the processors of this process aren't known".into());
     };
     processor::keep_to(first);
-    let server = Server::start(&workload.response)?;
+    let server = Server::start("application/json", &workload.response)?;
     if let Some(&second) = processors.get(1) {
         processor::keep_to(second);
         calls_from("another CPU", plan, tools, workload, &server, targets)?;
@@ -197,6 +198,37 @@ fn calls_from(
     Ok(())
 }
 
+/// audit_chat with an answer of many chunks.
+fn streams(
+    plan: &Plan,
+    tools: &Tools<'_>,
+    workload: &Workload,
+    targets: &mut Targets,
+) -> Result<(), Box<dyn Error>> {
+    let server = Server::start("text/event-stream", &workload.stream)?;
+    let many = 100 / plan.divisor;
+    let stream = |calls| Job::new("stream", calls).calls_to(&server);
+    let mut contenders = [
+        Contender::of("audit_chat", &tools.c("host", &[])?, stream(many)),
+        Contender::of(
+            "openai-python",
+            &tools.python("seed.py"),
+            // It costs a hundred times as much, and logs nothing.
+            stream(10).entries(0),
+        ),
+    ];
+    contender::interleave(plan.rounds, &mut contenders, workload)?;
+    let [ours, openai] = &contenders;
+    println!("One streamed answer of {} chunks\n", workload::CHUNKS);
+    println!("{}", Table::beside(ours, "audit_chat", &contenders));
+    targets.at_least(
+        "stream, openai-python's CPU x ours",
+        80.0,
+        openai.cpu().over(&ours.cpu()),
+    );
+    Ok(())
+}
+
 /// What stays with the host.
 fn memory(
     plan: &Plan,
@@ -204,7 +236,7 @@ fn memory(
     workload: &Workload,
     targets: &mut Targets,
 ) -> Result<(), Box<dyn Error>> {
-    let server = Server::start(&workload.response)?;
+    let server = Server::start("application/json", &workload.response)?;
     let (logs, chats) = (100_000 / plan.divisor, 20_000 / plan.divisor);
     let job = Job::new("memory", logs)
         .entries(logs + chats)
@@ -219,7 +251,7 @@ fn memory(
         late,
     );
     targets.at_most("  grown since a tenth of them, MB", 0.5, late - early);
-    // The keeper: one for the process, none for a call.
+    // One for the log, none for a call.
     targets.at_most("threads made", 1.0, turn.report("threads_made")?);
     Ok(())
 }

@@ -207,10 +207,21 @@ def main(mode, workload, log, calls, url=None):
         except ImportError as error:
             print(error, file=sys.stderr)
             return SKIPPED
-        client = AuditedOpenRouterClient(OpenAI(base_url=url, api_key="none"), audit)
+        openai = OpenAI(base_url=url, api_key="none")
+        client = AuditedOpenRouterClient(openai, audit)
 
         def once():
-            client.chat(prompt, "user-42", metadata=metadata)
+            if mode == "chat":
+                client.chat(prompt, "user-42", metadata=metadata)
+                return
+            # The client alone: the seed doesn't stream.
+            stream = openai.chat.completions.create(
+                model="openai/gpt-4-turbo",
+                messages=[{"role": "user", "content": prompt}],
+                stream=True,
+            )
+            text = [c.choices[0].delta.content or "" for c in stream if c.choices]
+            assert "".join(text)
 
     measure(once, int(calls))
     return 0

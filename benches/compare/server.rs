@@ -19,12 +19,12 @@ pub struct Server {
 const IDLE: Duration = Duration::from_secs(60);
 
 impl Server {
-    pub fn start(body: &str) -> io::Result<Server> {
+    pub fn start(media_type: &str, body: &str) -> io::Result<Server> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let url = format!("http://{}/api/v1", listener.local_addr()?);
         let served = Arc::new(AtomicU64::new(0));
         let response = format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+            "HTTP/1.1 200 OK\r\ncontent-type: {media_type}\r\ncontent-length: {}\r\n\
              x-generation-id: gen-1700000000-0123456789abcdefghij\r\n\r\n{body}",
             body.len()
         );

@@ -13,6 +13,31 @@ pub struct Workload {
     pub request_bytes: usize,
     /// The body of every response.
     pub response: String,
+    /// The same in chunks.
+    pub stream: String,
+}
+
+/// How many chunks a streamed answer has.
+pub const CHUNKS: usize = 2000;
+
+/// As OpenRouter streams: about 310 bytes a chunk.
+fn stream(model: &str) -> String {
+    let event = |choices: serde_json::Value, usage: serde_json::Value| {
+        let chunk = json!({
+            "id": "gen-1700000000-0123456789abcdefghij", "provider": "OpenAI", "model": model,
+            "object": "chat.completion.chunk", "created": 1_700_000_000, "choices": choices,
+            "system_fingerprint": "fp_0123456789", "usage": usage
+        });
+        format!("data: {chunk}\n\n")
+    };
+    let choice = |text: &str, finish: Option<&str>| {
+        json!([{"index": 0, "delta": {"role": "assistant", "content": text},
+            "finish_reason": finish, "native_finish_reason": finish, "logprobs": null}])
+    };
+    let mut body = event(choice(" word", None), json!(null)).repeat(CHUNKS);
+    body += &event(choice("", Some("stop")), json!(null));
+    let usage = json!({"prompt_tokens": 512, "completion_tokens": CHUNKS, "total_tokens": 2512});
+    body + &event(json!([]), usage) + "data: [DONE]\n\n"
 }
 
 /// Prose as it is sent to a model: line ends and quotes among it, ASCII throughout.
@@ -75,6 +100,7 @@ impl Workload {
             answer_bytes: answer.len(),
             request_bytes: request.len(),
             response: response.to_string(),
+            stream: stream(model),
         })
     }
 }
