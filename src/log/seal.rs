@@ -422,7 +422,6 @@ impl Sealer {
     /// Whether files are sealed up to where this process wrote, so far as they are there.
     fn is_sealed(&self, written: &BTreeMap<DayName, (u64, Identity)>) -> bool {
         let state = self.state();
-        let refused = self.refused.all();
         written.iter().all(|(day, (end, identity))| {
             let sealed = state
                 .known
@@ -430,7 +429,7 @@ impl Sealer {
                 .is_some_and(|known| known.sealed(day) >= *end);
             // One that was moved away took its lines along, one that the disk refused waits for a boot.
             sealed
-                || refused.contains(day)
+                || self.refused.contains(*day)
                 || self.directory.identity_of(*day).ok() != Some(*identity)
         })
     }
