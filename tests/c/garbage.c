@@ -5,16 +5,8 @@
  */
 #include <malloc.h>
 #include <sys/resource.h>
-#include <time.h>
 
 #include "host.h"
-
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
 
 static void limit(void)
 {

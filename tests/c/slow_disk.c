@@ -3,19 +3,11 @@
  * URL of a server.
  */
 #include <pthread.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "host.h"
 
 static int done;
-
-static double seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
 
 static void *flush(void *logger)
 {
