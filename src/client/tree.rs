@@ -212,6 +212,7 @@ struct Piece<'v> {
     id: Option<&'v str>,
     kind: Option<&'v str>,
     name: Option<&'v str>,
+    arguments: Option<&'v str>,
 }
 
 impl<'v> Piece<'v> {
@@ -223,7 +224,10 @@ impl<'v> Piece<'v> {
                 "index" => piece.index = value.as_u64(),
                 "id" => piece.id = text(value),
                 "type" => piece.kind = text(value),
-                "function" => piece.name = value.get("name").and_then(text),
+                "function" => {
+                    piece.name = value.get("name").and_then(text);
+                    piece.arguments = value.get("arguments").and_then(text);
+                }
                 _ => {}
             }
         }
@@ -285,7 +289,7 @@ impl List {
                 .get_or_insert_default()
                 .insert(index, at)
                 .is_some()
-            && piece.name.is_some()
+            && item.get("function").is_some()
             && let Node::Object(members) = item
         {
             // No two calls of an answer have the same index.
@@ -300,22 +304,28 @@ impl List {
 
 impl Node {
     /// Whether a piece that would go on this call of a tool is the first of another: it has a new
-    /// id and a name, or a name alone while this call is complete. Some servers give each piece of
-    /// one call a new id, but not a new name.
+    /// id and what a call begins with, or a name alone while this call is complete. A new id alone
+    /// isn't enough: some servers give each piece of one call its own.
     fn is_ended_by(&self, piece: &Piece<'_>) -> bool {
-        let Some(name) = piece.name else { return false };
-        let (mut known_name, mut arguments) = (None, None);
+        let begins_anew = |text: &str| text.trim_start().starts_with('{');
+        if piece.name.is_none() && !piece.arguments.is_some_and(begins_anew) {
+            return false;
+        }
+        let (mut name, mut arguments) = (None, None);
         if let Some(Node::Object(function)) = self.get("function") {
-            known_name = function.get("name").and_then(Node::as_text);
+            name = function.get("name").and_then(Node::as_text);
             arguments = function.get("arguments").and_then(Node::as_text);
         }
-        // By its ends alone: to parse it with each piece would take time without bound.
-        let is_complete = |text: &str| text.starts_with('{') && text.ends_with('}');
         let begun = arguments.filter(|text| !text.is_empty());
+        // By its ends alone: to parse it with each piece would take time without bound.
+        let is_complete = begun.is_some_and(|text| text.starts_with('{') && text.ends_with('}'));
         match (piece.id, self.text("id")) {
             (Some(id), Some(known)) if id == known => false,
-            (Some(_), Some(_)) => known_name != Some(name) || begun.is_none_or(is_complete),
-            _ => piece.index.is_none() && known_name.is_some() && begun.is_some_and(is_complete),
+            (Some(_), Some(_)) if piece.name.is_none() || piece.name == name => {
+                is_complete || (begun.is_none() && piece.name.is_some())
+            }
+            (Some(_), Some(_)) => true,
+            _ => piece.index.is_none() && piece.name.is_some() && name.is_some() && is_complete,
         }
     }
 
@@ -552,6 +562,19 @@ mod tests {
         ];
         check(&pieces, &[("f", r#"{"x":1}"#)]);
         assert_eq!(merged("tool_calls", &pieces)[0]["id"], "a");
+    }
+
+    #[test]
+    fn a_new_id_begins_a_new_call_without_a_name_too_where_the_one_before_is_complete() {
+        let pieces = [
+            r#"[{"index":0,"id":"a","function":{"name":"f","arguments":"{\"x\":{}"}}]"#,
+            r#"[{"index":0,"id":"b","function":{"arguments":",\"y\":1}"}}]"#,
+            r#"[{"index":0,"id":"c","function":{"arguments":"{\"x\":2}"}}]"#,
+        ];
+        check(&pieces, &[("f", r#"{"x":{},"y":1}"#), ("", r#"{"x":2}"#)]);
+        let calls = merged("tool_calls", &pieces);
+        assert_eq!([&calls[0]["id"], &calls[1]["id"]], ["a", "c"]);
+        assert_eq!(calls[1]["index"], 1);
     }
 
     #[test]
