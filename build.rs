@@ -6,8 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The files of src/ffi that the header is made from, in its order: a file for each handle.
-const INTERFACE: [&str; 9] = [
-    "types", "logger", "chat", "record", "verify", "maintain", "reply", "cancel", "text",
+const INTERFACE: [&str; 11] = [
+    "types", "logger", "chat", "record", "json", "queue", "verify", "maintain", "reply", "cancel",
+    "text",
 ];
 
 fn main() {

@@ -28,6 +28,16 @@
  *  audit_logger_log      x     x           x
  *  audit_logger_begin    x     x           x
  *  audit_logger_finish   x     x                 x                                         x
+ *  audit_chat_json       x     x           x     x     x     x                             x
+ *  audit_record_json     x     x           x
+ *  audit_record_begin_json
+ *                        x     x           x
+ *  audit_record_finish_json
+ *                        x     x                 x                                         x
+ *  audit_queue_new       x     x
+ *  audit_queue_submit    x     x           x                                               x
+ *  audit_queue_next      x     x                                   x                       x
+ *  audit_queue_cancel          x                                               x           x
  *  audit_logger_verify   x     x           x                 x           x     x
  *  audit_logger_prove    x                 x                             x     x
  *  audit_logger_maintain x     x     x     x                 x
@@ -68,6 +78,7 @@
     }
 
 // Text: the answer of the model, or the part of it that came before an error; NULL if none came.
+// Of an AUDIT_EVENT_DELTA or AUDIT_EVENT_CHUNK: what came.
 // Of audit_logger_hash: the hash. Of audit_logger_prove: the proof.
 #define AUDIT_REPLY_CONTENT 1
 
@@ -124,6 +135,24 @@
 // Number: how often the request was tried.
 #define AUDIT_REPLY_ATTEMPTS 106
 
+// Number: of an AUDIT_EVENT_DONE, what audit_chat would have returned.
+#define AUDIT_REPLY_STATUS 107
+
+// Number: which event audit_queue_next took, one of AUDIT_EVENT_*.
+#define AUDIT_REPLY_EVENT 108
+
+// Number: the tag of the event's call, all 64 bits of it.
+#define AUDIT_REPLY_TAG 109
+
+// Text was added to an answer, in whole characters.
+#define AUDIT_EVENT_DELTA 1
+
+// The payload of an event of the server's came, as it was sent: tool calls, reasoning, usage.
+#define AUDIT_EVENT_CHUNK 2
+
+// A call is over.
+#define AUDIT_EVENT_DONE 3
+
 // No byte of the request was sent.
 #define AUDIT_OUTCOME_NOT_SENT 0
 
@@ -154,6 +183,10 @@ typedef struct AuditLogger AuditLogger;
 // A call that the host is making itself, begun by audit_logger_begin. Any thread may finish it, by
 // audit_logger_finish, once. It belongs to the process that began it.
 typedef struct AuditPending AuditPending;
+
+// Calls that nobody blocks for. Any thread may use it at any time, several at once. It belongs to
+// the process that made it. Made by audit_queue_new, freed by audit_queue_free.
+typedef struct AuditQueue AuditQueue;
 
 // What a function answers. It has one owner, who frees it with audit_reply_free; reading it from
 // several threads at once is fine until then.
@@ -278,24 +311,26 @@ typedef struct AuditRecord {
 // began: then nothing was sent, and AUDIT_REPLY_ENTRY is NULL.
 #define AUDIT_E_CANCELLED (-7)
 
-// The time given to audit_logger_flush or audit_logger_close ran out.
+// The time given to audit_logger_flush or audit_logger_close ran out, or to audit_queue_next, before
+// there was an event.
 #define AUDIT_E_TIMEOUT (-8)
 
 // The log isn't what was sealed: the report of audit_logger_verify says where.
 #define AUDIT_E_TAMPERED (-9)
 
-// There is no Merkle log in that directory, or no sealed entry with that id.
+// There is no Merkle log in that directory, no sealed entry with that id, or no call with that tag.
 #define AUDIT_E_NOT_FOUND (-10)
 
 // A logger can't be closed from a callback of one of its own calls: it would wait for itself.
 #define AUDIT_E_REENTRANT (-11)
 
-// The process was forked in a callback of this call, and this is the child: the call is the
-// parent's, which finishes and logs it. The logger works in the child.
+// The process was forked in a callback of this call, or since the pending or the queue was made,
+// and this is the child: the call is the parent's, which finishes and logs it. The logger works in
+// the child.
 #define AUDIT_E_FORKED (-12)
 
-// A defect of the library, or the process is out of descriptors or handles; the message says
-// which. AUDIT_REPLY_OUTCOME says whether anything was sent.
+// A defect of the library, or the process is out of descriptors, handles or threads; the
+// message says which. AUDIT_REPLY_OUTCOME says whether anything was sent.
 #define AUDIT_E_INTERNAL (-13)
 
 #ifdef __cplusplus
@@ -384,7 +419,8 @@ void audit_log_free(AuditLogger *logger);
 // that somebody changed before they were sealed); "pending" (entries that wait); "in_memory_only"
 // (those of them that a kill would lose); "last_error" (null, or {"time", "message"}); "integrity"
 // (where the logger seals: "origin", and once it has, "size" of the tree and "sealed_at");
-// "running" (calls); "warnings" (texts). Alarm on pending, gaps, unconfirmed and altered, on
+// "running" (calls, those that wait in a queue among them); "threads_refused" (times that a queue's
+// call found no thread, and waits for another's); "warnings" (texts). Alarm on pending, gaps, unconfirmed and altered, on
 // failed when it grows, and on a sealed_at that stays behind while entries are written. Numbers
 // are of this process since its first use; .state/health.json has the counters, "pending" and
 // "last_error" for the directory.
@@ -494,6 +530,185 @@ AUDIT_MUST_USE
 AuditStatus audit_logger_finish(AuditPending *pending,
                                 const AuditRecord *record,
                                 AuditReply **reply);
+
+// Makes a chat call, as audit_chat does, of a request that is one JSON text.
+//
+// logger: from audit_logger_new.
+//
+// request, len: a JSON object, UTF-8, len bytes (schema/request.json is its schema). "user_id" is
+// required; "prompt", "system" and "model" are strings, "metadata", "params" and "options" objects,
+// each as in AuditChatRequest. "stream": true has the answer streamed, so that idle_timeout_ms
+// bounds its silences; the reply holds the whole. A member that is null is absent.
+//
+// cancel: ends the call when it is triggered, or NULL.
+//
+// reply: where the reply goes, as audit_chat's; not NULL.
+//
+// Returns what audit_chat returns. Any thread; it needs 128 KiB of stack.
+AUDIT_MUST_USE
+AuditStatus audit_chat_json(AuditLogger *logger,
+                            const char *request,
+                            size_t len,
+                            AuditCancel *cancel,
+                            AuditReply **reply);
+
+// Logs a call that the host made itself, as audit_logger_log does, of a record that is one JSON
+// text.
+//
+// logger: from audit_logger_new.
+//
+// record, len: a JSON object, UTF-8, len bytes (schema/record.json is its schema): the members of
+// AuditRecord by their names, "metadata" an object. "prompt_tokens" and "completion_tokens" are set
+// both or neither. A member that is null is absent.
+//
+// reply: where the reply goes, or NULL. AUDIT_REPLY_ENTRY and AUDIT_REPLY_ENTRY_ID: the entry.
+//
+// Returns what audit_logger_log returns. Any thread.
+AUDIT_MUST_USE
+AuditStatus audit_record_json(AuditLogger *logger,
+                              const char *record,
+                              size_t len,
+                              AuditReply **reply);
+
+// Begins a call that the host makes itself, as audit_logger_begin does, of a record that is one
+// JSON text.
+//
+// logger: from audit_logger_new.
+//
+// record, len: as for audit_record_json; what audit_logger_begin reads is read.
+//
+// pending: where the handle goes; not NULL. audit_record_finish_json or audit_logger_finish takes
+// it back.
+//
+// reply: where the reply goes, or NULL. AUDIT_REPLY_ENTRY_ID: the id that the entry will have.
+//
+// Returns what audit_logger_begin returns. Any thread.
+AUDIT_MUST_USE
+AuditStatus audit_record_begin_json(AuditLogger *logger,
+                                    const char *record,
+                                    size_t len,
+                                    AuditPending **pending,
+                                    AuditReply **reply);
+
+// Finishes a call that was begun by audit_record_begin_json or audit_logger_begin, as
+// audit_logger_finish does, of a record that is one JSON text.
+//
+// pending: from either of them.
+//
+// record, len: as for audit_record_json; what audit_logger_finish reads is read.
+//
+// reply: where the reply goes, or NULL. AUDIT_REPLY_ENTRY and AUDIT_REPLY_ENTRY_ID: the entry.
+//
+// Returns what audit_logger_finish returns. Any thread.
+AUDIT_MUST_USE
+AuditStatus audit_record_finish_json(AuditPending *pending,
+                                     const char *record,
+                                     size_t len,
+                                     AuditReply **reply);
+
+// Makes a queue: for chat calls that nobody blocks for. Threads of the library's own make them,
+// all signals blocked, one for each call that runs; what they have to tell waits as events, which
+// audit_queue_next takes.
+//
+// logger: from audit_logger_new. The queue keeps what it stands for: the handles may be freed in
+// either order. Once audit_logger_close was called, nothing can be submitted any more, and it waits
+// for the queue's calls as for others.
+//
+// options: a JSON object, NUL-terminated, or NULL for all defaults. "running" (64; 1 to 4,096): how
+// many calls run at once; the rest waits in order. "event_bytes" (4,194,304; 1,024 to 2^30): how
+// much may wait to be taken; while it does, no call is begun, and none that streams reads on, so
+// that the server waits too. (Calls that run and don't stream may add their answers.) Each call
+// that runs takes a descriptor beside its connection.
+//
+// queue: where the handle goes; not NULL. Free it with audit_queue_free.
+//
+// reply: where the reply goes, or NULL.
+//
+// Returns AUDIT_OK; AUDIT_E_ARGUMENT; AUDIT_E_HANDLE; AUDIT_E_INTERNAL. On an error *queue is NULL.
+// Any thread.
+AUDIT_MUST_USE
+AuditStatus audit_queue_new(AuditLogger *logger,
+                            const char *options,
+                            AuditQueue **queue,
+                            AuditReply **reply);
+
+// Submits a chat call, and returns at once. It has the life, the limits and the entry of a call by
+// audit_chat; timeout_ms counts from here. If its time is over, or it is cancelled, before it could
+// begin, its entry says that nothing was sent ("not_sent").
+//
+// queue: from audit_queue_new.
+//
+// request, len: as for audit_chat_json, and "stream": true has AUDIT_EVENT_DELTA events come,
+// "chunks" AUDIT_EVENT_CHUNK ones, "all" both. All that it needs is copied.
+//
+// tag: comes back with each event of the call. No two calls have the same at once; it is free
+// again when AUDIT_EVENT_DONE was taken.
+//
+// reply: where the reply goes, or NULL.
+//
+// Returns AUDIT_OK: one AUDIT_EVENT_DONE will come, unless the queue is freed before. Otherwise
+// nothing was sent and nothing logged, and no event comes: AUDIT_E_ARGUMENT; AUDIT_E_HANDLE (also
+// of a closed logger); AUDIT_E_FORKED (in a child, of its parent's queue); AUDIT_E_LOG (out of
+// descriptors); AUDIT_E_INTERNAL (no thread can be made, and none is there). Any thread.
+AUDIT_MUST_USE
+AuditStatus audit_queue_submit(AuditQueue *queue,
+                               const char *request,
+                               size_t len,
+                               uint64_t tag,
+                               AuditReply **reply);
+
+// Takes the next event. Those of one call come in order, AUDIT_EVENT_DONE last.
+//
+// queue: from audit_queue_new.
+//
+// timeout_ms: how long to wait for one; 0 for not at all, negative for no limit.
+//
+// reply: where the reply goes; not NULL. AUDIT_REPLY_EVENT is one of AUDIT_EVENT_*, AUDIT_REPLY_TAG
+// the call's. Of AUDIT_EVENT_DELTA and AUDIT_EVENT_CHUNK, AUDIT_REPLY_CONTENT is the text; of
+// AUDIT_EVENT_DONE, AUDIT_REPLY_STATUS is what audit_chat would have returned, and the rest what its
+// reply would have.
+//
+// Returns AUDIT_OK (an event, whatever came of its call); AUDIT_E_TIMEOUT (none in that time);
+// AUDIT_E_ARGUMENT; AUDIT_E_HANDLE (also when the queue is freed meanwhile); AUDIT_E_FORKED;
+// AUDIT_E_INTERNAL. Any thread; each event is given once.
+AUDIT_MUST_USE
+AuditStatus audit_queue_next(AuditQueue *queue,
+                             int64_t timeout_ms,
+                             AuditReply **reply);
+
+// A descriptor that is readable while events wait, for poll, epoll and what stands on them (libuv,
+// asyncio). It's the queue's: not to be read, written or closed. Take events until AUDIT_E_TIMEOUT
+// with timeout_ms 0, or one for each time it's readable.
+//
+// queue: from audit_queue_new.
+//
+// Returns the descriptor, the same each time; -1 if there is no such queue in this process, or no
+// descriptor is left. Any thread.
+int32_t audit_queue_fd(const AuditQueue *queue);
+
+// Ends a call, as a cancel does: within 100 ms its AUDIT_EVENT_DONE comes.
+//
+// queue: from audit_queue_new.
+//
+// tag: the call's.
+//
+// reply: where the reply goes, or NULL.
+//
+// Returns AUDIT_OK (it may end otherwise all the same: an answer may have come just before);
+// AUDIT_E_NOT_FOUND (there is none, or its end waits to be taken); AUDIT_E_HANDLE; AUDIT_E_FORKED;
+// AUDIT_E_INTERNAL. Any thread.
+AUDIT_MUST_USE
+AuditStatus audit_queue_cancel(AuditQueue *queue,
+                               uint64_t tag,
+                               AuditReply **reply);
+
+// Frees a queue. Its calls are cancelled, those that wait too, and each has its entry when this
+// returns; a disk that hangs is waited for no longer than 5 seconds. Events that weren't taken are
+// gone. Who waits in audit_queue_next gets AUDIT_E_HANDLE. NULL and a queue that was freed before do
+// nothing; in a child of fork its parent's goes on.
+//
+// queue: from audit_queue_new, or NULL. Any thread.
+void audit_queue_free(AuditQueue *queue);
 
 // Verifies the log in a directory: every line against its digest, every digest against the tree,
 // the tree against the signed checkpoint. Reads only: it takes no lock, needs no right but
@@ -619,7 +834,7 @@ const char *audit_reply_text(const AuditReply *reply, int32_t field, size_t *len
 //
 // reply: what a function gave, or NULL.
 //
-// field: AUDIT_REPLY_HTTP_STATUS to AUDIT_REPLY_ATTEMPTS. Any thread.
+// field: AUDIT_REPLY_HTTP_STATUS to AUDIT_REPLY_TAG. Any thread.
 int64_t audit_reply_int(const AuditReply *reply, int32_t field);
 
 // Frees a reply and its texts. NULL and a reply that was freed before do nothing. Any thread.

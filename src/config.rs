@@ -585,6 +585,29 @@ impl Setting {
         self.error("is not a known key")
     }
 
+    /// The value, as compact JSON.
+    pub fn json(&self) -> &str {
+        &self.value
+    }
+
+    /// Any text.
+    pub fn string(&self) -> Result<String, Error> {
+        serde_json::from_str(&self.value).map_err(|_| self.error("must be a string"))
+    }
+
+    /// An object, as compact JSON.
+    pub fn object(&self) -> Result<Zeroizing<String>, Error> {
+        match self.value.starts_with('{') {
+            true => Ok(self.value.clone()),
+            false => Err(self.error("must be an object")),
+        }
+    }
+
+    /// A number.
+    pub fn number(&self) -> Result<f64, Error> {
+        serde_json::from_str(&self.value).map_err(|_| self.error("must be a number"))
+    }
+
     /// A text that isn't empty.
     pub fn text(&self) -> Result<String, Error> {
         match serde_json::from_str::<String>(&self.value) {
@@ -620,7 +643,8 @@ impl Setting {
         serde_json::from_str(&self.value).map_err(wrong)
     }
 
-    fn flag(&self) -> Result<bool, Error> {
+    /// A boolean.
+    pub fn flag(&self) -> Result<bool, Error> {
         match self.value.as_str() {
             "true" => Ok(true),
             "false" => Ok(false),
@@ -628,7 +652,8 @@ impl Setting {
         }
     }
 
-    fn integer(&self, min: u64, max: u64) -> Result<u64, Error> {
+    /// A whole number in that range.
+    pub fn integer(&self, min: u64, max: u64) -> Result<u64, Error> {
         match self.value.parse::<u64>() {
             Ok(number) if (min..=max).contains(&number) => Ok(number),
             _ => Err(self.error(format_args!("must be an integer from {min} to {max}"))),

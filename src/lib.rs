@@ -3,8 +3,8 @@
 //! The public interface is C's: [`ffi`], described in `include/audit_logger.h`. DESIGN.md tells the
 //! life of one call and where each step lives, and why it is built so; FORMAT.md describes the log.
 //!
-//! The arrows between modules point down, without circles: `ffi` > `client` > `logger` > `log` > `read` >
-//! `config` > `server`, `format` > `json`, `hash`, `clock`, `error` > `sys`. tests/layers.rs holds them to it.
+//! The arrows between modules point down, without circles: `ffi` > `queue` > `client` > `logger` > `log` > `read` >
+//! `config` > `server`, `format` > `json`, `hash`, `clock`, `panics` > `error` > `sys`. tests/layers.rs holds them to it.
 
 #![deny(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs)]
 #![deny(
@@ -42,6 +42,8 @@ mod hash;
 mod json;
 mod log;
 mod logger;
+mod panics;
+mod queue;
 mod read;
 mod server;
 mod sys;

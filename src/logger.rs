@@ -37,6 +37,8 @@ struct Process {
     /// Happens when running calls are to end at once.
     stop: Event,
     random: Mutex<RandomBytes>,
+    /// Times that a thread for calls that wait couldn't be made.
+    threads_refused: AtomicUsize,
     /// Asked for once: each time costs as much as a fifth of an entry's write.
     pid: u32,
 }
@@ -204,12 +206,14 @@ impl Logger {
                 idle: (Mutex::new(()), Condvar::new()),
                 stop,
                 random: Mutex::new(RandomBytes::new()),
+                threads_refused: AtomicUsize::new(0),
                 pid: std::process::id(),
             }))
         })
     }
 
-    fn enter(self: &Arc<Self>) -> Result<Running, Error> {
+    /// Counts a call as running, from before it begins: `close` waits for it.
+    pub fn enter(self: &Arc<Self>) -> Result<Running, Error> {
         let running = Running {
             logger: Arc::clone(self),
             process: Arc::clone(self.process()?),
@@ -253,50 +257,13 @@ impl Logger {
         self.hashing.of(content)
     }
 
-    /// Begins a call: from now on it has an entry, also if the process is killed. After an error it
-    /// must not be made: its entry couldn't be written. `known` is what its details hold already.
+    /// Begins a call, as [`Running::begin`] does.
     pub fn begin(
         self: &Arc<Self>,
         subject: &Subject<'_>,
         known: Details<'_>,
     ) -> Result<Pending, Error> {
-        let running = self.enter()?;
-        let started_at = Timestamp::of(SystemTime::now());
-        let id = running.process.new_id()?;
-        let unknown = Ending {
-            response_hash: self.hash(b""),
-            prompt_tokens: None,
-            completion_tokens: None,
-            error_type: Some(OUTCOME_UNKNOWN),
-            first_token: None,
-            details: Details::default(),
-        };
-        let details = self.details.then(|| Details {
-            started_at: Some(started_at),
-            outcome: Some(Outcome::Unknown),
-            ..self.with_origin(&running.process, known)
-        });
-        let unknown = Entry {
-            details,
-            ..subject.entry(&unknown, None)
-        }
-        .line(id);
-        let details = if self.details { MAX_DETAILS } else { 0 };
-        let longest = unknown.as_bytes().len() + MAX_GROWTH + details;
-        self.check_length(longest)?;
-        let intent = running.process.log.begin(&unknown, longest)?;
-        Ok(Pending {
-            running,
-            id,
-            event_type: subject.event_type.unwrap_or(CHAT_COMPLETION).to_owned(),
-            user_id: subject.user_id.to_owned(),
-            model: subject.model.to_owned(),
-            prompt_hash: subject.prompt_hash,
-            metadata: subject.metadata.map(str::to_owned),
-            started_at,
-            started: Instant::now(),
-            open: Some((unknown, intent, longest)),
-        })
+        self.enter()?.begin(subject, known)
     }
 
     fn check_length(&self, bytes: usize) -> Result<(), Error> {
@@ -355,6 +322,20 @@ impl Logger {
         }
     }
 
+    /// Whether the calls that run are to end at once.
+    pub fn is_stopped(&self) -> bool {
+        let process = self.process.get();
+        self.closed.load(Ordering::SeqCst)
+            && process.is_some_and(|process| process.stop.has_happened())
+    }
+
+    /// Notes, for its health, that a thread for calls that wait couldn't be made.
+    pub fn note_thread_refused(&self) {
+        if let Some(process) = self.process.get() {
+            process.threads_refused.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// The log's health in this process, as JSON.
     pub fn stats(&self) -> Result<Vec<u8>, Error> {
         let process = self.process()?;
@@ -363,6 +344,10 @@ impl Logger {
         to.text("path", &process.log.path().to_string_lossy());
         process.log.health(&mut to);
         to.json("running", process.running.load(Ordering::SeqCst));
+        to.json(
+            "threads_refused",
+            process.threads_refused.load(Ordering::Relaxed),
+        );
         to.texts("warnings", &process.log.warnings());
         to.end();
         Ok(json)
@@ -450,7 +435,7 @@ impl Process {
 }
 
 /// Counts a call as running while it lives.
-struct Running {
+pub struct Running {
     logger: Arc<Logger>,
     process: Arc<Process>,
     /// The process that made the call.
@@ -458,6 +443,48 @@ struct Running {
 }
 
 impl Running {
+    /// Begins a call: from now on it has an entry, also if the process is killed. After an error it
+    /// must not be made: its entry couldn't be written. `known` is what its details hold already.
+    pub fn begin(self, subject: &Subject<'_>, known: Details<'_>) -> Result<Pending, Error> {
+        let (logger, process) = (&self.logger, &self.process);
+        let started_at = Timestamp::of(SystemTime::now());
+        let id = process.new_id()?;
+        let unknown = Ending {
+            response_hash: logger.hash(b""),
+            prompt_tokens: None,
+            completion_tokens: None,
+            error_type: Some(OUTCOME_UNKNOWN),
+            first_token: None,
+            details: Details::default(),
+        };
+        let details = logger.details.then(|| Details {
+            started_at: Some(started_at),
+            outcome: Some(Outcome::Unknown),
+            ..logger.with_origin(process, known)
+        });
+        let unknown = Entry {
+            details,
+            ..subject.entry(&unknown, None)
+        }
+        .line(id);
+        let details = if logger.details { MAX_DETAILS } else { 0 };
+        let longest = unknown.as_bytes().len() + MAX_GROWTH + details;
+        logger.check_length(longest)?;
+        let intent = process.log.begin(&unknown, longest)?;
+        Ok(Pending {
+            running: self,
+            id,
+            event_type: subject.event_type.unwrap_or(CHAT_COMPLETION).to_owned(),
+            user_id: subject.user_id.to_owned(),
+            model: subject.model.to_owned(),
+            prompt_hash: subject.prompt_hash,
+            metadata: subject.metadata.map(str::to_owned),
+            started_at,
+            started: Instant::now(),
+            open: Some((unknown, intent, longest)),
+        })
+    }
+
     fn is_the_parents(&self) -> bool {
         self.entered_in != sys::process_number()
     }

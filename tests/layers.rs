@@ -8,12 +8,17 @@ use std::path::Path;
 use support::root;
 
 /// From top to bottom. A module may use those below it, and its own parts.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     (
         "ffi",
         &[
-            "client", "logger", "log", "read", "format", "config", "json", "error", "sys",
+            "queue", "client", "logger", "log", "read", "format", "config", "json", "panics",
+            "error", "sys",
         ],
+    ),
+    (
+        "queue",
+        &["client", "logger", "config", "panics", "error", "sys"],
     ),
     (
         "client",
@@ -46,6 +51,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
     ("json", &[]),
     ("hash", &["sys"]),
     ("clock", &[]),
+    ("panics", &["error"]),
     ("error", &[]),
     ("fuzzing", &[]),
 ];

@@ -30,11 +30,12 @@ use crate::config::Config;
 use crate::error::{Error, Status};
 use crate::format::entry::{Attempt, Details, Line, Name, Outcome};
 use crate::hash::{ContentHash, Hashing};
-use crate::logger::{Ending, Logger, Pending, Subject};
+use crate::logger::{Ending, Logger, Pending, Running, Subject};
 use crate::sys::Event;
 
 pub use answer::Completion;
 pub use fault::Fault;
+pub use limits::Cut;
 use limits::Limits;
 pub use reception::Listener;
 use reception::Reception;
@@ -46,6 +47,14 @@ use transport::Transport;
 pub struct Client {
     config: Config,
     transport: Transport,
+}
+
+/// A call that is checked, and counted as running.
+pub struct Call<'a> {
+    prepared: Prepared<'a>,
+    running: Running,
+    /// `None` is by its timeout, from when it begins.
+    deadline: Option<Instant>,
 }
 
 /// What a call comes to.
@@ -101,27 +110,52 @@ impl Client {
         &self,
         logger: &Arc<Logger>,
         request: &ChatRequest<'_>,
-        mut listener: Option<&mut dyn Listener>,
+        listener: Option<&mut dyn Listener>,
         cancel: Option<&Event>,
     ) -> Result<Chat, Error> {
-        let prepared = Prepared::new(request, listener.is_some(), &self.config)?;
+        let call = self.prepare(logger, request, listener.is_some())?;
         if cancel.is_some_and(Event::has_happened) {
             return Err(Error::new(
                 Status::Cancelled,
                 "cancelled before it began: nothing was sent",
             ));
         }
-        let subject = Subject {
-            event_type: None,
-            user_id: request.user_id,
-            model: prepared.model,
-            prompt_hash: prepared.prompt_hash,
-            metadata: prepared.metadata.as_deref(),
-        };
-        let known = prepared.details(listener.is_some());
-        let pending = logger.begin(&subject, known.clone())?;
+        self.make(call, listener, cancel)
+    }
+
+    /// Checks a call, from which on its logger counts it as running.
+    pub fn prepare<'a>(
+        &'a self,
+        logger: &Arc<Logger>,
+        request: &ChatRequest<'a>,
+        stream: bool,
+    ) -> Result<Call<'a>, Error> {
+        Ok(Call {
+            prepared: Prepared::new(request, stream, &self.config)?,
+            running: logger.enter()?,
+            deadline: None,
+        })
+    }
+
+    /// Makes a call, until `cancel` happens.
+    pub fn make(
+        &self,
+        call: Call<'_>,
+        mut listener: Option<&mut dyn Listener>,
+        cancel: Option<&Event>,
+    ) -> Result<Chat, Error> {
+        let deadline = call.deadline;
+        let (prepared, pending) = call.begin()?;
+        let deadline = deadline.unwrap_or_else(|| prepared.deadline(pending.started()));
         let mut attempts = Vec::new();
-        let last = self.run(&prepared, &pending, &mut listener, cancel, &mut attempts);
+        let last = self.run(
+            &prepared,
+            &pending,
+            deadline,
+            &mut listener,
+            cancel,
+            &mut attempts,
+        );
         if pending.is_the_parents() {
             return Err(Error::new(
                 Status::Forked,
@@ -131,10 +165,21 @@ impl Client {
         Ok(finish(
             &self.config.hashing,
             pending,
-            known,
+            prepared.details(),
             last,
             &attempts,
         ))
+    }
+
+    /// Leaves the entry of a call that ends before anything of it is sent.
+    pub fn abandon(&self, call: Call<'_>, why: Cut) -> Result<Chat, Error> {
+        let (prepared, pending) = call.begin()?;
+        let last = Try {
+            fault: Some(why.into()),
+            ..Try::default()
+        };
+        let details = prepared.details();
+        Ok(finish(&self.config.hashing, pending, details, last, &[]))
     }
 
     /// Tries until there is an answer, an error that trying again can't help, or no time.
@@ -142,6 +187,7 @@ impl Client {
         &self,
         prepared: &Prepared<'_>,
         pending: &Pending,
+        deadline: Instant,
         listener: &mut Option<&mut dyn Listener>,
         cancel: Option<&Event>,
         attempts: &mut Vec<Attempt>,
@@ -167,8 +213,7 @@ impl Client {
             },
         };
         let limits = Limits::new(
-            // Never beyond what an Instant can hold: the configuration bounds it to a day.
-            pending.started() + prepared.options.timeout,
+            deadline,
             prepared.options.idle_timeout,
             self.config.connect_timeout,
             [pending.stop().fd(), cancel.map_or(-1, Event::fd)],
@@ -251,6 +296,36 @@ impl Client {
             headers: response.headers,
             ..tried
         }
+    }
+}
+
+impl<'a> Call<'a> {
+    /// The same, for another time and thread: its deadline counts from now on.
+    pub fn into_owned(self) -> Call<'static> {
+        Call {
+            deadline: Some(self.prepared.deadline(Instant::now())),
+            prepared: self.prepared.into_owned(),
+            running: self.running,
+        }
+    }
+
+    /// Until when it may take.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Writes down that it's about to be made.
+    fn begin(self) -> Result<(Prepared<'a>, Pending), Error> {
+        let prepared = self.prepared;
+        let subject = Subject {
+            event_type: None,
+            user_id: &prepared.user_id,
+            model: &prepared.model,
+            prompt_hash: prepared.prompt_hash,
+            metadata: prepared.metadata.as_deref(),
+        };
+        let pending = self.running.begin(&subject, prepared.details())?;
+        Ok((prepared, pending))
     }
 }
 

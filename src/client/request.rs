@@ -1,6 +1,8 @@
 //! What a call sends, made from what the host passed, and checked before anything happens.
 
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -33,7 +35,10 @@ pub struct ChatRequest<'a> {
 /// A checked call, ready to be sent.
 #[derive(Debug)]
 pub struct Prepared<'a> {
-    pub model: &'a str,
+    pub user_id: Cow<'a, str>,
+    pub model: Cow<'a, str>,
+    /// Whether the answer is to come in pieces.
+    pub stream: bool,
     pub body: Vec<u8>,
     pub prompt_hash: ContentHash,
     request_hash: ContentHash,
@@ -46,16 +51,38 @@ pub struct Prepared<'a> {
 
 impl<'a> Prepared<'a> {
     /// What the entry's details hold before the call is made.
-    pub fn details(&self, stream: bool) -> Details<'static> {
+    pub fn details(&self) -> Details<'static> {
         let trace = self.options.trace();
         Details {
             trace_id: trace.and_then(|(trace, _)| trace.as_bytes().try_into().ok()),
             span_id: trace.and_then(|(_, span)| span.as_bytes().try_into().ok()),
             session_id: self.session_id.clone(),
-            stream: Some(stream),
+            stream: Some(self.stream),
             prompt_form: Some(self.prompt_form),
             request_hash: Some(self.request_hash),
             ..Details::default()
+        }
+    }
+
+    /// Until when it may take, if its time counts from then on.
+    pub fn deadline(&self, from: Instant) -> Instant {
+        // Never beyond what an Instant can hold: the configuration bounds it to a day.
+        from + self.options.timeout
+    }
+
+    /// The same, of texts of its own.
+    pub fn into_owned(self) -> Prepared<'static> {
+        Prepared {
+            user_id: Cow::Owned(self.user_id.into_owned()),
+            model: Cow::Owned(self.model.into_owned()),
+            stream: self.stream,
+            body: self.body,
+            prompt_hash: self.prompt_hash,
+            request_hash: self.request_hash,
+            prompt_form: self.prompt_form,
+            metadata: self.metadata,
+            options: self.options,
+            session_id: self.session_id,
         }
     }
 
@@ -150,7 +177,9 @@ impl<'a> Prepared<'a> {
         });
         Ok(Prepared {
             session_id: session_id.map(Arc::from),
-            model,
+            user_id: request.user_id.into(),
+            model: model.into(),
+            stream,
             request_hash: hashing.of(&body),
             body,
             prompt_hash,

@@ -1,22 +1,12 @@
 //! What stands between the host and every function: its thread, its panics, its pointers.
 
-use std::any::Any;
-use std::cell::Cell;
 use std::ffi::{CStr, c_char};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::reply::{REPLIES, Reply};
 use super::types::{AuditReply, AuditStatus, AuditText};
-use crate::error::{Error, Status};
+use crate::error::Error;
+use crate::panics::contain;
 use crate::sys::HostThread;
-
-thread_local! {
-    /// How deep this thread is inside the library.
-    static DEPTH: Cell<u32> = const { Cell::new(0) };
-    /// Where the last panic was.
-    static PLACE: Cell<Option<String>> = const { Cell::new(None) };
-}
 
 /// Runs the body of a function that answers with a reply.
 ///
@@ -95,52 +85,6 @@ pub unsafe fn put<T>(out: *mut T, value: T) {
     }
 }
 
-fn contain<T>(body: impl FnOnce() -> T) -> Result<T, Error> {
-    silence_panics();
-    DEPTH.set(DEPTH.get() + 1);
-    // The body's state is either its own or guarded by locks that outlive a panic.
-    let result = catch_unwind(AssertUnwindSafe(body));
-    DEPTH.set(DEPTH.get() - 1);
-    result.map_err(|panic| {
-        let message = format!(
-            "a defect of the library, please report it: {}{}",
-            message_of(&*panic),
-            PLACE.take().unwrap_or_default()
-        );
-        // What a panic carries may panic again when it's dropped.
-        std::mem::forget(panic);
-        Error::new(Status::Internal, message)
-    })
-}
-
-fn message_of(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a panic without a message")
-}
-
-/// The default hook writes to stderr, which is the host's. Panics of the host's own Rust code, if
-/// it links the library as Rust, go where they went.
-fn silence_panics() {
-    static DONE: AtomicBool = AtomicBool::new(false);
-    if DONE.swap(true, Ordering::Relaxed) {
-        return;
-    }
-    let outer = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        if DEPTH.get() == 0 {
-            return outer(panic);
-        }
-        PLACE.set(
-            panic
-                .location()
-                .map(|place| format!(" ({}:{})", place.file(), place.line())),
-        );
-    }));
-}
-
 /// A text that the host passed, or `None` where it's absent.
 ///
 /// # Safety
@@ -161,7 +105,7 @@ pub unsafe fn text<'a>(name: &str, text: AuditText) -> Result<Option<&'a str>, E
 }
 
 /// A text that must not be absent.
-pub fn required<'a>(name: &str, text: Option<&'a str>) -> Result<&'a str, Error> {
+pub fn required<T>(name: &str, text: Option<T>) -> Result<T, Error> {
     text.ok_or_else(|| Error::argument(format!("{name} is absent; it is required")))
 }
 

@@ -130,7 +130,8 @@ pub struct Inside {
 }
 
 impl Inside {
-    fn enter(logger: *const AuditLogger) -> Inside {
+    /// From now on.
+    pub fn enter(logger: *const AuditLogger) -> Inside {
         INSIDE.with(|inside| {
             let place = inside.iter().position(|place| place.get() == 0);
             if let Some(place) = place {

@@ -22,7 +22,7 @@ pub struct Service {
     /// Writes its entries.
     pub logger: Arc<Logger>,
     /// Makes its calls.
-    pub client: Client,
+    pub client: Arc<Client>,
 }
 
 static LOGGERS: Table<Service> = Table::new(0xa1);
@@ -84,7 +84,7 @@ pub unsafe extern "C" fn audit_logger_new(
         let (opened, report) = Logger::open(&config)?;
         let service = Service {
             logger: Arc::new(opened),
-            client: Client::new(config),
+            client: Arc::new(Client::new(config)),
         };
         let handle = LOGGERS.insert(service).ok_or_else(|| {
             Error::new(Status::Internal, "a million loggers are in use; free some")
@@ -173,7 +173,7 @@ pub unsafe extern "C" fn audit_logger_close(
 }
 
 /// A time to wait; `None` without a limit.
-fn limit(timeout_ms: i64) -> Option<Duration> {
+pub fn limit(timeout_ms: i64) -> Option<Duration> {
     u64::try_from(timeout_ms).ok().map(Duration::from_millis)
 }
 
@@ -205,7 +205,8 @@ pub extern "C" fn audit_log_free(logger: *mut AuditLogger) {
 /// that somebody changed before they were sealed); "pending" (entries that wait); "in_memory_only"
 /// (those of them that a kill would lose); "last_error" (null, or {"time", "message"}); "integrity"
 /// (where the logger seals: "origin", and once it has, "size" of the tree and "sealed_at");
-/// "running" (calls); "warnings" (texts). Alarm on pending, gaps, unconfirmed and altered, on
+/// "running" (calls, those that wait in a queue among them); "threads_refused" (times that a queue's
+/// call found no thread, and waits for another's); "warnings" (texts). Alarm on pending, gaps, unconfirmed and altered, on
 /// failed when it grows, and on a sealed_at that stays behind while entries are written. Numbers
 /// are of this process since its first use; .state/health.json has the counters, "pending" and
 /// "last_error" for the directory.

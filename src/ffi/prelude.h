@@ -28,6 +28,16 @@
  *  audit_logger_log      x     x           x
  *  audit_logger_begin    x     x           x
  *  audit_logger_finish   x     x                 x                                         x
+ *  audit_chat_json       x     x           x     x     x     x                             x
+ *  audit_record_json     x     x           x
+ *  audit_record_begin_json
+ *                        x     x           x
+ *  audit_record_finish_json
+ *                        x     x                 x                                         x
+ *  audit_queue_new       x     x
+ *  audit_queue_submit    x     x           x                                               x
+ *  audit_queue_next      x     x                                   x                       x
+ *  audit_queue_cancel          x                                               x           x
  *  audit_logger_verify   x     x           x                 x           x     x
  *  audit_logger_prove    x                 x                             x     x
  *  audit_logger_maintain x     x     x     x                 x

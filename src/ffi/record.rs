@@ -3,8 +3,8 @@
 use std::sync::Mutex;
 
 use super::boundary::{put, reply_of_files, required, sized, text};
-use super::handle::Table;
-use super::logger::service;
+use super::handle::{Held, Table};
+use super::logger::{Service, service};
 use super::reply::Reply;
 use super::types::*;
 use crate::error::{Error, Status};
@@ -42,19 +42,9 @@ pub unsafe extern "C" fn audit_logger_log(
         // SAFETY: as the caller promises.
         let record = unsafe { a_record(record) }?;
         // SAFETY: as the caller promises.
-        let (begun, metadata) = unsafe { begun(&service.logger, &record) }?;
+        let asked = unsafe { asked(&record) }?;
         // SAFETY: as the caller promises.
-        let came = unsafe { came(&record) }?;
-        let subject = Subject {
-            metadata: metadata.as_deref(),
-            ..begun
-        };
-        let line = service.logger.log(&subject, &came)?;
-        let logged = Reply::ok();
-        if reply.is_null() {
-            return Ok(logged);
-        }
-        Ok(logged.with_entry(line))
+        log(&service, &asked, reply, || unsafe { came(&record) })
     };
     // SAFETY: as the caller promises.
     unsafe { reply_of_files(reply, log) }
@@ -94,27 +84,14 @@ pub unsafe extern "C" fn audit_logger_begin(
         // SAFETY: as the caller promises.
         unsafe { put(pending, std::ptr::null_mut()) };
         let service = service(logger)?;
-        if pending.is_null() {
-            return Err(Error::argument(
-                "pending is NULL; pass the address of a pointer",
-            ));
-        }
+        needs_pending(pending)?;
         // SAFETY: as the caller promises.
         let record = unsafe { a_record(record) }?;
         // SAFETY: as the caller promises.
-        let (begun, metadata) = unsafe { begun(&service.logger, &record) }?;
-        let subject = Subject {
-            metadata: metadata.as_deref(),
-            ..begun
-        };
-        let call = service.logger.begin(&subject, Details::default())?;
-        let id = call.id().to_string();
-        let handle = PENDINGS.insert(Mutex::new(Some(call))).ok_or_else(|| {
-            Error::new(Status::Internal, "a million calls are begun; finish some")
-        })?;
+        let (handle, reply) = begin(&service, &unsafe { asked(&record) }?)?;
         // SAFETY: as the caller promises.
         unsafe { put(pending, handle) };
-        Ok(Reply::ok().with_text(AUDIT_REPLY_ENTRY_ID, id))
+        Ok(reply)
     };
     // SAFETY: as the caller promises.
     unsafe { reply_of_files(reply, begin) }
@@ -147,41 +124,129 @@ pub unsafe extern "C" fn audit_logger_finish(
     reply: *mut *mut AuditReply,
 ) -> AuditStatus {
     let finish = || {
-        let gone = || {
-            Error::new(
-                Status::Handle,
-                "pending was finished before, or isn't one; pass what audit_logger_begin gave",
-            )
+        let begun = Begun::find(pending)?;
+        // SAFETY: as the caller promises.
+        let record = unsafe { a_record(record) }?;
+        // SAFETY: as the caller promises.
+        let metadata = unsafe { text("metadata", record.metadata) }?;
+        // SAFETY: as the caller promises.
+        begun.finish(&unsafe { came(&record) }?, metadata)
+    };
+    // SAFETY: as the caller promises.
+    unsafe { reply_of_files(reply, finish) }
+}
+
+/// What is asked for, as the host says it.
+pub struct Asked<'a> {
+    pub event_type: Option<&'a str>,
+    pub user_id: Option<&'a str>,
+    pub model: Option<&'a str>,
+    pub prompt: Option<&'a str>,
+    pub metadata: Option<&'a str>,
+}
+
+impl<'a> Asked<'a> {
+    /// Checked; but for the metadata, which come apart.
+    fn subject(&self, logger: &Logger) -> Result<(Subject<'a>, Option<String>), Error> {
+        let prompt = required("prompt", self.prompt)?;
+        let subject = Subject {
+            event_type: self.event_type,
+            user_id: required("user_id", self.user_id)?,
+            model: required("model", self.model)?,
+            prompt_hash: logger.hash(prompt.as_bytes()),
+            metadata: None,
         };
-        let held = PENDINGS.get(pending).ok_or_else(gone)?;
+        Ok((subject, self.metadata.map(logger::metadata).transpose()?))
+    }
+}
+
+/// Logs a call.
+pub fn log<'a>(
+    service: &Service,
+    asked: &Asked<'_>,
+    reply: *mut *mut AuditReply,
+    came: impl FnOnce() -> Result<Came<'a>, Error>,
+) -> Result<Reply, Error> {
+    let (subject, metadata) = asked.subject(&service.logger)?;
+    let subject = Subject {
+        metadata: metadata.as_deref(),
+        ..subject
+    };
+    let line = service.logger.log(&subject, &came()?)?;
+    let logged = Reply::ok();
+    if reply.is_null() {
+        return Ok(logged);
+    }
+    Ok(logged.with_entry(line))
+}
+
+/// Refuses a beginning whose handle would be lost.
+pub fn needs_pending(pending: *mut *mut AuditPending) -> Result<(), Error> {
+    if pending.is_null() {
+        return Err(Error::argument(
+            "pending is NULL; pass the address of a pointer",
+        ));
+    }
+    Ok(())
+}
+
+/// Begins a call.
+pub fn begin(service: &Service, asked: &Asked<'_>) -> Result<(*mut AuditPending, Reply), Error> {
+    let (subject, metadata) = asked.subject(&service.logger)?;
+    let subject = Subject {
+        metadata: metadata.as_deref(),
+        ..subject
+    };
+    let call = service.logger.begin(&subject, Details::default())?;
+    let id = call.id().to_string();
+    let handle = PENDINGS
+        .insert(Mutex::new(Some(call)))
+        .ok_or_else(|| Error::new(Status::Internal, "a million calls are begun; finish some"))?;
+    Ok((handle, Reply::ok().with_text(AUDIT_REPLY_ENTRY_ID, id)))
+}
+
+/// A call that was begun.
+pub struct Begun {
+    handle: *mut AuditPending,
+    held: Held<'static, Mutex<Option<Pending>>>,
+}
+
+impl Begun {
+    /// That of a handle.
+    pub fn find(handle: *mut AuditPending) -> Result<Begun, Error> {
+        let held = PENDINGS.get(handle).ok_or_else(Begun::gone)?;
         // Of another process's the lock may be held for ever.
         if held.is_poisoned() {
-            return Err(gone());
+            return Err(Begun::gone());
         }
-        let mut call = held.try_lock().map_err(|_| gone())?;
-        let begun = call.as_ref().ok_or_else(gone)?;
+        Ok(Begun { handle, held })
+    }
+
+    fn gone() -> Error {
+        Error::new(
+            Status::Handle,
+            "pending was finished before, or isn't one; pass what audit_logger_begin gave",
+        )
+    }
+
+    /// Finishes it. `metadata` replace those of its beginning.
+    pub fn finish(&self, came: &Came<'_>, metadata: Option<&str>) -> Result<Reply, Error> {
+        let mut call = self.held.try_lock().map_err(|_| Begun::gone())?;
+        let begun = call.as_ref().ok_or_else(Begun::gone)?;
         if begun.is_the_parents() {
-            PENDINGS.remove(pending);
+            PENDINGS.remove(self.handle);
             return Err(Error::new(
                 Status::Forked,
                 "the process was forked since the call was begun, and this is the child: the \
                  parent finishes it",
             ));
         }
-        // SAFETY: as the caller promises.
-        let record = unsafe { a_record(record) }?;
-        // SAFETY: as the caller promises.
-        let metadata = unsafe { text("metadata", record.metadata) }?;
         let metadata = metadata.map(logger::metadata).transpose()?;
-        // SAFETY: as the caller promises.
-        let line = begun.line_of(&unsafe { came(&record) }?, metadata.as_deref())?;
-        let call = call.take().ok_or_else(gone)?;
-        PENDINGS.remove(pending);
-        let finished = call.write(line);
-        Ok(Reply::of_finished(finished))
-    };
-    // SAFETY: as the caller promises.
-    unsafe { reply_of_files(reply, finish) }
+        let line = begun.line_of(came, metadata.as_deref())?;
+        let call = call.take().ok_or_else(Begun::gone)?;
+        PENDINGS.remove(self.handle);
+        Ok(Reply::of_finished(call.write(line)))
+    }
 }
 
 /// # Safety
@@ -199,27 +264,21 @@ unsafe fn a_record(record: *const AuditRecord) -> Result<AuditRecord, Error> {
     Ok(record)
 }
 
-/// What a record says of a call before it's made: but for the metadata, which come apart, checked.
+/// What a record says of a call before it's made.
 ///
 /// # Safety
 ///
 /// As for [`text`], of the record's texts.
-unsafe fn begun<'a>(
-    logger: &Logger,
-    record: &'a AuditRecord,
-) -> Result<(Subject<'a>, Option<String>), Error> {
+unsafe fn asked<'a>(record: &'a AuditRecord) -> Result<Asked<'a>, Error> {
     // SAFETY: as the caller promises, for this text and those below.
     let text = |name, field| unsafe { text(name, field) };
-    let prompt = required("prompt", text("prompt", record.prompt)?)?;
-    let subject = Subject {
+    Ok(Asked {
+        prompt: text("prompt", record.prompt)?,
         event_type: text("event_type", record.event_type)?,
-        user_id: required("user_id", text("user_id", record.user_id)?)?,
-        model: required("model", text("model", record.model)?)?,
-        prompt_hash: logger.hash(prompt.as_bytes()),
-        metadata: None,
-    };
-    let metadata = text("metadata", record.metadata)?;
-    Ok((subject, metadata.map(logger::metadata).transpose()?))
+        user_id: text("user_id", record.user_id)?,
+        model: text("model", record.model)?,
+        metadata: text("metadata", record.metadata)?,
+    })
 }
 
 /// What a record says of a call after it was made.

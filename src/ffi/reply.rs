@@ -10,6 +10,7 @@ use crate::client::Chat;
 use crate::error::{Error, Status};
 use crate::format::entry::{Line, Outcome};
 use crate::logger::Finished;
+use crate::queue::{Event, News};
 
 include!(concat!(env!("OUT_DIR"), "/symbol_versions/reply.rs"));
 
@@ -26,7 +27,7 @@ pub struct Reply {
 
 const TEXT_FIELDS: usize = AUDIT_REPLY_PROVIDER_ERROR_TYPE as usize + 1;
 const FIRST_INT: i32 = AUDIT_REPLY_HTTP_STATUS;
-const INT_FIELDS: usize = (AUDIT_REPLY_ATTEMPTS - FIRST_INT) as usize + 1;
+const INT_FIELDS: usize = (AUDIT_REPLY_TAG - FIRST_INT) as usize + 1;
 const UNKNOWN: i64 = -1;
 
 impl Reply {
@@ -185,6 +186,36 @@ impl From<Chat> for Reply {
     }
 }
 
+impl From<Event> for Reply {
+    fn from(event: Event) -> Reply {
+        let (kind, reply) = match event.news {
+            News::Delta(text) => (
+                AUDIT_EVENT_DELTA,
+                Reply::ok().with_text(AUDIT_REPLY_CONTENT, text),
+            ),
+            News::Chunk(json) => (
+                AUDIT_EVENT_CHUNK,
+                Reply::ok().with_text(AUDIT_REPLY_CONTENT, json),
+            ),
+            News::Done(result) => {
+                let reply = result.map_or_else(Reply::from, Reply::from);
+                let status = reply.status as AuditStatus;
+                (
+                    AUDIT_EVENT_DONE,
+                    reply.with_int(AUDIT_REPLY_STATUS, Some(status.into())),
+                )
+            }
+        };
+        let reply = Reply {
+            status: Status::Ok,
+            ..reply
+        };
+        reply
+            .with_int(AUDIT_REPLY_EVENT, Some(kind.into()))
+            .with_int(AUDIT_REPLY_TAG, Some(event.tag.cast_signed()))
+    }
+}
+
 /// A text field of a reply: NUL-terminated UTF-8 (AUDIT_REPLY_JSON: the bytes that came), valid
 /// until the reply is freed, or NULL if the reply has no such field.
 ///
@@ -226,7 +257,7 @@ pub unsafe extern "C" fn audit_reply_text(
 ///
 /// reply: what a function gave, or NULL.
 ///
-/// field: AUDIT_REPLY_HTTP_STATUS to AUDIT_REPLY_ATTEMPTS. Any thread.
+/// field: AUDIT_REPLY_HTTP_STATUS to AUDIT_REPLY_TAG. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn audit_reply_int(reply: *const AuditReply, field: i32) -> i64 {
     value(-1, || {

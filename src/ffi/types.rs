@@ -29,22 +29,25 @@ pub const AUDIT_E_CALL: AuditStatus = -6;
 /// The call was cancelled. Of a chat call the entry is written, unless it was cancelled before it
 /// began: then nothing was sent, and AUDIT_REPLY_ENTRY is NULL.
 pub const AUDIT_E_CANCELLED: AuditStatus = -7;
-/// The time given to audit_logger_flush or audit_logger_close ran out.
+/// The time given to audit_logger_flush or audit_logger_close ran out, or to audit_queue_next, before
+/// there was an event.
 pub const AUDIT_E_TIMEOUT: AuditStatus = -8;
 /// The log isn't what was sealed: the report of audit_logger_verify says where.
 pub const AUDIT_E_TAMPERED: AuditStatus = -9;
-/// There is no Merkle log in that directory, or no sealed entry with that id.
+/// There is no Merkle log in that directory, no sealed entry with that id, or no call with that tag.
 pub const AUDIT_E_NOT_FOUND: AuditStatus = -10;
 /// A logger can't be closed from a callback of one of its own calls: it would wait for itself.
 pub const AUDIT_E_REENTRANT: AuditStatus = -11;
-/// The process was forked in a callback of this call, and this is the child: the call is the
-/// parent's, which finishes and logs it. The logger works in the child.
+/// The process was forked in a callback of this call, or since the pending or the queue was made,
+/// and this is the child: the call is the parent's, which finishes and logs it. The logger works in
+/// the child.
 pub const AUDIT_E_FORKED: AuditStatus = -12;
-/// A defect of the library, or the process is out of descriptors or handles; the message says
-/// which. AUDIT_REPLY_OUTCOME says whether anything was sent.
+/// A defect of the library, or the process is out of descriptors, handles or threads; the
+/// message says which. AUDIT_REPLY_OUTCOME says whether anything was sent.
 pub const AUDIT_E_INTERNAL: AuditStatus = -13;
 
 /// Text: the answer of the model, or the part of it that came before an error; NULL if none came.
+/// Of an AUDIT_EVENT_DELTA or AUDIT_EVENT_CHUNK: what came.
 /// Of audit_logger_hash: the hash. Of audit_logger_prove: the proof.
 pub const AUDIT_REPLY_CONTENT: i32 = 1;
 /// Text, JSON: the response's body as received; of a streamed answer, the chat.completion that its
@@ -86,6 +89,20 @@ pub const AUDIT_REPLY_RETRY_AFTER_MS: i32 = 105;
 /// Number: how often the request was tried.
 pub const AUDIT_REPLY_ATTEMPTS: i32 = 106;
 
+/// Number: of an AUDIT_EVENT_DONE, what audit_chat would have returned.
+pub const AUDIT_REPLY_STATUS: i32 = 107;
+/// Number: which event audit_queue_next took, one of AUDIT_EVENT_*.
+pub const AUDIT_REPLY_EVENT: i32 = 108;
+/// Number: the tag of the event's call, all 64 bits of it.
+pub const AUDIT_REPLY_TAG: i32 = 109;
+
+/// Text was added to an answer, in whole characters.
+pub const AUDIT_EVENT_DELTA: i32 = 1;
+/// The payload of an event of the server's came, as it was sent: tool calls, reasoning, usage.
+pub const AUDIT_EVENT_CHUNK: i32 = 2;
+/// A call is over.
+pub const AUDIT_EVENT_DONE: i32 = 3;
+
 /// No byte of the request was sent.
 pub const AUDIT_OUTCOME_NOT_SENT: i32 = 0;
 /// The server answered, be it with an error.
@@ -118,6 +135,10 @@ pub struct AuditReply(());
 /// after a fork the child makes its own. Made by audit_cancel_new, freed by
 /// audit_cancel_free, at any time: calls that run with it go on, and can't be ended by it any more.
 pub struct AuditCancel(());
+
+/// Calls that nobody blocks for. Any thread may use it at any time, several at once. It belongs to
+/// the process that made it. Made by audit_queue_new, freed by audit_queue_free.
+pub struct AuditQueue(());
 
 /// A callback of a streamed call: it is given len bytes of UTF-8 (no NUL ends them), valid until
 /// the callback returns, and the request's context. It runs on the calling thread, with its signal

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Private, check};
 
-/// A flag that wakes every thread that waits for it, and stays set.
+/// A flag that wakes every thread that waits for it, and stays set until it's cleared.
 #[derive(Debug)]
 pub struct Event(Private<OwnedFd>);
 
@@ -29,6 +29,14 @@ impl Event {
         // SAFETY: the pointer and the length are those of a local. The write fails only when
         // the counter is full, and then the event has happened long ago.
         unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+
+    /// Makes it not have happened, for whoever alone knows what it stands for.
+    pub fn clear(&self) {
+        let mut count = [0; 8];
+        // SAFETY: the pointer and the length are those of a local. The read fails only when it
+        // hasn't happened.
+        unsafe { libc::read(self.0.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
     }
 
     /// Whether this is the process that made it. In a forked child it never happens.
@@ -98,11 +106,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_stays_happened() {
+    fn an_event_stays_happened_until_it_is_cleared() {
         let event = Event::new().unwrap();
         assert!(!event.has_happened());
         event.set();
         event.set();
         assert!(event.has_happened() && event.has_happened());
+        event.clear();
+        assert!(!event.has_happened());
     }
 }

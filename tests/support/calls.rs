@@ -115,6 +115,65 @@ impl Drop for Answer {
     }
 }
 
+/// A queue, freed when dropped.
+pub struct Queue(pub *mut AuditQueue);
+
+// A handle may be used by any thread.
+unsafe impl Send for Queue {}
+unsafe impl Sync for Queue {}
+
+impl Queue {
+    pub fn try_new(logger: &Logger, options: &str) -> Result<Queue, Answer> {
+        let options = CString::new(options).expect("no NUL");
+        let (mut queue, mut reply) = (ptr::null_mut(), ptr::null_mut());
+        let status =
+            unsafe { audit_queue_new(logger.0, options.as_ptr(), &raw mut queue, &raw mut reply) };
+        let answer = Answer { status, reply };
+        if status == AUDIT_OK {
+            Ok(Queue(queue))
+        } else {
+            Err(answer)
+        }
+    }
+
+    #[track_caller]
+    pub fn new(logger: &Logger, options: &serde_json::Value) -> Queue {
+        match Queue::try_new(logger, &options.to_string()) {
+            Ok(queue) => queue,
+            Err(answer) => panic!("{}: {}", answer.error_type(), answer.message()),
+        }
+    }
+
+    pub fn submit(&self, request: &serde_json::Value, tag: u64) -> Answer {
+        let (text, mut reply) = (request.to_string(), ptr::null_mut());
+        let (data, len) = (text.as_ptr().cast(), text.len());
+        let status = unsafe { audit_queue_submit(self.0, data, len, tag, &raw mut reply) };
+        Answer { status, reply }
+    }
+
+    pub fn next(&self, timeout_ms: i64) -> Answer {
+        let mut reply = ptr::null_mut();
+        let status = unsafe { audit_queue_next(self.0, timeout_ms, &raw mut reply) };
+        Answer { status, reply }
+    }
+
+    pub fn cancel(&self, tag: u64) -> Answer {
+        let mut reply = ptr::null_mut();
+        let status = unsafe { audit_queue_cancel(self.0, tag, &raw mut reply) };
+        Answer { status, reply }
+    }
+
+    pub fn free(&self) {
+        audit_queue_free(self.0);
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.free();
+    }
+}
+
 /// A logger, freed when dropped.
 pub struct Logger(pub *mut AuditLogger);
 

@@ -1,0 +1,312 @@
+//! What a queue knows, under its lock: which calls wait, run and have ended, what waits to be taken.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Event, News, Pieces};
+use crate::client::{Call, Chat, Client, Cut};
+use crate::error::Error;
+use crate::sys;
+
+/// A call that a thread is to make, or to end.
+pub struct Job {
+    pub tag: u64,
+    pub pieces: Pieces,
+    call: Call<'static>,
+    /// Set: it isn't made any more, and why.
+    cut: Option<Cut>,
+}
+
+/// Where the call of a tag is.
+enum Place {
+    /// Waits to be made or to be ended.
+    Waits,
+    /// Is being made, until that happens.
+    Runs(Arc<sys::Event>),
+    /// Is being made, and was told to end.
+    Ends,
+    /// Its end waits to be taken.
+    Over,
+}
+
+/// What a queue knows.
+#[derive(Default)]
+pub struct State {
+    closed: bool,
+    /// In the order in which they came.
+    waiting: VecDeque<Job>,
+    /// Those that are to be ended without being made.
+    abandoned: VecDeque<Job>,
+    /// Of every call whose end wasn't taken yet.
+    places: HashMap<u64, Place>,
+    events: VecDeque<(Event, usize)>,
+    /// What the events take.
+    bytes: usize,
+    /// Threads that make calls, and those of them that have none. One that starts has none yet.
+    runners: usize,
+    idle: usize,
+    keeper: bool,
+    /// When a thread was last refused.
+    refused: Option<Instant>,
+}
+
+/// What an event takes beside its text.
+const EVENT: usize = 128;
+
+/// How soon after a thread was refused another is asked for.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+impl Job {
+    /// Until when it may take.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.call.deadline()
+    }
+
+    /// Makes it, by `make`, or leaves its entry if it's not to be made any more.
+    pub fn perform(
+        self,
+        client: &Client,
+        make: impl FnOnce(Call<'static>) -> Result<Chat, Error>,
+    ) -> Result<Chat, Error> {
+        let is_late = |job: &Job| job.deadline().is_some_and(|at| at <= Instant::now());
+        match self.cut {
+            Some(cut) => client.abandon(self.call, cut),
+            None if is_late(&self) => client.abandon(self.call, Cut::Deadline),
+            None => make(self.call),
+        }
+    }
+}
+
+impl State {
+    /// Takes a call.
+    pub fn submit(&mut self, tag: u64, call: Call<'static>, pieces: Pieces) -> Result<(), Error> {
+        if self.places.contains_key(&tag) {
+            return Err(Error::argument(format!(
+                "tag {tag} is that of a call whose end wasn't taken yet; give each call its own"
+            )));
+        }
+        self.places.insert(tag, Place::Waits);
+        self.waiting.push_back(Job {
+            tag,
+            pieces,
+            call,
+            cut: None,
+        });
+        Ok(())
+    }
+
+    /// Takes a call back, if nobody has begun it.
+    pub fn withdraw(&mut self, tag: u64) -> bool {
+        let at = self.waiting.iter().rposition(|job| job.tag == tag);
+        if let Some(at) = at {
+            self.waiting.remove(at);
+            self.places.remove(&tag);
+        }
+        at.is_some()
+    }
+
+    /// Ends a call. Whether there is one that isn't over.
+    pub fn cancel(&mut self, tag: u64) -> bool {
+        match self.places.get_mut(&tag) {
+            None | Some(Place::Over) => return false,
+            Some(Place::Ends) => {}
+            Some(place @ Place::Runs(_)) => place.end(),
+            Some(Place::Waits) => {
+                let at = self.waiting.iter().position(|job| job.tag == tag);
+                let job = at.and_then(|at| self.waiting.remove(at));
+                self.abandoned.extend(job.map(Job::cancelled));
+            }
+        }
+        true
+    }
+
+    /// Ends all calls, and takes no more.
+    pub fn close(&mut self) {
+        self.closed = true;
+        self.places.values_mut().for_each(Place::end);
+        self.abandon_all();
+    }
+
+    /// Gives up all calls that wait.
+    pub fn abandon_all(&mut self) {
+        let waiting = self.waiting.drain(..).map(Job::cancelled);
+        self.abandoned.extend(waiting);
+    }
+
+    /// Gives up the calls that wait and whose time is over; when the next one's is.
+    pub fn abandon_late(&mut self, now: Instant) -> Option<Instant> {
+        let next = |waiting: &VecDeque<Job>| waiting.iter().filter_map(Job::deadline).min();
+        if next(&self.waiting).is_some_and(|at| at <= now) {
+            let is_late = |job: &Job| job.deadline().is_some_and(|at| at <= now);
+            let (late, waiting) = self.waiting.drain(..).partition(is_late);
+            self.waiting = waiting;
+            let late: VecDeque<Job> = late;
+            self.abandoned.extend(late.into_iter().map(|job| Job {
+                cut: Some(Cut::Deadline),
+                ..job
+            }));
+        }
+        next(&self.waiting)
+    }
+
+    /// The next call to be ended without being made.
+    pub fn next_abandoned(&mut self) -> Option<Job> {
+        self.abandoned.pop_front()
+    }
+
+    /// Whether there are such calls.
+    pub fn has_abandoned(&self) -> bool {
+        !self.abandoned.is_empty()
+    }
+
+    /// The next call for a thread, until `stop` happens.
+    pub fn next_job(&mut self, stop: &Arc<sys::Event>, limit: usize) -> Option<Job> {
+        let job = self.next_abandoned().or_else(|| {
+            let job = self.has_room(limit).then(|| self.waiting.pop_front())??;
+            self.places.insert(job.tag, Place::Runs(Arc::clone(stop)));
+            Some(job)
+        })?;
+        self.idle -= 1;
+        Some(job)
+    }
+
+    /// A thread has no call any more.
+    pub fn rests(&mut self) {
+        self.idle += 1;
+    }
+
+    /// Notes that a call is over. Whether it had been told to end.
+    pub fn end(&mut self, tag: u64, result: Result<Chat, Error>) -> bool {
+        let kept = result.as_ref().map_or(0, |chat| {
+            chat.last.body.as_ref().map_or(0, Vec::len) + chat.last.completion.text.len()
+        });
+        self.add(tag, News::Done(Box::new(result)), kept);
+        let before = self.places.insert(tag, Place::Over);
+        matches!(before, Some(Place::Ends))
+    }
+
+    /// Adds an event, whatever room there is.
+    pub fn add(&mut self, tag: u64, news: News, length: usize) {
+        let weight = EVENT + length;
+        self.bytes += weight;
+        self.events.push_back((Event { tag, news }, weight));
+    }
+
+    /// Takes the next event.
+    pub fn take(&mut self) -> Option<Event> {
+        let (event, weight) = self.events.pop_front()?;
+        self.bytes -= weight;
+        if let News::Done(_) = event.news {
+            self.places.remove(&event.tag);
+        }
+        Some(event)
+    }
+
+    /// Whether the last event that came is the only one.
+    pub fn is_first(&self) -> bool {
+        self.events.len() == 1
+    }
+
+    /// Whether there are no events.
+    pub fn is_drained(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Whether there is room for another event.
+    pub fn has_room(&self, limit: usize) -> bool {
+        self.bytes < limit
+    }
+
+    /// Whether a call waits to be made.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Whether the queue was freed.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Whether there are threads that make calls.
+    pub fn has_runners(&self) -> bool {
+        self.runners > 0
+    }
+
+    /// Whether there are threads, the keeper among them.
+    pub fn has_threads(&self) -> bool {
+        self.keeper || self.runners > 0
+    }
+
+    /// Whether more calls wait than threads without one.
+    pub fn is_short(&self) -> bool {
+        self.waiting.len() > self.idle
+    }
+
+    /// Counts one more thread, if one is wanted, for calls or to keep those that wait.
+    pub fn want(&mut self, kind: Kind, most: usize) -> bool {
+        let wanted = match kind {
+            Kind::Runner => self.runners < most,
+            Kind::Keeper => !self.keeper,
+        };
+        let recently = |refused: Instant| refused.elapsed() < PATIENCE;
+        if !wanted || !self.is_short() || self.closed || self.refused.is_some_and(recently) {
+            return false;
+        }
+        self.count(kind, true);
+        true
+    }
+
+    /// A thread that was counted couldn't be made.
+    pub fn refuse(&mut self, kind: Kind) {
+        self.refused = Some(Instant::now());
+        self.leave(kind);
+    }
+
+    /// A thread without a call ends.
+    pub fn leave(&mut self, kind: Kind) {
+        self.count(kind, false);
+    }
+
+    fn count(&mut self, kind: Kind, more: bool) {
+        match (kind, more) {
+            (Kind::Keeper, _) => self.keeper = more,
+            (Kind::Runner, true) => {
+                self.runners += 1;
+                self.idle += 1;
+            }
+            (Kind::Runner, false) => {
+                self.runners -= 1;
+                self.idle -= 1;
+            }
+        }
+    }
+}
+
+/// What a thread is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// To make calls.
+    Runner,
+    /// To end those that wait for too long.
+    Keeper,
+}
+
+impl Job {
+    fn cancelled(self) -> Job {
+        Job {
+            cut: Some(Cut::Cancelled),
+            ..self
+        }
+    }
+}
+
+impl Place {
+    /// Tells a call that runs to end.
+    fn end(&mut self) {
+        if let Place::Runs(stop) = self {
+            stop.set();
+            *self = Place::Ends;
+        }
+    }
+}

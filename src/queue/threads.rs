@@ -1,0 +1,300 @@
+//! The threads of a queue, and what they share with whoever takes the events.
+
+use std::os::fd::RawFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::state::{Job, Kind, State};
+use super::{News, Pieces, Settings};
+use crate::client::{Client, Listener};
+use crate::logger::Logger;
+use crate::{panics, sys};
+
+/// What the threads of a queue share.
+pub struct Shared {
+    pub logger: Arc<Logger>,
+    pub client: Arc<Client>,
+    settings: Settings,
+    state: Mutex<State>,
+    /// Notified when there is an event to take, or none any more.
+    pub news: Condvar,
+    /// Notified when there is work for a thread, or none any more.
+    work: Condvar,
+    /// Notified when the keeper has something to do.
+    keeping: Condvar,
+    /// Notified when there is room for an event.
+    room: Condvar,
+    /// Notified when a thread ends.
+    ended: Condvar,
+    /// Set while events wait, from when somebody asks for it.
+    readable: OnceLock<sys::Event>,
+}
+
+/// How long a thread without work waits for some.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// How often is looked at what wakes nobody: the time, and whether the logger wants calls to end.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// As much as calls on threads of the host's are promised to need.
+const STACK: usize = 128 * 1024;
+
+impl Shared {
+    pub fn new(logger: &Arc<Logger>, client: &Arc<Client>, settings: Settings) -> Shared {
+        Shared {
+            logger: Arc::clone(logger),
+            client: Arc::clone(client),
+            settings,
+            state: Mutex::default(),
+            news: Condvar::new(),
+            work: Condvar::new(),
+            keeping: Condvar::new(),
+            room: Condvar::new(),
+            ended: Condvar::new(),
+            readable: OnceLock::new(),
+        }
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes all: some call is to end.
+    pub fn wake(&self) {
+        for all in [&self.news, &self.work, &self.keeping, &self.room] {
+            all.notify_all();
+        }
+    }
+
+    /// Sees to it that calls that wait find a thread, as far as there may be more.
+    pub fn reinforce<'s>(
+        self: &'s Arc<Self>,
+        mut state: MutexGuard<'s, State>,
+    ) -> MutexGuard<'s, State> {
+        if state.has_waiting() {
+            self.work.notify_one();
+        }
+        for kind in [Kind::Runner, Kind::Keeper] {
+            while state.want(kind, self.settings.running) {
+                drop(state);
+                let made = self.spawn(kind);
+                state = self.state();
+                if !made {
+                    state.refuse(kind);
+                    self.logger.note_thread_refused();
+                }
+            }
+        }
+        state
+    }
+
+    fn spawn(self: &Arc<Self>, kind: Kind) -> bool {
+        let shared = Arc::clone(self);
+        let builder = thread::Builder::new()
+            .name("audit-queue".into())
+            .stack_size(STACK);
+        let work: Box<dyn FnOnce() + Send> = match kind {
+            Kind::Keeper => Box::new(move || shared.keep()),
+            // A descriptor is needed for each as well, to end its call by.
+            Kind::Runner => match sys::Event::new() {
+                Ok(stop) => Box::new(move || shared.run(&Arc::new(stop))),
+                Err(_) => return false,
+            },
+        };
+        sys::without_signals(|| builder.spawn(work)).is_ok()
+    }
+
+    /// Makes calls, one after the other.
+    fn run(&self, stop: &Arc<sys::Event>) {
+        let mut state = self.state();
+        let mut has_rested = false;
+        loop {
+            if let Some(job) = state.next_job(stop, self.settings.event_bytes) {
+                drop(state);
+                self.perform(job, Some(stop));
+                state = self.state();
+                state.rests();
+                has_rested = false;
+                continue;
+            }
+            let waits = state.has_waiting();
+            if state.is_closed() || (has_rested && !waits) {
+                break;
+            }
+            if waits {
+                // There is no room for what they would tell.
+                state.abandon_late(Instant::now());
+            }
+            let patience = if waits { LOOK } else { LINGER };
+            (state, has_rested) = wait_for(&self.work, state, patience);
+        }
+        state.leave(Kind::Runner);
+        self.ended.notify_all();
+    }
+
+    /// Ends the calls that wait when their time is over, or when they are told to.
+    fn keep(&self) {
+        let mut state = self.state();
+        let mut has_rested = false;
+        loop {
+            if let Some(job) = state.next_abandoned() {
+                drop(state);
+                self.perform(job, None);
+                state = self.state();
+                has_rested = false;
+                continue;
+            }
+            let now = Instant::now();
+            let next = state.abandon_late(now);
+            if next.is_some() && self.logger.is_stopped() {
+                state.abandon_all();
+            }
+            if state.has_abandoned() {
+                continue;
+            }
+            if state.is_closed() || (has_rested && next.is_none()) {
+                break;
+            }
+            let left = |at: Instant| at.saturating_duration_since(now).min(LOOK);
+            (state, has_rested) = wait_for(&self.keeping, state, next.map_or(LINGER, left));
+        }
+        state.leave(Kind::Keeper);
+        self.ended.notify_all();
+    }
+
+    fn perform(&self, job: Job, stop: Option<&sys::Event>) {
+        let mut teller = Teller {
+            shared: self,
+            tag: job.tag,
+            pieces: job.pieces,
+            deadline: job.deadline(),
+            stop,
+        };
+        let listens = job.pieces != Pieces::None;
+        let tag = job.tag;
+        let make = |call| {
+            let listener = listens.then_some(&mut teller as &mut dyn Listener);
+            self.client.make(call, listener, stop)
+        };
+        let result = panics::contain(|| job.perform(&self.client, make));
+        let mut state = self.state();
+        let was_told_to_end = state.end(tag, result.and_then(|result| result));
+        if let Some(stop) = stop.filter(|_| was_told_to_end) {
+            stop.clear();
+        }
+        self.tell(&state);
+    }
+
+    /// Says that an event came.
+    fn tell(&self, state: &State) {
+        if state.is_first()
+            && let Some(readable) = self.readable.get()
+        {
+            readable.set();
+        }
+        self.news.notify_one();
+    }
+
+    /// Goes on after an event was taken.
+    pub fn taken(self: &Arc<Self>, state: MutexGuard<'_, State>) {
+        if state.is_drained()
+            && let Some(readable) = self.readable.get()
+        {
+            readable.clear();
+        }
+        if state.has_room(self.settings.event_bytes) {
+            self.room.notify_one();
+        }
+        drop(self.reinforce(state));
+    }
+
+    /// Readable while events wait; `None` where there is no descriptor for it.
+    pub fn readable(&self) -> Option<RawFd> {
+        // With the lock, so that no event comes meanwhile.
+        let state = self.state();
+        if self.readable.get().is_none() {
+            let event = sys::Event::new().ok()?;
+            if !state.is_drained() {
+                event.set();
+            }
+            let _ = self.readable.set(event);
+        }
+        self.readable.get().map(sys::Event::fd)
+    }
+
+    /// Waits until every thread has ended. What none is there to do, is done here.
+    pub fn wait_for_threads(&self, until: Instant) {
+        let mut state = self.state();
+        loop {
+            if let Some(job) = state.next_abandoned() {
+                drop(state);
+                self.perform(job, None);
+                state = self.state();
+                continue;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if !state.has_threads() || left.is_zero() {
+                return;
+            }
+            (state, _) = wait_for(&self.ended, state, left);
+        }
+    }
+}
+
+/// Makes events of what a call brings.
+struct Teller<'s> {
+    shared: &'s Shared,
+    tag: u64,
+    pieces: Pieces,
+    deadline: Option<Instant>,
+    stop: Option<&'s sys::Event>,
+}
+
+impl Teller<'_> {
+    /// Adds an event, once there is room for it. A call that is to end doesn't wait: what has come
+    /// is told.
+    fn tell(&self, news: impl FnOnce(Vec<u8>) -> News, text: &[u8]) -> bool {
+        // The host is given it with a NUL after its end.
+        let mut copy = Vec::with_capacity(text.len() + 1);
+        copy.extend_from_slice(text);
+        let mut state = self.shared.state();
+        while !state.has_room(self.shared.settings.event_bytes) && !self.must_end() {
+            (state, _) = wait_for(&self.shared.room, state, LOOK);
+        }
+        state.add(self.tag, news(copy), text.len());
+        self.shared.tell(&state);
+        if state.has_room(self.shared.settings.event_bytes) {
+            // For another that waits.
+            self.shared.room.notify_one();
+        }
+        true
+    }
+
+    fn must_end(&self) -> bool {
+        self.deadline.is_some_and(|at| at <= Instant::now())
+            || self.stop.is_some_and(sys::Event::has_happened)
+            || self.shared.logger.is_stopped()
+    }
+}
+
+impl Listener for Teller<'_> {
+    fn delta(&mut self, text: &str) -> bool {
+        !self.pieces.deltas() || self.tell(News::Delta, text.as_bytes())
+    }
+
+    fn chunk(&mut self, json: &[u8]) -> bool {
+        !self.pieces.chunks() || self.tell(News::Chunk, json)
+    }
+}
+
+/// Waits to be notified, and says whether the time was up before.
+pub fn wait_for<'s>(
+    condition: &Condvar,
+    state: MutexGuard<'s, State>,
+    time: Duration,
+) -> (MutexGuard<'s, State>, bool) {
+    let waited = condition.wait_timeout(state, time);
+    let (state, result) = waited.unwrap_or_else(PoisonError::into_inner);
+    (state, result.timed_out())
+}
