@@ -49,6 +49,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* This header's version; audit_logger_version() has the library's. */
 #define AUDIT_LOGGER_VERSION "0.1.0"
 #define AUDIT_LOGGER_VERSION_MAJOR 0
 #define AUDIT_LOGGER_VERSION_MINOR 1
@@ -340,7 +341,8 @@ extern "C" {
 // Makes a logger: reads the configuration, opens the directory of the log (which it creates if
 // it is missing) and proves that it can be written to.
 //
-// config: a JSON object, NUL-terminated, or NULL for all defaults; README lists the keys.
+// config: a JSON object, NUL-terminated, or NULL for all defaults; docs/configuration.md
+// lists the keys.
 // The environment is read here and nowhere else (the key, unless the configuration has one, and
 // the proxy if "proxy" is "env"; never in a setuid process).
 //
@@ -818,26 +820,31 @@ AuditStatus audit_logger_maintain(const char *path,
                                   AuditCancel *cancel,
                                   AuditReply **reply);
 
-// A text field of a reply: NUL-terminated UTF-8 (AUDIT_REPLY_JSON: the bytes that came), valid
-// until the reply is freed, or NULL if the reply has no such field.
+// Reads a text field of a reply.
 //
 // reply: what a function gave, or NULL.
 //
-// field: AUDIT_REPLY_CONTENT to AUDIT_REPLY_PROVIDER_ERROR_TYPE. ERROR_TYPE and ERROR_MESSAGE
-// are never NULL, also for a reply that is NULL or freed.
+// field: AUDIT_REPLY_CONTENT to AUDIT_REPLY_PROVIDER_ERROR_TYPE.
 //
-// len: where the length without the NUL goes (a text may hold NULs of its own), or NULL. Any
-// thread.
+// len: where the length without the NUL goes (a text may hold NULs of its own), or NULL.
+//
+// Returns the text, NUL-terminated UTF-8 (AUDIT_REPLY_JSON: the bytes that came), valid until the
+// reply is freed; NULL if the reply has no such field. ERROR_TYPE and ERROR_MESSAGE are never NULL,
+// also for a reply that is NULL or freed. Any thread.
 const char *audit_reply_text(const AuditReply *reply, int32_t field, size_t *len);
 
-// A number field of a reply, or -1 if it isn't known.
+// Reads a number field of a reply.
 //
 // reply: what a function gave, or NULL.
 //
-// field: AUDIT_REPLY_HTTP_STATUS to AUDIT_REPLY_TAG. Any thread.
+// field: AUDIT_REPLY_HTTP_STATUS to AUDIT_REPLY_TAG.
+//
+// Returns the number, or -1 if it isn't known. Any thread.
 int64_t audit_reply_int(const AuditReply *reply, int32_t field);
 
-// Frees a reply and its texts. NULL and a reply that was freed before do nothing. Any thread.
+// Frees a reply and its texts. NULL and a reply that was freed before do nothing.
+//
+// reply: what a function gave, or NULL. Any thread.
 void audit_reply_free(AuditReply *reply);
 
 // Makes something that can end calls: give it to any number of them in AuditChatRequest.cancel.
@@ -861,29 +868,38 @@ void audit_cancel_trigger(AuditCancel *cancel);
 void audit_cancel_free(AuditCancel *cancel);
 
 // Writes a text as a JSON string, quotes included, so that no host builds metadata or params by
-// hand. Like snprintf: writes at most size bytes, a NUL included, and returns the length without
-// the NUL that the whole string has; if that is size or more, it was cut.
+// hand. It can't fail.
 //
-// out: where it goes; NULL with size 0 to ask for the length.
+// out, size: where at most size bytes go, a NUL included; NULL with 0 to ask for the length.
 //
 // text, len: any bytes; what isn't UTF-8 becomes U+FFFD. NULL with 0 is the empty text.
 //
-// Any thread. It can't fail; a length that can't be (more than PTRDIFF_MAX) returns 0.
+// Returns the length without the NUL that the whole string has, like snprintf: if that is size or
+// more, it was cut. 0 for a length that can't be (more than PTRDIFF_MAX). Any thread.
 size_t audit_json_quote(char *out, size_t size, const char *text, size_t len);
 
-// The name of a status, as this header spells it ("AUDIT_E_ARGUMENT"); "AUDIT_E_UNKNOWN" for
-// any other number. Valid for ever. Any thread.
+// Names a status.
+//
+// status: any number.
+//
+// Returns its name as this header spells it ("AUDIT_E_ARGUMENT"), or "AUDIT_E_UNKNOWN". Valid for
+// ever. Any thread.
 const char *audit_status_name(AuditStatus status);
 
-// The library's version, as AUDIT_LOGGER_VERSION has it for the header. Valid for ever. Any
-// thread.
+// Names the library's version.
+//
+// Returns it, as AUDIT_LOGGER_VERSION has it for the header. Valid for ever. Any thread.
 const char *audit_logger_version(void);
 
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus
 
-/* A NUL-terminated string as AuditText, or an absent one for NULL. */
+// Makes a text of a NUL-terminated string.
+//
+// s: the string, which the text points to; or NULL.
+//
+// Returns the text; for NULL an absent one.
 static inline AuditText audit_text(const char *s)
 {
     AuditText text;

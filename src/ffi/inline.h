@@ -1,4 +1,8 @@
-/* A NUL-terminated string as AuditText, or an absent one for NULL. */
+// Makes a text of a NUL-terminated string.
+//
+// s: the string, which the text points to; or NULL.
+//
+// Returns the text; for NULL an absent one.
 static inline AuditText audit_text(const char *s)
 {
     AuditText text;

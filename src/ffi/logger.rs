@@ -45,7 +45,8 @@ pub fn service(handle: *const AuditLogger) -> Result<Held<'static, Service>, Err
 /// Makes a logger: reads the configuration, opens the directory of the log (which it creates if
 /// it is missing) and proves that it can be written to.
 ///
-/// config: a JSON object, NUL-terminated, or NULL for all defaults; README lists the keys.
+/// config: a JSON object, NUL-terminated, or NULL for all defaults; docs/configuration.md
+/// lists the keys.
 /// The environment is read here and nowhere else (the key, unless the configuration has one, and
 /// the proxy if "proxy" is "env"; never in a setuid process).
 ///

@@ -216,16 +216,17 @@ impl From<Event> for Reply {
     }
 }
 
-/// A text field of a reply: NUL-terminated UTF-8 (AUDIT_REPLY_JSON: the bytes that came), valid
-/// until the reply is freed, or NULL if the reply has no such field.
+/// Reads a text field of a reply.
 ///
 /// reply: what a function gave, or NULL.
 ///
-/// field: AUDIT_REPLY_CONTENT to AUDIT_REPLY_PROVIDER_ERROR_TYPE. ERROR_TYPE and ERROR_MESSAGE
-/// are never NULL, also for a reply that is NULL or freed.
+/// field: AUDIT_REPLY_CONTENT to AUDIT_REPLY_PROVIDER_ERROR_TYPE.
 ///
-/// len: where the length without the NUL goes (a text may hold NULs of its own), or NULL. Any
-/// thread.
+/// len: where the length without the NUL goes (a text may hold NULs of its own), or NULL.
+///
+/// Returns the text, NUL-terminated UTF-8 (AUDIT_REPLY_JSON: the bytes that came), valid until the
+/// reply is freed; NULL if the reply has no such field. ERROR_TYPE and ERROR_MESSAGE are never NULL,
+/// also for a reply that is NULL or freed. Any thread.
 ///
 /// # Safety
 ///
@@ -253,11 +254,13 @@ pub unsafe extern "C" fn audit_reply_text(
     })
 }
 
-/// A number field of a reply, or -1 if it isn't known.
+/// Reads a number field of a reply.
 ///
 /// reply: what a function gave, or NULL.
 ///
-/// field: AUDIT_REPLY_HTTP_STATUS to AUDIT_REPLY_TAG. Any thread.
+/// field: AUDIT_REPLY_HTTP_STATUS to AUDIT_REPLY_TAG.
+///
+/// Returns the number, or -1 if it isn't known. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn audit_reply_int(reply: *const AuditReply, field: i32) -> i64 {
     value(-1, || {
@@ -265,7 +268,9 @@ pub extern "C" fn audit_reply_int(reply: *const AuditReply, field: i32) -> i64 {
     })
 }
 
-/// Frees a reply and its texts. NULL and a reply that was freed before do nothing. Any thread.
+/// Frees a reply and its texts. NULL and a reply that was freed before do nothing.
+///
+/// reply: what a function gave, or NULL. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn audit_reply_free(reply: *mut AuditReply) {
     value((), || {

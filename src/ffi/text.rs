@@ -10,14 +10,14 @@ use crate::json;
 include!(concat!(env!("OUT_DIR"), "/symbol_versions/text.rs"));
 
 /// Writes a text as a JSON string, quotes included, so that no host builds metadata or params by
-/// hand. Like snprintf: writes at most size bytes, a NUL included, and returns the length without
-/// the NUL that the whole string has; if that is size or more, it was cut.
+/// hand. It can't fail.
 ///
-/// out: where it goes; NULL with size 0 to ask for the length.
+/// out, size: where at most size bytes go, a NUL included; NULL with 0 to ask for the length.
 ///
 /// text, len: any bytes; what isn't UTF-8 becomes U+FFFD. NULL with 0 is the empty text.
 ///
-/// Any thread. It can't fail; a length that can't be (more than PTRDIFF_MAX) returns 0.
+/// Returns the length without the NUL that the whole string has, like snprintf: if that is size or
+/// more, it was cut. 0 for a length that can't be (more than PTRDIFF_MAX). Any thread.
 ///
 /// # Safety
 ///
@@ -56,8 +56,12 @@ pub unsafe extern "C" fn audit_json_quote(
     })
 }
 
-/// The name of a status, as this header spells it ("AUDIT_E_ARGUMENT"); "AUDIT_E_UNKNOWN" for
-/// any other number. Valid for ever. Any thread.
+/// Names a status.
+///
+/// status: any number.
+///
+/// Returns its name as this header spells it ("AUDIT_E_ARGUMENT"), or "AUDIT_E_UNKNOWN". Valid for
+/// ever. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn audit_status_name(status: AuditStatus) -> *const c_char {
     let known = Status::ALL
@@ -66,8 +70,9 @@ pub extern "C" fn audit_status_name(status: AuditStatus) -> *const c_char {
     known.map_or(c"AUDIT_E_UNKNOWN", Status::name).as_ptr()
 }
 
-/// The library's version, as AUDIT_LOGGER_VERSION has it for the header. Valid for ever. Any
-/// thread.
+/// Names the library's version.
+///
+/// Returns it, as AUDIT_LOGGER_VERSION has it for the header. Valid for ever. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn audit_logger_version() -> *const c_char {
     const VERSION: &CStr =
