@@ -1,5 +1,4 @@
-//! The configuration: the schema, the parser and the README say the same, and every mistake is
-//! named.
+//! The configuration: the schema and the parser say the same, and every mistake is named.
 
 mod support;
 
@@ -12,7 +11,7 @@ use support::calls::{Answer, Logger, chat_request, text};
 use support::{Scratch, root};
 
 fn schema() -> serde_json::Map<String, Value> {
-    let text = std::fs::read_to_string(root().join("config.schema.json")).expect("it's there");
+    let text = std::fs::read_to_string(root().join("schema/config.json")).expect("it's there");
     let schema: Value = serde_json::from_str(&text).expect("the schema is JSON");
     schema["properties"]
         .as_object()
@@ -182,29 +181,6 @@ fn access_is_the_owner_s_or_a_group_s_that_the_system_knows() {
     ] {
         refused(&scratch, "access", &wrong);
     }
-}
-
-#[test]
-fn the_readme_lists_the_keys_and_defaults_of_the_schema() {
-    let readme = std::fs::read_to_string(root().join("README.md")).expect("the README is there");
-    let listed: Vec<(String, Value)> = readme
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `"))
-        .filter_map(|line| line.split_once("` | `"))
-        .filter_map(|(key, rest)| Some((key.to_owned(), rest.split_once("` |")?.0)))
-        .filter_map(|(key, default)| Some((key, serde_json::from_str(default).ok()?)))
-        .collect();
-    let mut schema: Vec<(String, Value)> = schema()
-        .into_iter()
-        .map(|(key, rule)| (key, rule["default"].clone()))
-        .collect();
-    let mut sorted = listed.clone();
-    sorted.sort_by(|a, b| a.0.cmp(&b.0));
-    schema.sort_by(|a, b| a.0.cmp(&b.0));
-    assert_eq!(
-        sorted, schema,
-        "the table in README.md isn't that of config.schema.json"
-    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Killed at any instant, by kill -9: no call without its entry, none doubled, no neighbour harmed.
 //!
-//! AUDIT_TEST_KILLS says how many random kills each test makes; README names the command for
-//! thousands.
+//! AUDIT_TEST_KILLS says how many random kills each test makes; docs/evidence.md names the
+//! command for thousands.
 
 mod support;
 

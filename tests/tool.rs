@@ -4,7 +4,7 @@ mod support;
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use support::calls::{Logger, record, text};
-use support::{Scratch, available, last_file, merged, root, run, sealed, tool};
+use support::{Scratch, available, last_file, merged, run, sealed, tool};
 
 const DAY: &str = "audit_2026-11-23.jsonl";
 const FURTHER: &str = "audit_2026-11-23.1.jsonl";
@@ -643,49 +643,6 @@ fn a_proof_is_made_checked_and_refused_for_another_line() {
     printed(here, &check, 1);
     printed(here, &["prove", "log", "no-such-id"], 3);
     drop(log);
-}
-
-#[test]
-fn what_the_readme_tells_auditors_to_run_is_run() {
-    if !available("openssl") || !available("python3") {
-        return;
-    }
-    let scratch = Scratch::new();
-    let (log, ids) = sealed(&scratch, 20);
-    fs::rename(&log, scratch.join("audit_logs")).expect("it can be renamed");
-    for (from, to) in [("vkey", "log.vkey"), ("checkpoint", "kept.checkpoint")] {
-        let from = scratch.join("audit_logs/.integrity").join(from);
-        fs::copy(from, scratch.join(to)).expect("it can be copied");
-    }
-    symlink(root().join("tests"), scratch.join("tests")).expect("it can be linked");
-
-    let readme = fs::read_to_string(root().join("README.md")).expect("it can be read");
-    let (_, page) = readme
-        .split_once("## For auditors")
-        .expect("there is a page for auditors");
-    let commands: Vec<&str> = page.split("```").skip(1).step_by(2).take(2).collect();
-    let [with_the_tool, without] = commands[..] else {
-        panic!("{commands:?}");
-    };
-    let built = tool().get_program().to_string_lossy().into_owned();
-    let (_, with_the_tool) = with_the_tool.split_once('\n').expect("it begins with sh");
-    let named = with_the_tool.replace("audit-logger ", &format!("{built} "));
-    let id = named
-        .split(' ')
-        .find(|word| word.len() == 36 && word.matches('-').count() == 4)
-        .expect("an id is proved");
-    let shell = |commands: &str| {
-        let mut shell = Command::new("sh");
-        run(shell.current_dir(scratch.path()).args(["-euc", commands]))
-    };
-    let said = shell(&named.replace(id, &ids[7]));
-    assert!(said.contains("intact (signed, remembered)"), "{said}");
-    assert!(said.contains("the line is entry"), "{said}");
-    // Those in Go are tested where Go's modules are.
-    for program in ["checkpoint.sh", "linecheck.py"] {
-        let line = without.lines().find(|line| line.contains(program));
-        shell(line.unwrap_or_else(|| panic!("{program} isn't told")));
-    }
 }
 
 #[test]
