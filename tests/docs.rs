@@ -635,7 +635,7 @@ fn log_for_readers() -> Scratch {
         .expect("there's room");
     file.finish().expect("there's room");
     let metadata = |number: u32| {
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             json!({"a": 1})
         } else {
             json!({"a": "x"})
