@@ -58,7 +58,7 @@ fn header_text(root: &Path) -> String {
         fs::read_to_string(root.join("src/ffi/prelude.h")).expect("src/ffi/prelude.h is there");
     config.header = Some(before.trim_end().replace("@VERSION@", &version));
     config.after_includes = Some(format!(
-        "\n/* This header's version; audit_logger_version() has the library's. */\n\
+        "\n/* This header's version; audit_logger_version has the library's. */\n\
          #define AUDIT_LOGGER_VERSION \"{version}\"\n#define AUDIT_LOGGER_VERSION_MAJOR {major}\n\
          #define AUDIT_LOGGER_VERSION_MINOR {minor}\n#define AUDIT_LOGGER_VERSION_PATCH {patch}\n\n{}",
         fs::read_to_string(root.join("src/ffi/macros.h"))

@@ -49,7 +49,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* This header's version; audit_logger_version() has the library's. */
+/* This header's version; audit_logger_version has the library's. */
 #define AUDIT_LOGGER_VERSION "0.1.0"
 #define AUDIT_LOGGER_VERSION_MAJOR 0
 #define AUDIT_LOGGER_VERSION_MINOR 1
@@ -312,8 +312,8 @@ typedef struct AuditRecord {
 // began: then nothing was sent, and AUDIT_REPLY_ENTRY is NULL.
 #define AUDIT_E_CANCELLED (-7)
 
-// The time given to audit_logger_flush or audit_logger_close ran out, or to audit_queue_next, before
-// there was an event.
+// The time given to audit_logger_flush or audit_logger_close ran out, or that given to
+// audit_queue_next, before there was an event.
 #define AUDIT_E_TIMEOUT (-8)
 
 // The log isn't what was sealed: the report of audit_logger_verify says where.
@@ -422,9 +422,10 @@ void audit_log_free(AuditLogger *logger);
 // (those of them that a kill would lose); "last_error" (null, or {"time", "message"}); "integrity"
 // (where the logger seals: "origin", and once it has, "size" of the tree and "sealed_at");
 // "running" (calls, those that wait in a queue among them); "threads_refused" (times that a queue's
-// call found no thread, and waits for another's); "warnings" (texts). Alarm on pending, gaps, unconfirmed and altered, on
-// failed when it grows, and on a sealed_at that stays behind while entries are written. Numbers
-// are of this process since its first use; .state/health.json has the counters, "pending" and
+// call found no thread, and waits for another's); "warnings" (texts). Alarm on pending, gaps,
+// unconfirmed and altered, on failed when it grows, and on a sealed_at that stays behind while
+// entries are written. Numbers are of this process since its first use; .state/health.json has the
+// counters, "pending" and
 // "last_error" for the directory.
 //
 // Returns AUDIT_OK; AUDIT_E_ARGUMENT; AUDIT_E_HANDLE; AUDIT_E_LOG (out of descriptors);
@@ -546,7 +547,7 @@ AuditStatus audit_logger_finish(AuditPending *pending,
 //
 // reply: where the reply goes, as audit_chat's; not NULL.
 //
-// Returns what audit_chat returns. Any thread; it needs 128 KiB of stack.
+// Returns AUDIT_OK, and otherwise what audit_chat returns. Any thread; it needs 128 KiB of stack.
 AUDIT_MUST_USE
 AuditStatus audit_chat_json(AuditLogger *logger,
                             const char *request,
@@ -565,7 +566,7 @@ AuditStatus audit_chat_json(AuditLogger *logger,
 //
 // reply: where the reply goes, or NULL. AUDIT_REPLY_ENTRY and AUDIT_REPLY_ENTRY_ID: the entry.
 //
-// Returns what audit_logger_log returns. Any thread.
+// Returns AUDIT_OK, and otherwise what audit_logger_log returns. Any thread.
 AUDIT_MUST_USE
 AuditStatus audit_record_json(AuditLogger *logger,
                               const char *record,
@@ -584,7 +585,7 @@ AuditStatus audit_record_json(AuditLogger *logger,
 //
 // reply: where the reply goes, or NULL. AUDIT_REPLY_ENTRY_ID: the id that the entry will have.
 //
-// Returns what audit_logger_begin returns. Any thread.
+// Returns AUDIT_OK, and otherwise what audit_logger_begin returns. Any thread.
 AUDIT_MUST_USE
 AuditStatus audit_record_begin_json(AuditLogger *logger,
                                     const char *record,
@@ -601,7 +602,7 @@ AuditStatus audit_record_begin_json(AuditLogger *logger,
 //
 // reply: where the reply goes, or NULL. AUDIT_REPLY_ENTRY and AUDIT_REPLY_ENTRY_ID: the entry.
 //
-// Returns what audit_logger_finish returns. Any thread.
+// Returns AUDIT_OK, and otherwise what audit_logger_finish returns. Any thread.
 AUDIT_MUST_USE
 AuditStatus audit_record_finish_json(AuditPending *pending,
                                      const char *record,
@@ -667,8 +668,8 @@ AuditStatus audit_queue_submit(AuditQueue *queue,
 //
 // reply: where the reply goes; not NULL. AUDIT_REPLY_EVENT is one of AUDIT_EVENT_*, AUDIT_REPLY_TAG
 // the call's. Of AUDIT_EVENT_DELTA and AUDIT_EVENT_CHUNK, AUDIT_REPLY_CONTENT is the text; of
-// AUDIT_EVENT_DONE, AUDIT_REPLY_STATUS is what audit_chat would have returned, and the rest what its
-// reply would have.
+// AUDIT_EVENT_DONE, AUDIT_REPLY_STATUS is what audit_chat would have returned, and the rest what
+// its reply would have.
 //
 // Returns AUDIT_OK (an event, whatever came of its call); AUDIT_E_TIMEOUT (none in that time);
 // AUDIT_E_ARGUMENT; AUDIT_E_HANDLE (also when the queue is freed meanwhile); AUDIT_E_FORKED;
@@ -706,8 +707,8 @@ AuditStatus audit_queue_cancel(AuditQueue *queue,
 
 // Frees a queue. Its calls are cancelled, those that wait too, and each has its entry when this
 // returns; a disk that hangs is waited for no longer than 5 seconds. Events that weren't taken are
-// gone. Who waits in audit_queue_next gets AUDIT_E_HANDLE. NULL and a queue that was freed before do
-// nothing; in a child of fork its parent's goes on.
+// gone. Who waits in audit_queue_next gets AUDIT_E_HANDLE. NULL and a queue that was freed before
+// do nothing; in a child of fork its parent's goes on.
 //
 // queue: from audit_queue_new, or NULL. Any thread.
 void audit_queue_free(AuditQueue *queue);

@@ -33,7 +33,7 @@ include!(concat!(env!("OUT_DIR"), "/symbol_versions/json.rs"));
 ///
 /// reply: where the reply goes, as audit_chat's; not NULL.
 ///
-/// Returns what audit_chat returns. Any thread; it needs 128 KiB of stack.
+/// Returns AUDIT_OK, and otherwise what audit_chat returns. Any thread; it needs 128 KiB of stack.
 ///
 /// # Safety
 ///
@@ -82,7 +82,7 @@ pub unsafe extern "C" fn audit_chat_json(
 ///
 /// reply: where the reply goes, or NULL. AUDIT_REPLY_ENTRY and AUDIT_REPLY_ENTRY_ID: the entry.
 ///
-/// Returns what audit_logger_log returns. Any thread.
+/// Returns AUDIT_OK, and otherwise what audit_logger_log returns. Any thread.
 ///
 /// # Safety
 ///
@@ -117,7 +117,7 @@ pub unsafe extern "C" fn audit_record_json(
 ///
 /// reply: where the reply goes, or NULL. AUDIT_REPLY_ENTRY_ID: the id that the entry will have.
 ///
-/// Returns what audit_logger_begin returns. Any thread.
+/// Returns AUDIT_OK, and otherwise what audit_logger_begin returns. Any thread.
 ///
 /// # Safety
 ///
@@ -156,7 +156,7 @@ pub unsafe extern "C" fn audit_record_begin_json(
 ///
 /// reply: where the reply goes, or NULL. AUDIT_REPLY_ENTRY and AUDIT_REPLY_ENTRY_ID: the entry.
 ///
-/// Returns what audit_logger_finish returns. Any thread.
+/// Returns AUDIT_OK, and otherwise what audit_logger_finish returns. Any thread.
 ///
 /// # Safety
 ///

@@ -207,9 +207,10 @@ pub extern "C" fn audit_log_free(logger: *mut AuditLogger) {
 /// (those of them that a kill would lose); "last_error" (null, or {"time", "message"}); "integrity"
 /// (where the logger seals: "origin", and once it has, "size" of the tree and "sealed_at");
 /// "running" (calls, those that wait in a queue among them); "threads_refused" (times that a queue's
-/// call found no thread, and waits for another's); "warnings" (texts). Alarm on pending, gaps, unconfirmed and altered, on
-/// failed when it grows, and on a sealed_at that stays behind while entries are written. Numbers
-/// are of this process since its first use; .state/health.json has the counters, "pending" and
+/// call found no thread, and waits for another's); "warnings" (texts). Alarm on pending, gaps,
+/// unconfirmed and altered, on failed when it grows, and on a sealed_at that stays behind while
+/// entries are written. Numbers are of this process since its first use; .state/health.json has the
+/// counters, "pending" and
 /// "last_error" for the directory.
 ///
 /// Returns AUDIT_OK; AUDIT_E_ARGUMENT; AUDIT_E_HANDLE; AUDIT_E_LOG (out of descriptors);

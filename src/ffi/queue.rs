@@ -136,8 +136,8 @@ pub unsafe extern "C" fn audit_queue_submit(
 ///
 /// reply: where the reply goes; not NULL. AUDIT_REPLY_EVENT is one of AUDIT_EVENT_*, AUDIT_REPLY_TAG
 /// the call's. Of AUDIT_EVENT_DELTA and AUDIT_EVENT_CHUNK, AUDIT_REPLY_CONTENT is the text; of
-/// AUDIT_EVENT_DONE, AUDIT_REPLY_STATUS is what audit_chat would have returned, and the rest what its
-/// reply would have.
+/// AUDIT_EVENT_DONE, AUDIT_REPLY_STATUS is what audit_chat would have returned, and the rest what
+/// its reply would have.
 ///
 /// Returns AUDIT_OK (an event, whatever came of its call); AUDIT_E_TIMEOUT (none in that time);
 /// AUDIT_E_ARGUMENT; AUDIT_E_HANDLE (also when the queue is freed meanwhile); AUDIT_E_FORKED;
@@ -217,8 +217,8 @@ pub unsafe extern "C" fn audit_queue_cancel(
 
 /// Frees a queue. Its calls are cancelled, those that wait too, and each has its entry when this
 /// returns; a disk that hangs is waited for no longer than 5 seconds. Events that weren't taken are
-/// gone. Who waits in audit_queue_next gets AUDIT_E_HANDLE. NULL and a queue that was freed before do
-/// nothing; in a child of fork its parent's goes on.
+/// gone. Who waits in audit_queue_next gets AUDIT_E_HANDLE. NULL and a queue that was freed before
+/// do nothing; in a child of fork its parent's goes on.
 ///
 /// queue: from audit_queue_new, or NULL. Any thread.
 #[unsafe(no_mangle)]

@@ -29,8 +29,8 @@ pub const AUDIT_E_CALL: AuditStatus = -6;
 /// The call was cancelled. Of a chat call the entry is written, unless it was cancelled before it
 /// began: then nothing was sent, and AUDIT_REPLY_ENTRY is NULL.
 pub const AUDIT_E_CANCELLED: AuditStatus = -7;
-/// The time given to audit_logger_flush or audit_logger_close ran out, or to audit_queue_next, before
-/// there was an event.
+/// The time given to audit_logger_flush or audit_logger_close ran out, or that given to
+/// audit_queue_next, before there was an event.
 pub const AUDIT_E_TIMEOUT: AuditStatus = -8;
 /// The log isn't what was sealed: the report of audit_logger_verify says where.
 pub const AUDIT_E_TAMPERED: AuditStatus = -9;
