@@ -236,7 +236,9 @@ fn push_escape(character: char, out: &mut Vec<u8>) {
         '\u{8}' => b'b',
         '\u{c}' => b'f',
         other => {
-            out.extend_from_slice(format!("\\u{:04x}", u32::from(other)).as_bytes());
+            let code = u32::from(other);
+            let digit = |shift: u32| b"0123456789abcdef"[(code >> shift) as usize & 15];
+            out.extend_from_slice(&[b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]);
             return;
         }
     };

