@@ -8,7 +8,7 @@ mod support;
 
 use std::ffi::{c_char, c_void};
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::ptr;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use audit_logger::ffi::*;
 use support::calls::{Answer, Logger, chat_request, text};
 use support::tls::{Running, free_port};
-use support::{Scratch, entries, root};
+use support::{Scratch, entries, merged, root, run};
 
 /// The directory with the servers.
 fn installed() -> PathBuf {
@@ -89,65 +89,144 @@ unsafe extern "C" fn on_delta(text: *const c_char, len: usize, heard: *mut c_voi
     AUDIT_CONTINUE
 }
 
-fn ask(logger: &Logger, model: &str, heard: Option<&mut String>) -> Answer {
-    let mut request = AuditChatRequest {
-        user_id: text("user-1"),
-        prompt: text("Who are you?"),
-        model: text(model),
-        ..chat_request()
-    };
-    if let Some(heard) = heard {
-        request.on_delta = Some(on_delta);
-        request.context = ptr::from_mut(heard).cast();
-    }
-    logger.chat(&request)
+/// A call, as a whole or as a stream.
+struct Call {
+    name: &'static str,
+    model: &'static str,
+    prompt: String,
+    params: Value,
+    /// Whether it fails.
+    fails: bool,
+    /// Why the openai client sees the stream otherwise, if it does.
+    stream_differs: Option<&'static str>,
 }
 
-fn check(server: &Real, log: &Path) {
-    let name = server.name;
+fn call(name: &'static str, params: Value) -> Call {
+    Call {
+        name,
+        model: "alias",
+        prompt: "Who are you?".into(),
+        params,
+        fails: false,
+        stream_differs: None,
+    }
+}
+
+/// What came of a call, as openai_client.py tells it.
+fn said(answer: &Answer) -> Value {
+    if answer.status != AUDIT_OK {
+        let status = answer.int(AUDIT_REPLY_HTTP_STATUS);
+        let status = (status > 0).then_some(status);
+        return json!({"raised": answer.error_type(), "status": status});
+    }
+    let json = answer.text(AUDIT_REPLY_JSON).expect("a success has one");
+    let json: Value = serde_json::from_str(json).expect("it is JSON");
+    let items = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let function = |call: &Value| json!([call["function"]["name"], call["function"]["arguments"]]);
+    let choice = |choice: &Value| {
+        let message = &choice["message"];
+        json!({
+            "content": message["content"].as_str().unwrap_or_default(),
+            "calls": items(&message["tool_calls"]).iter().map(function).collect::<Vec<_>>(),
+            "finish_reason": choice["finish_reason"],
+        })
+    };
+    let usage = &json["usage"];
+    json!({
+        "model": json["model"],
+        "choices": items(&json["choices"]).iter().map(choice).collect::<Vec<_>>(),
+        "usage": [usage["prompt_tokens"], usage["completion_tokens"]],
+    })
+}
+
+/// Text, hash, JSON and what was heard are of one text.
+fn check_text(logger: &Logger, answer: &Answer, heard: Option<&str>, what: &str) {
+    let text = answer.text(AUDIT_REPLY_CONTENT).unwrap_or_default();
+    let (entry, said) = (answer.entry(), said(answer));
+    let hash = logger.hash(text.as_bytes());
+    let hash = hash.text(AUDIT_REPLY_CONTENT).expect("it is the hash");
+    assert_eq!(entry["response_hash"], hash, "{what}");
+    assert_eq!(said["choices"][0]["content"], text, "{what}");
+    assert_eq!(heard.unwrap_or(text), text, "{what}");
+    assert_eq!(entry["details"]["usage_reported"], true, "{what}: {entry}");
+}
+
+/// Makes calls, each as a whole and as a stream, by the library and by the openai client.
+fn check(server: &Real, calls: &[Call], scratch: &Scratch) {
+    let log = scratch.join(&format!("{}-log", server.name));
     let logger = Logger::new(&json!({
         "output_path": log, "base_url": server.base_url, "api_key": "none", "max_retries": 0,
     }));
-    let whole = ask(&logger, "alias", None).expect(AUDIT_OK);
-    let mut heard = String::new();
-    let stream = ask(&logger, "alias", Some(&mut heard)).expect(AUDIT_OK);
-    for answer in [&whole, &stream] {
-        let entry = answer.entry();
-        let said = answer
-            .text(AUDIT_REPLY_CONTENT)
-            .expect("a success has a text");
-        assert_eq!(said, "Hello from a mock", "{name}");
-        let json: Value = serde_json::from_str(answer.text(AUDIT_REPLY_JSON).unwrap_or_default())
-            .expect("a success has its JSON");
-        assert_eq!(json["choices"][0]["message"]["content"], said, "{name}");
-        let hash = logger.hash(said.as_bytes());
+    let both = || calls.iter().flat_map(|call| [(call, false), (call, true)]);
+    let sent = both().map(|(call, stream)| {
+        let mut sent = merged(call.params.clone(), &json!({
+            "model": call.model, "messages": [{"role": "user", "content": call.prompt}], "stream": stream,
+        }));
+        if stream {
+            sent["stream_options"] = json!({"include_usage": true});
+        }
+        sent
+    });
+    let sent: Value = sent.collect();
+    let script = root().join("tests/matrix/openai_client.py");
+    let python = installed().join("openai/bin/python");
+    let theirs = run(Command::new(python)
+        .arg(script)
+        .arg(&server.base_url)
+        .arg(sent.to_string()));
+    let theirs: Vec<Value> = serde_json::from_str(&theirs).expect("a list");
+    for ((call, stream), theirs) in both().zip(theirs) {
+        let what = format!("{}, {}, stream {stream}", server.name, call.name);
+        let mut heard = String::new();
+        let params = call.params.to_string();
+        let mut request = AuditChatRequest {
+            user_id: text("user-1"),
+            prompt: text(&call.prompt),
+            model: text(call.model),
+            params: text(&params),
+            ..chat_request()
+        };
+        if stream {
+            request.on_delta = Some(on_delta);
+            request.context = ptr::from_mut(&mut heard).cast();
+        }
+        let answer = logger.chat(&request);
+        let ours = said(&answer);
+        println!("{what}: {ours}\n  {}", answer.entry()["details"]);
         assert_eq!(
-            entry["response_hash"],
-            hash.text(AUDIT_REPLY_CONTENT).unwrap(),
-            "{name}"
+            answer.status != AUDIT_OK,
+            call.fails,
+            "{what}: {}",
+            answer.message()
         );
-        assert_eq!(entry["details"]["finish_reason"], "stop", "{name}: {entry}");
-        assert_eq!(entry["details"]["usage_reported"], true, "{name}: {entry}");
+        match call.stream_differs.filter(|_| stream) {
+            None => assert_eq!(ours, theirs, "{what}"),
+            Some(why) => assert_ne!(ours, theirs, "{what}: {why}"),
+        }
+        if call.fails {
+            assert!(
+                answer.message().contains(": "),
+                "{what}: {}",
+                answer.message()
+            );
+            assert_eq!(heard, "", "{what}");
+        } else {
+            check_text(&logger, &answer, stream.then_some(&heard), &what);
+        }
     }
-    assert_eq!(heard, "Hello from a mock", "{name}");
-    let end = &stream.entry()["details"]["stream_end"];
-    assert!(end == "done" || end == "last_chunk", "{name}: {end}");
-    let wrong = ask(&logger, "no-such-model", None).expect(AUDIT_E_CALL);
-    assert!(
-        wrong.message().contains(": "),
-        "{name}: {}",
-        wrong.message()
-    );
-    let mut heard = String::new();
-    let _ = ask(&logger, "no-such-model", Some(&mut heard)).expect(AUDIT_E_CALL);
-    assert_eq!((entries(log).len(), heard.as_str()), (4, ""), "{name}");
-    println!("{name}: {}", entries(log)[1]["details"]);
+    assert_eq!(entries(&log).len(), 2 * calls.len(), "{}", server.name);
 }
 
 #[test]
 #[ignore = "installs servers: sh tests/matrix/run.sh"]
-fn real_servers_are_understood() {
+fn litellm_is_understood_and_mlflow_before_it() {
     let scratch = Scratch::new();
+    let wrong_model = Call {
+        model: "no-such-model",
+        fails: true,
+        ..call("an unknown model", json!({}))
+    };
+    let answer_and_error = [call("an answer", json!({})), wrong_model];
     let port = free_port();
     let config = written(&scratch, "litellm.yaml", None);
     let number = port.to_string();
@@ -160,7 +239,7 @@ fn real_servers_are_understood() {
         &number,
     ];
     let litellm = start("litellm", "litellm", &arguments, port, &scratch);
-    check(&litellm, &scratch.join("litellm-log"));
+    check(&litellm, &answer_and_error, &scratch);
 
     // Before the former, whose answers it hands on.
     let next = free_port();
@@ -179,5 +258,58 @@ fn real_servers_are_understood() {
         "1",
     ];
     let mlflow = start("mlflow", "mlflow", &arguments, next, &scratch);
-    check(&mlflow, &scratch.join("mlflow-log"));
+    check(&mlflow, &answer_and_error, &scratch);
+}
+
+#[test]
+#[ignore = "installs servers: sh tests/matrix/run.sh"]
+fn llama_cpp_is_understood() {
+    let scratch = Scratch::new();
+    let port = free_port();
+    let model = scratch.join("model.gguf");
+    let python = installed().join("llama/bin/python");
+    let script = |name: &str| root().join("tests/matrix").join(name);
+    run(Command::new(python)
+        .arg(script("llama_model.py"))
+        .arg(&model));
+    let (server, number) = (script("llama_server.py"), port.to_string());
+    let arguments = [&server, &model].map(|path| path.to_str().expect("UTF-8"));
+    let arguments = [arguments[0], arguments[1], &number];
+    let llama = start("llama", "python", &arguments, port, &scratch);
+    // The same words however it is asked, and whatever was asked before.
+    let steady = |more: Value| merged(json!({"temperature": 0, "cache_prompt": false}), &more);
+    let hello = r#"root ::= "Hello from a mock""#;
+    let cut = Call {
+        stream_differs: Some("the client's accumulator raises where an answer is cut"),
+        ..call("an answer that is cut", steady(json!({"max_tokens": 8})))
+    };
+    let two = Call {
+        stream_differs: Some("the client's accumulator fails where a second choice begins"),
+        ..call("two choices", steady(json!({"grammar": hello, "n": 2})))
+    };
+    let long = Call {
+        prompt: "Who are you? ".repeat(200),
+        fails: true,
+        ..call("a prompt that is too long", json!({}))
+    };
+    let calls = [
+        call("an answer", steady(json!({"grammar": hello}))),
+        cut,
+        call("a call of a tool", steady(tool_call())),
+        two,
+        long,
+    ];
+    check(&llama, &calls, &scratch);
+}
+
+/// What makes a random model call a tool, and then end.
+fn tool_call() -> Value {
+    // <tool_call> and </s>, as llama_model.py numbers them. Its grammar allows each where it belongs.
+    let favoured = json!({"3": 50, "2": 100});
+    let parameters = json!({"type": "object", "properties": {"city": {"enum": ["Paris"]}}, "required": ["city"]});
+    let weather = json!({"name": "weather", "description": "Says it.", "parameters": parameters});
+    json!({
+        "tool_choice": "required", "logit_bias": favoured,
+        "tools": [{"type": "function", "function": weather}],
+    })
 }
