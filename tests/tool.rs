@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use support::calls::{Logger, record, text};
-use support::{Scratch, available, last_file, merged, run, sealed, tool};
+use support::{Scratch, available, last_file, merged, root, run, sealed, tool};
 
 const DAY: &str = "audit_2026-11-23.jsonl";
 const FURTHER: &str = "audit_2026-11-23.1.jsonl";
@@ -771,4 +771,53 @@ fn following_survives_files_that_are_renamed_cut_or_removed() {
     fs::remove_file(&today).expect("it can be removed");
     append(&today, &at(27));
     following.shows(&[27]);
+}
+
+#[test]
+fn the_manual_says_what_the_help_says() {
+    let (scratch, kept) = (Scratch::new(), root().join("man"));
+    printed(scratch.path(), &["man", "."], 0);
+    let pages = |directory: &Path| -> Vec<(String, String)> {
+        let mut pages: Vec<_> = fs::read_dir(directory)
+            .expect("it can be read")
+            .map(|page| page.expect("it can be read").path())
+            .map(|page| {
+                (
+                    page.file_name()
+                        .expect("it has one")
+                        .to_string_lossy()
+                        .into_owned(),
+                    fs::read_to_string(&page).expect("a page is UTF-8"),
+                )
+            })
+            .collect();
+        pages.sort();
+        pages
+    };
+    let (made, kept) = (pages(scratch.path()), pages(&kept));
+    assert_eq!(made.len(), 8);
+    assert!(
+        made == kept,
+        "man/ is old: cargo run --features cli -- man man"
+    );
+}
+
+#[test]
+fn man_reads_the_manual_without_a_warning() {
+    if !available("man") {
+        return;
+    }
+    for page in fs::read_dir(root().join("man")).expect("it is there") {
+        let output = Command::new("man")
+            .args(["--warnings", "--encoding=UTF-8", "--local-file"])
+            .arg(page.expect("it can be read").path())
+            .env("LC_ALL", "C.UTF-8")
+            .env("MANWIDTH", "80")
+            .output()
+            .expect("man starts");
+        assert!(
+            output.status.success() && output.stderr.is_empty(),
+            "{output:?}"
+        );
+    }
 }

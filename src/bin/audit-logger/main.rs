@@ -8,6 +8,7 @@
 mod entries;
 mod keygen;
 mod maintain;
+mod man;
 mod output;
 mod prove;
 mod stats;
@@ -17,13 +18,13 @@ mod verify;
 use std::process::ExitCode;
 
 use audit_logger::tool::{Error, Status};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use output::{Output, complain};
 
 /// Verifies audit logs, proves their entries, follows them, adds them up, looks after their old days
 #[derive(Parser)]
-#[command(version, after_help = EXIT_CODES)]
+#[command(name = "audit-logger", version, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -47,6 +48,8 @@ enum Command {
     Maintain(maintain::Arguments),
     Tail(tail::Arguments),
     Stats(stats::Arguments),
+    #[command(hide = true)]
+    Man(man::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Maintain(arguments) => maintain::run(&arguments, &mut out),
         Command::Tail(arguments) => tail::run(&arguments, &mut out),
         Command::Stats(arguments) => stats::run(&arguments, &mut out),
+        Command::Man(arguments) => man::run(&arguments, Arguments::command()),
     };
     let Err(error) = done.and(out.finish()) else {
         return ExitCode::SUCCESS;
