@@ -1,3 +1,3 @@
-//! The shared library: what the package above exports, and nothing else.
+//! The shared library and the static one: what the package above exports, and nothing else.
 
 pub use code::ffi;

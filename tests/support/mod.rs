@@ -19,14 +19,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub fn release() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        run(cargo().args([
-            "build",
-            "--release",
-            "--locked",
-            "--offline",
-            "--lib",
-            "--examples",
-        ]));
+        // Not both at once: what the examples want of dependencies, the library would get as well.
+        for what in ["--lib", "--examples"] {
+            run(cargo().args(["build", "--release", "--locked", "--offline", what]));
+        }
         target().join("release")
     })
 }
@@ -72,6 +68,17 @@ pub fn tool() -> Command {
     tool
 }
 
+/// GNU make on the project's Makefile, which builds nothing that is built already.
+pub fn make() -> Command {
+    let mut make = Command::new("make");
+    make.current_dir(root())
+        .env("CARGO", env!("CARGO"))
+        .env("CARGO_TARGET_DIR", target())
+        .env("CARGO_NET_OFFLINE", "true")
+        .env_remove("MAKEFLAGS");
+    make
+}
+
 fn cargo() -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(root());
@@ -79,7 +86,7 @@ fn cargo() -> Command {
 }
 
 /// Where cargo puts what it builds: above the directory of the test that runs.
-fn target() -> PathBuf {
+pub fn target() -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path is known");
     test.ancestors()
         .nth(3)
