@@ -39,7 +39,7 @@ fill = @sed -e 's|@version@|$(VERSION)|' -e 's|@abi@|$(ABI)|' -e 's|@prefix@|$(2
 	-e 's|@libdir@|$(patsubst $(PREFIX)/%,$(3)%,$(LIBDIR))|' \
 	-e 's|@includedir@|$(patsubst $(PREFIX)/%,$(3)%,$(INCLUDEDIR))|' packaging/$(1).in >$(MADE)/$(1)
 
-.PHONY: all library tool docs install uninstall
+.PHONY: all library tool docs install uninstall deb
 
 all: $(STATIC) tool
 
@@ -78,3 +78,13 @@ uninstall:
 		$(DESTDIR)$(PKGCONFIGDIR)/audit_logger.pc $(addprefix $(DESTDIR)$(CMAKEDIR)/,$(CMAKE)) \
 		$(addprefix $(DESTDIR)$(MANDIR)/man1/,$(PAGES))
 	-rmdir --ignore-fail-on-non-empty $(DESTDIR)$(CMAKEDIR)
+
+# For the Debian that it's made on, into the directory DEBS. debian/rules installs by this file.
+DEBS ?= $(CARGO_TARGET_DIR)/debian
+# A cargo of rustup's is in no package that dpkg could find.
+DEB_PROFILES := $(if $(shell command -v rustup),--build-profiles=pkg.audit-logger.rustup)
+deb:
+	mkdir -p $(DEBS)
+	DEBS=$(DEBS) dpkg-buildpackage --build=binary --post-clean --unsigned-buildinfo --unsigned-changes $(DEB_PROFILES) \
+		--buildinfo-file=$(DEBS)/audit-logger.buildinfo --buildinfo-option=-u$(DEBS) \
+		--changes-file=$(DEBS)/audit-logger.changes --changes-option=-u$(DEBS)
