@@ -9,7 +9,8 @@ use super::state::{Job, Kind, State};
 use super::{News, Pieces, Settings};
 use crate::client::{Client, Listener};
 use crate::logger::Logger;
-use crate::{panics, sys};
+use crate::panics;
+use crate::sys;
 
 /// What the threads of a queue share.
 pub struct Shared {
