@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use audit_logger::ffi::AUDIT_OK;
 use support::calls::{Logger, record, verified};
+use support::pace::{Stopwatch, until};
 use support::{Scratch, compile, last_file, release, root, sealed, tool};
 
 /// What a command may take beyond what it is when it starts.
@@ -29,13 +30,20 @@ fn baseline() -> u64 {
         .stdout(Stdio::null())
         .spawn()
         .expect("the tool starts");
-    std::thread::sleep(Duration::from_millis(500));
-    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
+    let status = || fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
+    let mut kib = 0;
+    until("the tool's start", || {
+        // It has started when it grows no more.
+        std::thread::sleep(Duration::from_millis(500));
+        let (status, before) = (status(), kib);
+        let line = status.lines().find_map(|line| line.strip_prefix("VmPeak:"));
+        let peak = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kib = peak.and_then(|kib| kib.parse().ok()).unwrap_or_default();
+        status.starts_with("Name:\taudit-logger\n") && kib == before
+    });
     child.kill().expect("it can be ended");
     child.wait().expect("it ends");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmPeak:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    kib.and_then(|kib| kib.parse().ok()).expect("it has a size")
+    kib
 }
 
 /// Runs every command on a log, under a limit of its address space. Each must end with an exit code that it
@@ -171,7 +179,6 @@ fn a_tree_of_garbage_takes_no_memory_and_is_read_at_its_end_alone() {
                 "kept" => vec!["--checkpoint", path.to_str().unwrap()],
                 _ => Vec::new(),
             };
-            let began = Instant::now();
             // A guard or a kept checkpoint that is none is a wrong argument.
             if more.is_empty() {
                 every_command(limit, &log, &ids[10], &more);
@@ -188,7 +195,6 @@ fn a_tree_of_garbage_takes_no_memory_and_is_read_at_its_end_alone() {
                 let code = output.status.code();
                 assert!(matches!(code, Some(0..=3)), "{name}: {output:?}");
             }
-            assert!(began.elapsed() < Duration::from_secs(60), "{name}");
         }
     }
 }
@@ -347,7 +353,7 @@ fn what_swells_under_a_living_logger_delays_no_flush() {
         logger.flush().expect(AUDIT_OK);
         spoil(&log.join(name), number);
         for _ in 0..3 {
-            let began = Instant::now();
+            let began = Stopwatch::start();
             logger.log(&record()).expect(AUDIT_OK);
             logger.flush().expect(AUDIT_OK);
             logger.stats();

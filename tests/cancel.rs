@@ -5,13 +5,15 @@ mod support;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::ptr;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
 
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
 
 use audit_logger::ffi::*;
 use support::calls::{Answer, Logger, chat_request, text};
+use support::pace::{Stopwatch, until};
 use support::server::{Server, Then, completion, response};
 use support::{Scratch, entries};
 
@@ -51,33 +53,32 @@ fn ask(logger: &Logger, cancel: &Cancel) -> Answer {
 const AFTER: Duration = Duration::from_millis(300);
 const WITHIN: Duration = Duration::from_millis(100);
 
-/// Triggers while the call waits, and returns how long it then took.
-fn cancelled_while_waiting(base_url: &str, scratch: &Scratch) -> (Answer, Duration) {
+/// Triggers while the call waits (as soon as `waits`, and a while later), and returns how long it
+/// then took.
+fn cancelled_while_waiting(
+    base_url: &str,
+    scratch: &Scratch,
+    waits: &(dyn Fn() -> bool + Sync),
+) -> (Answer, Duration) {
     let logger = Logger::new(&json!({
         "output_path": scratch.join("log"), "base_url": base_url, "api_key": "sk-test",
         "connect_timeout_ms": 20_000,
     }));
     let cancel = Cancel::new();
+    let ended = Barrier::new(2);
     std::thread::scope(|scope| {
-        let call = scope.spawn(|| {
-            let answer = ask(&logger, &cancel);
-            let ended = Instant::now();
-            // The reply goes to another thread.
-            (
-                answer.status,
-                std::mem::ManuallyDrop::new(answer).reply.addr(),
-                ended,
-            )
-        });
-        std::thread::sleep(AFTER);
-        let triggered = Instant::now();
-        cancel.trigger();
-        let (status, reply, ended) = call.join().expect("the call returns");
-        let answer = Answer {
-            status,
-            reply: ptr::without_provenance_mut(reply),
+        let trigger = || {
+            until("the call", || logger.stats()["running"] == 1 && waits());
+            std::thread::sleep(AFTER);
+            let triggered = Stopwatch::start();
+            cancel.trigger();
+            ended.wait();
+            triggered.elapsed()
         };
-        (answer, ended.duration_since(triggered))
+        let took = scope.spawn(trigger);
+        let answer = ask(&logger, &cancel);
+        ended.wait();
+        (answer, took.join().expect("it doesn't panic"))
     })
 }
 
@@ -115,15 +116,35 @@ fn a_call_ends_within_100_ms_wherever_it_waits() {
     );
     let handshake = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
     let handshake_url = format!("https://{}/v1", handshake.local_addr().expect("it has one"));
-    for (what, url, outcome) in [
-        ("for the answer", silent.base_url(), "unknown"),
-        ("within the body", within_the_body.base_url(), "unknown"),
-        ("before the next attempt", busy.base_url(), "answered"),
-        ("for the connection", full_url, "not_sent"),
-        ("within the TLS handshake", handshake_url, "not_sent"),
+    let asked: [&(dyn Fn() -> bool + Sync); 3] = [
+        &|| silent.requests().len() == 1,
+        &|| within_the_body.requests().len() == 1,
+        &|| busy.requests().len() == 1,
+    ];
+    for (what, url, outcome, waits) in [
+        ("for the answer", silent.base_url(), "unknown", asked[0]),
+        (
+            "within the body",
+            within_the_body.base_url(),
+            "unknown",
+            asked[1],
+        ),
+        (
+            "before the next attempt",
+            busy.base_url(),
+            "answered",
+            asked[2],
+        ),
+        ("for the connection", full_url, "not_sent", &|| true),
+        (
+            "within the TLS handshake",
+            handshake_url,
+            "not_sent",
+            &|| true,
+        ),
     ] {
         let scratch = Scratch::new();
-        let (answer, took) = cancelled_while_waiting(&url, &scratch);
+        let (answer, took) = cancelled_while_waiting(&url, &scratch, waits);
         assert_eq!(
             answer.status,
             AUDIT_E_CANCELLED,
@@ -154,7 +175,7 @@ fn one_cancel_ends_many_calls_and_all_later_ones_before_they_begin() {
         for _ in 0..16 {
             scope.spawn(|| drop(ask(&logger, &cancel).expect(AUDIT_E_CANCELLED)));
         }
-        std::thread::sleep(AFTER);
+        until("the calls", || silent.requests().len() == 16);
         cancel.trigger();
     });
     assert_eq!(entries(&scratch.join("log")).len(), 16);
@@ -176,8 +197,10 @@ fn one_cancel_ends_many_calls_and_all_later_ones_before_they_begin() {
 
 #[test]
 fn a_cancel_may_be_freed_while_a_call_runs_with_it() {
-    let slow = Server::start(|_, stream| {
-        std::thread::sleep(2 * AFTER);
+    let freed = Arc::new(Barrier::new(2));
+    let told = Arc::clone(&freed);
+    let slow = Server::start(move |_, stream| {
+        let _ = told.wait();
         stream.write_all(&response(200, &[], completion("hi").as_bytes()))?;
         Ok(Then::Keep)
     });
@@ -188,9 +211,10 @@ fn a_cancel_may_be_freed_while_a_call_runs_with_it() {
     let cancel = Cancel::new();
     std::thread::scope(|scope| {
         scope.spawn(|| drop(ask(&logger, &cancel).expect(AUDIT_OK)));
-        std::thread::sleep(AFTER);
+        until("the call", || slow.requests().len() == 1);
         audit_cancel_free(cancel.0);
         cancel.trigger();
+        freed.wait();
     });
     let answer = ask(&logger, &cancel).expect(AUDIT_E_HANDLE);
     assert!(

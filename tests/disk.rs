@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
 use audit_logger::ffi::*;
 use support::calls::Logger;
+use support::pace::until;
 use support::server::{Server, Then, completion, response};
 use support::worker::{Bench, Work};
 use support::{Scratch, available, compile, day_files, entries, merged, release, root, run, skip};
@@ -40,15 +41,12 @@ impl Small {
 
     fn remount(&self, options: &str) {
         // A program that another test just starts may hold a file for a moment.
-        let began = Instant::now();
-        let remount = || {
+        until("the mount isn't busy", || {
             let mut mount = Command::new("mount");
             let options = format!("remount,{options}");
-            mount.args(["-o", &options]).arg(&self.0).output()
-        };
-        while !remount().is_ok_and(|output| output.status.success()) {
-            assert!(began.elapsed() < Duration::from_secs(5), "it's busy");
-        }
+            let output = mount.args(["-o", &options]).arg(&self.0).output();
+            output.is_ok_and(|output| output.status.success())
+        });
     }
 
     /// What takes all the room when it's filled.
@@ -124,11 +122,7 @@ fn a_disk_that_fills_during_a_call_keeps_its_entry_and_the_log_goes_on_by_itself
     );
 
     std::fs::remove_file(small.filler()).expect("it's there");
-    let until = Instant::now() + Duration::from_secs(10);
-    while logger.stats()["pending"] != 0 {
-        assert!(Instant::now() < until, "the entry doesn't follow");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    until("the entry that waits", || logger.stats()["pending"] == 0);
     assert_eq!(entries(&log).last(), Some(&waits.entry()));
 }
 

@@ -8,26 +8,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use audit_logger::ffi::*;
 use support::calls::{Answer, Logger, record, verified};
 use support::image::{Image, Overlay};
+use support::pace::until;
 use support::server::{Server, Then, completion, response};
 use support::worker::{Bench, FOREVER, Work, answering};
 use support::{Scratch, available, entries, last_file, merged, run};
-
-/// Waits until something is so.
-#[track_caller]
-fn until(what: &str, so: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
-    while !so() {
-        assert!(Instant::now() < end, "{what}: it never came");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
 
 /// A server that holds its answers back until it's told to give them.
 struct Holding {

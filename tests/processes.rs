@@ -8,6 +8,7 @@ use std::process::Command;
 
 use serde_json::json;
 
+use support::pace::until;
 use support::worker::{Bench, Work, answering, echoing, hex};
 use support::{Scratch, compile, entries, python_with, release, root, run};
 
@@ -45,7 +46,7 @@ fn a_process_beside_others_takes_no_lock_of_theirs() {
             ..support::worker::FOREVER
         },
     );
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    until("its first calls", || bench.said().len() > 10);
     let stop = |signal: &str| {
         run(Command::new("kill").args([signal, &stopped.0.id().to_string()]));
     };

@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
 use audit_logger::ffi::*;
 use support::calls::Logger;
+use support::pace::until;
 use support::server::{Server, Then, completion, response};
 use support::worker::{Bench, Work};
 use support::{Scratch, available, compile, day_files, entries, release, root, run};
@@ -86,15 +87,7 @@ fn a_hundred_slow_calls_at_once_all_end_and_leave_no_descriptor() {
     drop(logger);
     drop(server);
     // The server's threads close theirs in their own time.
-    let began = Instant::now();
-    while descriptors() > before {
-        assert!(
-            began.elapsed() < Duration::from_secs(5),
-            "{} of {before}",
-            descriptors()
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until("their descriptors' end", || descriptors() <= before);
 }
 
 /// What a process has: KiB resident, descriptors, threads.

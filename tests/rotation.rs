@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use support::pace::{PATIENCE, until};
 use support::worker::{Bench, Running, Work};
 use support::{Clock, day_files, entries};
 
@@ -31,6 +32,23 @@ impl OnClock {
     fn start(&self, name: &str, work: Work) -> Running {
         let mut command = self.bench.command(name, work);
         Running(self.clock.on(&mut command).spawn().expect("it starts"))
+    }
+
+    /// How much stands in the file of a second's day.
+    fn written(&self, second: i64) -> u64 {
+        let day = chrono::DateTime::from_timestamp(second, 0).expect("it has a date");
+        let file = day.format("audit_%Y-%m-%d.jsonl").to_string();
+        std::fs::metadata(self.bench.log.join(file)).map_or(0, |file| file.len())
+    }
+
+    /// Lets the clock go over midnight by itself until lines were written on both sides.
+    #[track_caller]
+    fn passes(&self, midnight: i64) {
+        until("lines around midnight", || {
+            self.set(midnight - 1);
+            std::thread::sleep(Duration::from_millis(1500));
+            self.written(midnight - 1) > 0 && self.written(midnight) > 0
+        });
     }
 
     /// Holds every line to the file that it's in, and returns the dates of those that the workers wrote
@@ -78,11 +96,8 @@ fn whatever_the_clock_does_every_line_is_in_the_file_of_its_own_date() {
         return;
     };
     let worker = clock.start("p", BUSY);
-    std::thread::sleep(Duration::from_millis(1500));
-    for midnight in [DAY, AFTER_LEAP_DAY, IN_2038, LAST_DAY, MIDNIGHT] {
-        clock.set(midnight - 1);
-        // Over it by itself.
-        std::thread::sleep(Duration::from_millis(1500));
+    for midnight in [MIDNIGHT, DAY, AFTER_LEAP_DAY, IN_2038, LAST_DAY, MIDNIGHT] {
+        clock.passes(midnight);
     }
     // Past the second that 32 bits hold.
     clock.set((1 << 31) - 1);
@@ -111,12 +126,15 @@ fn a_clock_that_goes_back_and_forth_over_midnight_under_load_loses_and_moves_no_
         return;
     };
     let workers: Vec<_> = ["p", "q"].map(|name| clock.start(name, BUSY)).into();
-    for _ in 0..25 {
+    let mut times = 0;
+    until("lines on both days", || {
         for second in [-1, 0] {
             clock.set(MIDNIGHT + second);
             std::thread::sleep(Duration::from_millis(20));
         }
-    }
+        times += 1;
+        times > 25 && clock.written(MIDNIGHT - 1) > 0 && clock.written(MIDNIGHT) > 0
+    });
     drop(workers);
     assert_eq!(clock.check(), ["2026-11-23", "2026-11-24"]);
 }
@@ -127,9 +145,11 @@ fn a_clock_beyond_the_year_9999_writes_to_its_last_day() {
         return;
     };
     let worker = clock.start("p", BUSY);
+    until("lines of the last day", || clock.written(LAST_DAY) > 0);
     std::thread::sleep(Duration::from_millis(1500));
     clock.set(LAST_DAY * 20);
-    std::thread::sleep(Duration::from_millis(200));
+    let before = clock.written(LAST_DAY);
+    until("more of them", || clock.written(LAST_DAY) > before + 10_000);
     drop(worker);
     assert_eq!(clock.check(), ["9999-12-31"]);
 }
@@ -162,18 +182,19 @@ fn deadlines_hold_while_the_clock_jumps() {
         if let Some(ended) = worker.0.try_wait().expect("a child can be waited for") {
             break ended;
         }
-        assert!(began.elapsed() < Duration::from_secs(10), "calls don't end");
+        assert!(began.elapsed() < PATIENCE, "calls don't end");
     };
     assert!(ended.success());
     let took = began.elapsed();
     assert!(
-        (Duration::from_millis(1900)..Duration::from_secs(4)).contains(&took),
+        took > Duration::from_millis(1900),
         "two calls of a second took {took:?}"
     );
     clock.check();
     for entry in entries(&clock.bench.log) {
         assert_eq!(entry["error_type"], "APITimeoutError");
         let latency = entry["latency_ms"].as_f64().expect("a number");
-        assert!((950.0..2000.0).contains(&latency), "{latency}");
+        // By the clock it would be a day, or less than nothing.
+        assert!((950.0..30_000.0).contains(&latency), "{latency}");
     }
 }

@@ -8,12 +8,13 @@ use std::io::Write;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use audit_logger::ffi::*;
 use support::calls::{Logger, record, verified};
+use support::pace::{Stopwatch, until};
 use support::worker::{Bench, FOREVER, Running, Work};
 use support::{Scratch, available, day_files, entries, last_file, merged, run};
 
@@ -52,15 +53,6 @@ fn found(log: &Path, options: &Value) -> Vec<String> {
     findings.iter().map(class).collect()
 }
 
-#[track_caller]
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !holds() {
-        assert!(began.elapsed() < Duration::from_secs(20), "{what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 fn copy(from: &Path, to: &Path) {
     run(Command::new("cp").arg("-a").arg(from).arg(to));
 }
@@ -73,7 +65,7 @@ fn entries_are_sealed_by_themselves_in_the_time_that_is_configured() {
     let log = scratch.join("log");
     let logger = logger_in(&log, &json!({}));
     write(&logger, 10);
-    let began = Instant::now();
+    let began = Stopwatch::start();
     until("nothing was sealed", || {
         verified(&log, &json!({})).1["unsealed_lines"] == 0
     });
@@ -213,7 +205,7 @@ fn a_busy_log_is_sealed_as_often_as_is_configured() {
         &scratch.join("log"),
         &json!({"integrity": {"seal_interval_ms": 100}}),
     );
-    let (began, mut sizes) = (Instant::now(), std::collections::BTreeSet::new());
+    let (began, mut sizes) = (Stopwatch::start(), std::collections::BTreeSet::new());
     while began.elapsed() < Duration::from_secs(3) {
         write(&logger, 20);
         sizes.insert(logger.stats()["integrity"]["size"].as_u64());

@@ -6,12 +6,13 @@ use std::ffi::{c_char, c_void};
 use std::io::Write;
 use std::ptr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use audit_logger::ffi::*;
 use support::calls::{Answer, Logger, chat_request, text};
+use support::pace::Stopwatch;
 use support::server::{Server, Then, completion, response};
 use support::{Scratch, entries};
 
@@ -593,7 +594,7 @@ fn a_call_that_is_over_ends_within_an_event_however_much_that_holds() {
             let mut config = config(&server, &scratch);
             config["timeout_ms"] = json!(timeout);
             let logger = Logger::new(&config);
-            let began = Instant::now();
+            let began = Stopwatch::start();
             let answer = listen(&logger, "{}").1.expect(AUDIT_E_CALL);
             let over = began
                 .elapsed()

@@ -6,12 +6,13 @@ use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use audit_logger::ffi::*;
 use support::calls::{Logger, record};
+use support::pace::{Stopwatch, until};
 use support::worker::{Bench, Work};
 use support::{Scratch, available, entries, last_file, run, skip};
 
@@ -104,11 +105,7 @@ fn a_file_deleted_under_the_writer_loses_no_line() {
     std::fs::remove_file(last_file(&log)).expect("it can be removed");
     std::thread::sleep(Duration::from_millis(1100));
     let second = logger.log(&record()).expect(AUDIT_OK);
-    let until = Instant::now() + Duration::from_secs(10);
-    while entries(&log).len() < 2 {
-        assert!(Instant::now() < until, "the first line is lost");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    until("the first line, again", || entries(&log).len() == 2);
     let mut logged = entries(&log);
     logged.sort_by_key(|entry| entry["timestamp"].as_str().map(str::to_owned));
     assert_eq!(logged, [first.entry(), second.entry()]);
@@ -290,7 +287,7 @@ fn what_stands_in_place_of_a_file_of_the_library_s_own_is_refused_or_replaced_an
             let _ = std::fs::remove_file(&path);
             std::fs::write(&other, "another's").expect("it can be written");
             put(&path, &other);
-            let began = Instant::now();
+            let began = Stopwatch::start();
             let opened = Logger::try_new(&json!({"output_path": log}).to_string());
             assert!(began.elapsed() < Duration::from_secs(5), "{what} as {name}");
             match opened {

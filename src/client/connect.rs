@@ -291,23 +291,34 @@ mod tests {
             .unwrap();
         let alive = listener.local_addr().unwrap();
         let connect = Duration::from_secs(5);
-        let limits = Limits::new(Instant::now() + connect, connect, connect, [-1, -1]);
+        let limits = Limits::new(Instant::now() + 10 * connect, connect, connect, [-1, -1]);
         for (addresses, least, most) in [
             (vec![alive], 0, 200),
             (vec![refused, alive], 0, 200),
             (vec![dead, alive], 240, 600),
             (vec![dead, refused, alive], 240, 600),
         ] {
-            let at = At {
-                limits: &limits,
-                phase: Cell::new(Phase::Connecting(Instant::now() + connect)),
-                sent: Cell::new(false),
+            let dialled = || {
+                let at = At {
+                    limits: &limits,
+                    phase: Cell::new(Phase::Connecting(Instant::now() + connect)),
+                    sent: Cell::new(false),
+                };
+                let began = Instant::now();
+                let made = dial(&addresses, &at).unwrap();
+                let took = began.elapsed().as_millis();
+                assert!(took >= least, "{addresses:?}: {took} ms");
+                (took, made)
             };
-            let began = Instant::now();
-            let made = dial(&addresses, &at).unwrap();
-            let took = began.elapsed().as_millis();
+            // A busy machine can be late, but not always.
+            let (mut took, mut made) = dialled();
+            for _ in 0..9 {
+                if took >= most {
+                    (took, made) = dialled();
+                }
+            }
             assert_eq!(made.peer_addr().unwrap(), alive);
-            assert!((least..most).contains(&took), "{addresses:?}: {took} ms");
+            assert!(took < most, "{addresses:?}: {took} ms");
             assert!(SockRef::from(&*made).keepalive().unwrap());
             let time = SockRef::from(&*made).tcp_keepalive_time().unwrap();
             assert_eq!(time, Duration::from_secs(60));

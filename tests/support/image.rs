@@ -4,8 +4,8 @@ use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
+use super::pace::until;
 use super::{Scratch, available, run, skip};
 
 /// Unmounted when it's dropped.
@@ -76,11 +76,7 @@ impl Image {
         std::fs::remove_file(&filler).expect("it's there");
         // Some give the room back only when they have written that down.
         run(Command::new("sync").arg("-f").arg(&self.place));
-        let began = Instant::now();
-        while std::fs::write(&filler, [b'x'; 1 << 16]).is_err() {
-            assert!(began.elapsed() < Duration::from_secs(10), "it's full");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        until("room", || std::fs::write(&filler, [b'x'; 1 << 16]).is_ok());
         std::fs::remove_file(filler).expect("it's there");
     }
 }

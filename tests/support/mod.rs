@@ -4,6 +4,7 @@
 
 pub mod calls;
 pub mod image;
+pub mod pace;
 pub mod server;
 pub mod tls;
 pub mod worker;
@@ -160,6 +161,48 @@ pub fn skip(why: &str) {
 /// The C compiler.
 pub fn cc() -> Command {
     Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()))
+}
+
+/// The text of the header.
+pub fn header() -> String {
+    std::fs::read_to_string(root().join("include/audit_logger.h")).expect("the header is there")
+}
+
+/// The functions that the header declares, each with the comment above it.
+pub fn functions(header: &str) -> Vec<(String, String)> {
+    let lines: Vec<&str> = header.lines().collect();
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let Some(name) = line
+            .split_once('(')
+            .and_then(|(before, _)| before.rsplit([' ', '*']).next())
+            .filter(|name| name.starts_with("audit_"))
+        else {
+            continue;
+        };
+        if line.starts_with([' ', '#', '/']) {
+            continue;
+        }
+        let mut comment: Vec<&str> = lines[..at]
+            .iter()
+            .rev()
+            .skip_while(|line| **line == "AUDIT_MUST_USE")
+            .map_while(|line| line.strip_prefix("//"))
+            .collect();
+        comment.reverse();
+        found.push((name.to_owned(), comment.join("")));
+    }
+    found
+}
+
+/// What the header declares, without directives, by the command that it gives for that.
+pub fn declarations() -> String {
+    let header = header();
+    let command = header.lines().find_map(|line| line.split_once(": cc "));
+    let (_, arguments) = command.expect("the header says how");
+    run(cc()
+        .args(arguments.split_whitespace())
+        .current_dir(root().join("include")))
 }
 
 /// Compiles a C program against the header and the built library in `built`.

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
+use super::pace::until;
 use super::server::Server;
 use super::{Scratch, run};
 
@@ -24,14 +24,9 @@ impl Running {
 
     /// Waits until it accepts connections.
     pub fn on(self, port: u16) -> Running {
-        let began = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(
-                began.elapsed() < Duration::from_secs(10),
-                "nothing listens on {port}"
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        until("its port", || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
         self
     }
 }
