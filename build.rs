@@ -58,19 +58,14 @@ fn header_text(root: &Path) -> String {
         fs::read_to_string(root.join("src/ffi/prelude.h")).expect("src/ffi/prelude.h is there");
     config.header = Some(before.trim_end().replace("@VERSION@", &version));
     config.after_includes = Some(format!(
-        "\n/* This header's version; audit_logger_version has the library's. */\n\
+        "/* This header's version; audit_logger_version has the library's. */\n\
          #define AUDIT_LOGGER_VERSION \"{version}\"\n#define AUDIT_LOGGER_VERSION_MAJOR {major}\n\
          #define AUDIT_LOGGER_VERSION_MINOR {minor}\n#define AUDIT_LOGGER_VERSION_PATCH {patch}\n\n{}",
         fs::read_to_string(root.join("src/ffi/macros.h"))
             .expect("src/ffi/macros.h is there")
             .trim_end()
     ));
-    config.trailer = Some(
-        fs::read_to_string(root.join("src/ffi/inline.h"))
-            .expect("src/ffi/inline.h is there")
-            .trim_end()
-            .to_owned(),
-    );
+    config.trailer = Some("#endif /* AUDIT_LOGGER_H */".to_owned());
     let mut text = Vec::new();
     INTERFACE
         .iter()
@@ -85,10 +80,12 @@ fn header_text(root: &Path) -> String {
 }
 
 /// What cbindgen has no setting for: no "Safety" sections, which are for Rust callers (each
-/// condition stands in the text above it); types by their typedef; negative numbers in
-/// parentheses.
+/// condition stands in the text above it); types by their typedef; the constants as one enumeration,
+/// which binding generators take for one type, and which is left where directives aren't.
 fn for_c_readers(text: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
+    let mut constants: Vec<String> = Vec::new();
+    let mut first_constant = 0;
     let mut in_safety_section = false;
     for line in text.lines() {
         let comment = line.strip_prefix("//");
@@ -100,14 +97,40 @@ fn for_c_readers(text: &str) -> String {
         if in_safety_section {
             continue;
         }
-        lines.push(match line.split_once(" -") {
-            Some((define, number)) if define.starts_with("#define") => {
-                format!("{define} (-{number})")
+        // A macro of macros.h has no such comment above it.
+        let is_constant = lines.last().is_some_and(|above| above.starts_with("//"));
+        if let Some(constant) = line.strip_prefix("#define ").filter(|_| is_constant) {
+            let commented = lines.iter().rposition(|line| !line.starts_with("//"));
+            let comment = lines.split_off(commented.map_or(0, |at| at + 1));
+            if constants.is_empty() {
+                first_constant = lines.len();
+            } else {
+                constants.push(String::new());
             }
-            _ if line.starts_with("typedef struct") => line.to_owned(),
-            _ => line.replace("struct Audit", "Audit"),
+            constants.extend(comment.iter().map(|line| format!("    {line}")));
+            constants.push(format!("    {},", constant.replacen(' ', " = ", 1)));
+            continue;
+        }
+        let after_constant = !constants.is_empty() && lines.last().is_some_and(String::is_empty);
+        if line.is_empty() && after_constant {
+            continue;
+        }
+        lines.push(if line.starts_with("typedef struct") {
+            line.to_owned()
+        } else {
+            line.replace("struct Audit", "Audit")
         });
     }
+    let enumeration = [
+        vec![
+            "// Every number of this interface: an int32_t where it is passed or returned, or a flag."
+                .to_owned(),
+            "enum {".to_owned(),
+        ],
+        constants,
+        vec!["};".to_owned(), String::new()],
+    ];
+    lines.splice(first_constant..first_constant, enumeration.concat());
     lines.push(String::new());
     lines.join("\n")
 }

@@ -19,10 +19,14 @@
 static int failed(const char *what, AuditStatus status, AuditReply *reply)
 {
     const char *answer = audit_reply_text(reply, AUDIT_REPLY_CONTENT, NULL);
+    const char *error_type = audit_reply_text(reply, AUDIT_REPLY_ERROR_TYPE, NULL);
 
-    fprintf(stderr, "%s: %s: %s: %s\n", what, audit_status_name(status),
-            audit_reply_text(reply, AUDIT_REPLY_ERROR_TYPE, NULL),
-            audit_reply_text(reply, AUDIT_REPLY_ERROR_MESSAGE, NULL));
+    fprintf(stderr, "%s: %s: ", what, audit_status_name(status));
+    /* The class of a call's error; of any other it's the name of the status. */
+    if (strcmp(error_type, audit_status_name(status)) != 0) {
+        fprintf(stderr, "%s: ", error_type);
+    }
+    fprintf(stderr, "%s\n", audit_reply_text(reply, AUDIT_REPLY_ERROR_MESSAGE, NULL));
     if (answer != NULL) {
         /* It came all the same: a part of it, or all, with an entry that waits for the log. */
         printf("answer: %s\n", answer);

@@ -36,7 +36,7 @@ class AuditError(Exception):
     answer of a call whose entry has to wait (AUDIT_E_LOG_PENDING)."""
 
     def __init__(self, status_name, error_type, message, function="", reply=None):
-        super().__init__(f"{function}: {status_name}: {error_type}: {message}")
+        super().__init__(": ".join(dict.fromkeys((function, status_name, error_type, message))))
         self.status_name, self.error_type, self.message = status_name, error_type, message
         self.function, self.reply = function, reply or {}
 

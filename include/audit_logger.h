@@ -15,6 +15,9 @@
  *  - Every function may be called from any thread at any time. Calls block the calling thread.
  *  - A panic inside the library becomes AUDIT_E_INTERNAL. A failed allocation aborts.
  *
+ * For readers of declarations that know no directives (cffi's and PHP's cdef, LuaJIT's) they are
+ * what this leaves: cc -E -P -DAUDIT_CDEF audit_logger.h
+ *
  * Which function returns which status, beside AUDIT_OK and AUDIT_E_INTERNAL:
  *
  *                        ARGUMENT    CONFIG      LOG_PENDING CANCELLED   TAMPERED    REENTRANT
@@ -46,8 +49,10 @@
 #ifndef AUDIT_LOGGER_H
 #define AUDIT_LOGGER_H
 
+#ifndef AUDIT_CDEF
 #include <stddef.h>
 #include <stdint.h>
+#endif
 
 /* This header's version; audit_logger_version has the library's. */
 #define AUDIT_LOGGER_VERSION "0.1.0"
@@ -55,13 +60,17 @@
 #define AUDIT_LOGGER_VERSION_MINOR 1
 #define AUDIT_LOGGER_VERSION_PATCH 0
 
-/* A status that is ignored is a failure that nobody notices. */
-#if defined(__cplusplus) && __cplusplus >= 201703L
+/* A status that is ignored is a failure that nobody notices. Another word can be defined before. */
+#ifndef AUDIT_MUST_USE
+#if defined(AUDIT_CDEF)
+#define AUDIT_MUST_USE
+#elif defined(__cplusplus) && __cplusplus >= 201703L
 #define AUDIT_MUST_USE [[nodiscard]]
 #elif defined(__GNUC__) || defined(__clang__)
 #define AUDIT_MUST_USE __attribute__((warn_unused_result))
 #else
 #define AUDIT_MUST_USE
+#endif
 #endif
 
 /* AuditChatRequest request = AUDIT_CHAT_REQUEST_INIT; */
@@ -78,98 +87,155 @@
             {NULL, 0}, {NULL, 0}, {NULL, 0}                                                        \
     }
 
-// Text: the answer of the model, or the part of it that came before an error; NULL if none came.
-// Of an AUDIT_EVENT_DELTA or AUDIT_EVENT_CHUNK: what came.
-// Of audit_logger_hash: the hash. Of audit_logger_prove: the proof.
-#define AUDIT_REPLY_CONTENT 1
+// Every number of this interface: an int32_t where it is passed or returned, or a flag.
+enum {
+    // Text: the answer of the model, or the part of it that came before an error; NULL if none
+    // came. Of an AUDIT_EVENT_DELTA or AUDIT_EVENT_CHUNK: what came.
+    // Of audit_logger_hash: the hash. Of audit_logger_prove: the proof.
+    AUDIT_REPLY_CONTENT = 1,
 
-// Text, JSON: the response's body as received; of a streamed answer, the chat.completion that its
-// chunks add up to. Of audit_logger_new, audit_logger_stats, audit_logger_maintain,
-// audit_logger_verify and audit_logger_prove: what they report. (A body that arrived is here after
-// an error too, even if it isn't JSON.)
-#define AUDIT_REPLY_JSON 2
+    // Text, JSON: the response's body as received; of a streamed answer, the chat.completion that
+    // its chunks add up to. Of audit_logger_new, audit_logger_stats, audit_logger_maintain,
+    // audit_logger_verify and audit_logger_prove: what they report. (A body that arrived is here
+    // after an error too, even if it isn't JSON.)
+    AUDIT_REPLY_JSON = 2,
 
-// Text, JSON: the entry, as its line stands in the log, without the line feed.
-#define AUDIT_REPLY_ENTRY 3
+    // Text, JSON: the entry, as its line stands in the log, without the line feed.
+    AUDIT_REPLY_ENTRY = 3,
 
-// Text: the id of the entry.
-#define AUDIT_REPLY_ENTRY_ID 4
+    // Text: the id of the entry.
+    AUDIT_REPLY_ENTRY_ID = 4,
 
-// Text, never NULL: the class of the error ("RateLimitError"), as the entry has it; for an error
-// that isn't the call's, the name of the status; "" for a success.
-#define AUDIT_REPLY_ERROR_TYPE 5
+    // Text, never NULL: the class of the error ("RateLimitError"), as the entry has it; for an
+    // error that isn't the call's, the name of the status; "" for a success.
+    AUDIT_REPLY_ERROR_TYPE = 5,
 
-// Text, never NULL: what was wrong, for a person; "" for a success. It can repeat the provider's
-// words, which can repeat the prompt.
-#define AUDIT_REPLY_ERROR_MESSAGE 6
+    // Text, never NULL: what was wrong, for a person; "" for a success. It can repeat the
+    // provider's words, which can repeat the prompt.
+    AUDIT_REPLY_ERROR_MESSAGE = 6,
 
-// Text: why generation stopped ("stop", "length", ...).
-#define AUDIT_REPLY_FINISH_REASON 7
+    // Text: why generation stopped ("stop", "length", ...).
+    AUDIT_REPLY_FINISH_REASON = 7,
 
-// Text: the model that answered.
-#define AUDIT_REPLY_MODEL 8
+    // Text: the model that answered.
+    AUDIT_REPLY_MODEL = 8,
 
-// Text: the provider that a router chose.
-#define AUDIT_REPLY_PROVIDER 9
+    // Text: the provider that a router chose.
+    AUDIT_REPLY_PROVIDER = 9,
 
-// Text: the provider's name for the answer.
-#define AUDIT_REPLY_GENERATION_ID 10
+    // Text: the provider's name for the answer.
+    AUDIT_REPLY_GENERATION_ID = 10,
 
-// Text: the provider's own class of the error.
-#define AUDIT_REPLY_PROVIDER_ERROR_TYPE 11
+    // Text: the provider's own class of the error.
+    AUDIT_REPLY_PROVIDER_ERROR_TYPE = 11,
 
-// Number: the status of the last response.
-#define AUDIT_REPLY_HTTP_STATUS 101
+    // Number: the status of the last response.
+    AUDIT_REPLY_HTTP_STATUS = 101,
 
-// Number: how far the call came, one of AUDIT_OUTCOME_*.
-#define AUDIT_REPLY_OUTCOME 102
+    // Number: how far the call came, one of AUDIT_OUTCOME_*.
+    AUDIT_REPLY_OUTCOME = 102,
 
-// Number: tokens of the prompt, as the provider reports them.
-#define AUDIT_REPLY_PROMPT_TOKENS 103
+    // Number: tokens of the prompt, as the provider reports them.
+    AUDIT_REPLY_PROMPT_TOKENS = 103,
 
-// Number: tokens of the answer, as the provider reports them.
-#define AUDIT_REPLY_COMPLETION_TOKENS 104
+    // Number: tokens of the answer, as the provider reports them.
+    AUDIT_REPLY_COMPLETION_TOKENS = 104,
 
-// Number: milliseconds that the server asks to wait before trying again.
-#define AUDIT_REPLY_RETRY_AFTER_MS 105
+    // Number: milliseconds that the server asks to wait before trying again.
+    AUDIT_REPLY_RETRY_AFTER_MS = 105,
 
-// Number: how often the request was tried.
-#define AUDIT_REPLY_ATTEMPTS 106
+    // Number: how often the request was tried.
+    AUDIT_REPLY_ATTEMPTS = 106,
 
-// Number: of an AUDIT_EVENT_DONE, what audit_chat would have returned.
-#define AUDIT_REPLY_STATUS 107
+    // Number: of an AUDIT_EVENT_DONE, what audit_chat would have returned.
+    AUDIT_REPLY_STATUS = 107,
 
-// Number: which event audit_queue_next took, one of AUDIT_EVENT_*.
-#define AUDIT_REPLY_EVENT 108
+    // Number: which event audit_queue_next took, one of AUDIT_EVENT_*.
+    AUDIT_REPLY_EVENT = 108,
 
-// Number: the tag of the event's call, all 64 bits of it.
-#define AUDIT_REPLY_TAG 109
+    // Number: the tag of the event's call, all 64 bits of it.
+    AUDIT_REPLY_TAG = 109,
 
-// Text was added to an answer, in whole characters.
-#define AUDIT_EVENT_DELTA 1
+    // Text was added to an answer, in whole characters.
+    AUDIT_EVENT_DELTA = 1,
 
-// The payload of an event of the server's came, as it was sent: tool calls, reasoning, usage.
-#define AUDIT_EVENT_CHUNK 2
+    // The payload of an event of the server's came, as it was sent: tool calls, reasoning, usage.
+    AUDIT_EVENT_CHUNK = 2,
 
-// A call is over.
-#define AUDIT_EVENT_DONE 3
+    // A call is over.
+    AUDIT_EVENT_DONE = 3,
 
-// No byte of the request was sent.
-#define AUDIT_OUTCOME_NOT_SENT 0
+    // No byte of the request was sent.
+    AUDIT_OUTCOME_NOT_SENT = 0,
 
-// The server answered, be it with an error.
-#define AUDIT_OUTCOME_ANSWERED 1
+    // The server answered, be it with an error.
+    AUDIT_OUTCOME_ANSWERED = 1,
 
-// The request, or a part of it, was sent, and no complete answer came: it may have been processed
-// and billed.
-#define AUDIT_OUTCOME_UNKNOWN 2
+    // The request, or a part of it, was sent, and no complete answer came: it may have been
+    // processed and billed.
+    AUDIT_OUTCOME_UNKNOWN = 2,
 
-// What a callback returns to go on; anything else cancels the call.
-#define AUDIT_CONTINUE 1
+    // What a callback returns to go on; anything else cancels the call.
+    AUDIT_CONTINUE = 1,
 
-// A flag of AuditRecord: prompt_tokens and completion_tokens are known. Without it they are
-// logged as null.
-#define AUDIT_RECORD_HAS_USAGE 1
+    // A flag of AuditRecord: prompt_tokens and completion_tokens are known. Without it they are
+    // logged as null.
+    AUDIT_RECORD_HAS_USAGE = 1,
+
+    // Done.
+    AUDIT_OK = 0,
+
+    // An argument can't be used; the message says which and what would be right. Nothing was sent
+    // and nothing was logged.
+    AUDIT_E_ARGUMENT = -1,
+
+    // The handle is NULL, freed, closed, of another type or, for a cancel, of another process.
+    // Nothing was sent and nothing was logged.
+    AUDIT_E_HANDLE = -2,
+
+    // The configuration can't be used, or doesn't fit the log that is there (its key, its name, the
+    // key of its hashes); the message names the key and what is allowed.
+    AUDIT_E_CONFIG = -3,
+
+    // The log can't take an entry, or can't be read. Nothing was sent; trying again is safe.
+    AUDIT_E_LOG = -4,
+
+    // The call was made, and the reply holds its answer or its error, but the log could not take
+    // its entry: it waits in the journal, and is written as soon as the log can take it, also if
+    // the process is killed meanwhile. (With on_log_failure "count" it may be counted instead, and
+    // where the journal has no room either it is in memory only: the message says so.)
+    AUDIT_E_LOG_PENDING = -5,
+
+    // The chat call failed, and its entry is written.
+    AUDIT_E_CALL = -6,
+
+    // The call was cancelled. Of a chat call the entry is written, unless it was cancelled before
+    // it began: then nothing was sent, and AUDIT_REPLY_ENTRY is NULL.
+    AUDIT_E_CANCELLED = -7,
+
+    // The time given to audit_logger_flush or audit_logger_close ran out, or to audit_queue_next,
+    // before there was an event.
+    AUDIT_E_TIMEOUT = -8,
+
+    // The log isn't what was sealed: the report of audit_logger_verify says where.
+    AUDIT_E_TAMPERED = -9,
+
+    // There is no Merkle log in that directory, no sealed entry with that id, or no call with that
+    // tag.
+    AUDIT_E_NOT_FOUND = -10,
+
+    // A logger can't be closed from a callback of one of its own calls: it would wait for itself.
+    AUDIT_E_REENTRANT = -11,
+
+    // The process was forked in a callback of this call, or since the pending or the queue was
+    // made, and this is the child: the call is the parent's, which finishes and logs it. The logger
+    // works in the child.
+    AUDIT_E_FORKED = -12,
+
+    // A defect of the library, or the process is out of descriptors, handles or threads; the
+    // message says which. AUDIT_REPLY_OUTCOME says whether anything was sent.
+    AUDIT_E_INTERNAL = -13,
+};
 
 // Ends calls from outside: from another thread, or from a signal handler. Once triggered it stays
 // so, and ends every call that it was or will be given to. It belongs to the process that made it:
@@ -178,7 +244,7 @@
 typedef struct AuditCancel AuditCancel;
 
 // Writes the entries of one log, and makes calls. Any thread may use it at any time, several at
-// once. Made by audit_logger_new, freed by audit_log_free.
+// once. Made by audit_logger_new, freed by audit_logger_free.
 typedef struct AuditLogger AuditLogger;
 
 // A call that the host is making itself, begun by audit_logger_begin. Any thread may finish it, by
@@ -281,59 +347,6 @@ typedef struct AuditRecord {
     AuditText metadata;
 } AuditRecord;
 
-// Done.
-#define AUDIT_OK 0
-
-// An argument can't be used; the message says which and what would be right. Nothing was sent
-// and nothing was logged.
-#define AUDIT_E_ARGUMENT (-1)
-
-// The handle is NULL, freed, closed, of another type or, for a cancel, of another process. Nothing
-// was sent and nothing was logged.
-#define AUDIT_E_HANDLE (-2)
-
-// The configuration can't be used, or doesn't fit the log that is there (its key, its name, the
-// key of its hashes); the message names the key and what is allowed.
-#define AUDIT_E_CONFIG (-3)
-
-// The log can't take an entry, or can't be read. Nothing was sent; trying again is safe.
-#define AUDIT_E_LOG (-4)
-
-// The call was made, and the reply holds its answer or its error, but the log could not take its
-// entry: it waits in the journal, and is written as soon as the log can take it, also if the
-// process is killed meanwhile. (With on_log_failure "count" it may be counted instead, and where
-// the journal has no room either it is in memory only: the message says so.)
-#define AUDIT_E_LOG_PENDING (-5)
-
-// The chat call failed, and its entry is written.
-#define AUDIT_E_CALL (-6)
-
-// The call was cancelled. Of a chat call the entry is written, unless it was cancelled before it
-// began: then nothing was sent, and AUDIT_REPLY_ENTRY is NULL.
-#define AUDIT_E_CANCELLED (-7)
-
-// The time given to audit_logger_flush or audit_logger_close ran out, or that given to
-// audit_queue_next, before there was an event.
-#define AUDIT_E_TIMEOUT (-8)
-
-// The log isn't what was sealed: the report of audit_logger_verify says where.
-#define AUDIT_E_TAMPERED (-9)
-
-// There is no Merkle log in that directory, no sealed entry with that id, or no call with that tag.
-#define AUDIT_E_NOT_FOUND (-10)
-
-// A logger can't be closed from a callback of one of its own calls: it would wait for itself.
-#define AUDIT_E_REENTRANT (-11)
-
-// The process was forked in a callback of this call, or since the pending or the queue was made,
-// and this is the child: the call is the parent's, which finishes and logs it. The logger works in
-// the child.
-#define AUDIT_E_FORKED (-12)
-
-// A defect of the library, or the process is out of descriptors, handles or threads; the
-// message says which. AUDIT_REPLY_OUTCOME says whether anything was sent.
-#define AUDIT_E_INTERNAL (-13)
-
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -346,12 +359,13 @@ extern "C" {
 // The environment is read here and nowhere else (the key, unless the configuration has one, and
 // the proxy if "proxy" is "env"; never in a setuid process).
 //
-// logger: where the handle goes; not NULL. Free it with audit_log_free.
+// logger: where the handle goes; not NULL. Free it with audit_logger_free.
 //
 // reply: where the reply goes, or NULL. AUDIT_REPLY_JSON is an object: "path" (the log's absolute
 // path); "recovered" (calls that a process was killed in, which have their entries now); "torn"
 // (torn lines that were written over with spaces, their bytes kept in .state/torn); "warnings"
-// (texts: what an operator should know of the directory's rights and files).
+// (texts: what an operator should know of the directory's rights and files, and that there is no
+// API key, which only chat calls need).
 //
 // Returns AUDIT_OK; AUDIT_E_ARGUMENT (logger is NULL, config isn't UTF-8); AUDIT_E_CONFIG (the
 // message names the key and what is allowed); AUDIT_E_LOG (the directory can't be made, opened
@@ -408,6 +422,11 @@ AuditStatus audit_logger_close(AuditLogger *logger,
 // within a second or two, and leaves the rest to others.
 //
 // logger: from audit_logger_new, or NULL. Any thread.
+void audit_logger_free(AuditLogger *logger);
+
+// The same as audit_logger_free, by its other name. Both stay.
+//
+// logger: from audit_logger_new, or NULL. Any thread.
 void audit_log_free(AuditLogger *logger);
 
 // Reports the health of a logger in this process.
@@ -450,6 +469,13 @@ AuditStatus audit_logger_hash(AuditLogger *logger,
                               size_t len,
                               AuditReply **reply);
 
+// Makes a request what AUDIT_CHAT_REQUEST_INIT makes it, for languages that have no macros of C.
+//
+// request: what is set; NULL does nothing.
+//
+// size: sizeof(AuditChatRequest), as the caller knows it. Any thread.
+void audit_chat_request_init(AuditChatRequest *request, size_t size);
+
 // Makes a chat call, and leaves exactly one entry for it. Blocks until the answer or the error
 // is there and the entry is written, at most about timeout_ms (a disk that hangs, or a callback,
 // can take longer). Failures that may pass are tried again within that time.
@@ -473,6 +499,13 @@ AUDIT_MUST_USE
 AuditStatus audit_chat(AuditLogger *logger,
                        const AuditChatRequest *request,
                        AuditReply **reply);
+
+// Makes a record what AUDIT_RECORD_INIT makes it, for languages that have no macros of C.
+//
+// record: what is set; NULL does nothing.
+//
+// size: sizeof(AuditRecord), as the caller knows it. Any thread.
+void audit_record_init(AuditRecord *record, size_t size);
 
 // Logs a call that the host made itself: one entry, appended before this returns.
 //
@@ -868,6 +901,13 @@ void audit_cancel_trigger(AuditCancel *cancel);
 // cancel: from audit_cancel_new, or NULL. Any thread.
 void audit_cancel_free(AuditCancel *cancel);
 
+// Makes a text of a NUL-terminated string.
+//
+// s: the string, which the text points to; or NULL.
+//
+// Returns the text; for NULL an absent one. Any thread.
+AuditText audit_text(const char *s);
+
 // Writes a text as a JSON string, quotes included, so that no host builds metadata or params by
 // hand. It can't fail.
 //
@@ -895,23 +935,5 @@ const char *audit_logger_version(void);
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus
-
-// Makes a text of a NUL-terminated string.
-//
-// s: the string, which the text points to; or NULL.
-//
-// Returns the text; for NULL an absent one.
-static inline AuditText audit_text(const char *s)
-{
-    AuditText text;
-    text.data = s;
-    text.len = 0;
-    if (s != NULL) {
-        while (s[text.len] != '\0') {
-            text.len++;
-        }
-    }
-    return text;
-}
 
 #endif /* AUDIT_LOGGER_H */

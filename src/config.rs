@@ -207,7 +207,7 @@ impl Config {
         let (mut client_cert, mut client_key) = (None, None);
         let mut key_variable = "OPENROUTER_API_KEY".to_owned();
 
-        for setting in settings("config", Status::Config, text.unwrap_or("{}"))? {
+        for setting in settings("", Status::Config, text.unwrap_or("{}"))? {
             match setting.key.as_str() {
                 "output_path" => config.output_path = setting.path()?,
                 "access" => config.group = setting.access()?,
@@ -264,38 +264,37 @@ impl Config {
 
         if config.output_path.as_os_str().is_empty() {
             config.output_path = absolute("audit_logs")
-                .map_err(|wrong| Error::config(format!("config: \"output_path\" {wrong}")))?;
+                .map_err(|wrong| Error::config(format!("\"output_path\" {wrong}")))?;
         }
         config.url = server::endpoint(&base_url, allow_http).map_err(|wrong| {
             // The URL isn't repeated: a mistaken one may hold a password.
             Error::config(format!(
-                "config: \"base_url\" {wrong}; it must look like \"https://openrouter.ai/api/v1\""
+                "\"base_url\" {wrong}; it must look like \"https://openrouter.ai/api/v1\""
             ))
         })?;
         config.proxy = match proxy.as_deref() {
             None => None,
             Some("env") => Proxy::from_environment(&config.url).map_err(Error::config)?,
-            Some(url) => Some(
-                Proxy::of(url)
-                    .map_err(|wrong| Error::config(format!("config: \"proxy\" {wrong}")))?,
-            ),
+            Some(url) => {
+                Some(Proxy::of(url).map_err(|wrong| Error::config(format!("\"proxy\" {wrong}")))?)
+            }
         };
         match (client_cert, client_key) {
             (None, None) => {}
             (Some(chain), Some(key)) => {
                 let set = config.trust.set_client(Path::new(&chain), Path::new(&key));
-                set.map_err(|wrong| Error::config(format!("config: {wrong}")))?;
+                set.map_err(Error::config)?;
             }
             _ => {
                 return Err(Error::config(
-                    "config: \"client_cert_file\" and \"client_key_file\" go together; set both or neither",
+                    "\"client_cert_file\" and \"client_key_file\" go together; set both or neither",
                 ));
             }
         }
         config.key = match (config.call.api_key.take(), key_file) {
             (Some(_), Some(_)) => {
                 return Err(Error::config(
-                    "config: \"api_key\" and \"api_key_file\" are both set; set one of them",
+                    "\"api_key\" and \"api_key_file\" are both set; set one of them",
                 ));
             }
             (Some(key), None) => KeySource::Given(key),
@@ -303,6 +302,12 @@ impl Config {
             (None, None) => key_from_environment(key_variable)?,
         };
         Ok(config)
+    }
+
+    /// What an operator should know if calls have no key unless they bring one.
+    pub fn without_key(&self) -> Option<String> {
+        let missing = self.api_key().err();
+        missing.filter(|_| !self.call.has_credentials())
     }
 
     /// The key for a call that brings none of its own. The error is one of the call: a service
@@ -330,7 +335,7 @@ impl CallOptions {
     /// The options of one call: those given in `text`, the configured ones otherwise.
     pub fn with(&self, text: &str) -> Result<CallOptions, Error> {
         let mut options = self.clone();
-        for setting in settings("options", Status::Argument, text)? {
+        for setting in settings("options: ", Status::Argument, text)? {
             let header = match setting.key.as_str() {
                 "traceparent" => ("traceparent", setting.traceparent()?),
                 "session_id" => {
@@ -442,7 +447,7 @@ impl Maintenance {
     pub fn parse(text: Option<&str>) -> Result<Maintenance, Error> {
         const MAX_DAYS: u64 = 36_500;
         let mut wanted = Maintenance::default();
-        for setting in settings("options", Status::Argument, text.unwrap_or("{}"))? {
+        for setting in settings("options: ", Status::Argument, text.unwrap_or("{}"))? {
             let days = || Ok(i64::try_from(setting.integer(1, MAX_DAYS)?).ok());
             match setting.key.as_str() {
                 "retention_days" => wanted.retention_days = days()?,
@@ -558,10 +563,10 @@ pub struct Setting {
     value: Zeroizing<String>,
 }
 
-/// The settings in a JSON object, whose errors name `place` and have that status.
+/// The settings in a JSON object, whose errors begin with `place` and have that status.
 pub fn settings(place: &'static str, status: Status, text: &str) -> Result<Vec<Setting>, Error> {
     let members =
-        json::members(text).map_err(|error| Error::new(status, format!("{place}: {error}")))?;
+        json::members(text).map_err(|error| Error::new(status, format!("{place}{error}")))?;
     Ok(members
         .into_iter()
         .map(|(key, value)| Setting {
@@ -577,7 +582,7 @@ impl Setting {
     /// Names the key and what is allowed, never the value: it may be a secret in a wrong place.
     pub fn error(&self, allowed: impl fmt::Display) -> Error {
         let key = json::show(&self.key);
-        Error::new(self.status, format!("{}: {key} {allowed}", self.place))
+        Error::new(self.status, format!("{}{key} {allowed}", self.place))
     }
 
     /// Refuses a key that isn't known.
@@ -725,7 +730,7 @@ impl Setting {
             return Err(self.error("must be an object or false"));
         }
         let mut integrity = Integrity::default();
-        for setting in settings("config: \"integrity\"", self.status, &self.value)? {
+        for setting in settings("\"integrity\": ", self.status, &self.value)? {
             match setting.key.as_str() {
                 "key_file" => integrity.key = setting.key_file()?,
                 "guard_file" => integrity.guard_file = setting.or_null(Setting::path)?,

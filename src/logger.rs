@@ -175,7 +175,8 @@ impl Logger {
         to.text("path", &log.path().to_string_lossy());
         to.json("recovered", swept.recovered);
         to.json("torn", swept.torn);
-        to.texts("warnings", &log.warnings());
+        let warnings = log.warnings().into_iter().chain(config.without_key());
+        to.texts("warnings", &warnings.collect::<Vec<_>>());
         to.end();
         Ok((logger, report))
     }

@@ -430,7 +430,7 @@ fn refused(scratch: &Scratch, file: &Path, says: &str) {
     assert_eq!(answer.status, AUDIT_E_CONFIG);
     let message = answer.message();
     assert!(
-        message.starts_with("config: \"hash_key_file\" ") && message.contains(says),
+        message.starts_with("\"hash_key_file\" ") && message.contains(says),
         "{message}"
     );
     assert!(!message.contains("cafe"), "it shows the key: {message}");

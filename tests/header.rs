@@ -7,11 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use audit_logger::ffi::*;
-use support::{Scratch, available, cc, root, run, skip};
-
-fn header() -> String {
-    std::fs::read_to_string(root().join("include/audit_logger.h")).expect("the header is there")
-}
+use support::{Scratch, available, cc, declarations, functions, header, root, run, skip};
 
 #[test]
 fn the_committed_header_is_the_generated_one() {
@@ -122,31 +118,30 @@ fn an_ignored_status_is_a_warning() {
     );
 }
 
-/// The functions that the header declares, each with the comment above it.
-fn functions(header: &str) -> Vec<(String, String)> {
-    let lines: Vec<&str> = header.lines().collect();
-    let mut found = Vec::new();
-    for (at, line) in lines.iter().enumerate() {
-        let Some(name) = line
-            .split_once('(')
-            .and_then(|(before, _)| before.rsplit([' ', '*']).next())
-            .filter(|name| name.starts_with("audit_"))
-        else {
-            continue;
-        };
-        if line.starts_with([' ', '#', '/']) || line.starts_with("static") {
-            continue;
-        }
-        let mut comment: Vec<&str> = lines[..at]
-            .iter()
-            .rev()
-            .skip_while(|line| **line == "AUDIT_MUST_USE")
-            .map_while(|line| line.strip_prefix("//"))
-            .collect();
-        comment.reverse();
-        found.push((name.to_owned(), comment.join("")));
+#[test]
+fn the_word_against_ignoring_a_status_may_be_another() {
+    let scratch = Scratch::new();
+    let source = scratch.join("ignores.c");
+    let program = "#include \"audit_logger.h\"\nvoid f(void) { audit_logger_stats(0, 0); }\n";
+    std::fs::write(&source, program).expect("the scratch directory can be written to");
+    compile(&mut cc(), "c99", &source, &["-DAUDIT_MUST_USE="]);
+}
+
+#[test]
+fn without_directives_the_header_is_declarations_alone() {
+    let declarations = declarations();
+    // No attribute, no macro, no code: what stands in braces is of a type.
+    assert!(
+        !declarations.contains(['#', '"']) && !declarations.contains("__"),
+        "{declarations}"
+    );
+    let (bodies, types) = ("{", ["enum {", "typedef struct "]);
+    for line in declarations.lines().filter(|line| line.contains(bodies)) {
+        assert!(types.iter().any(|kind| line.starts_with(kind)), "{line}");
     }
-    found
+    for (name, _) in functions(&header()) {
+        assert!(declarations.contains(&format!("{name}(")), "{name}");
+    }
 }
 
 #[test]
@@ -189,10 +184,13 @@ fn the_functions_of_a_handle_stand_together() {
         "audit_logger_new",
         "audit_logger_flush",
         "audit_logger_close",
+        "audit_logger_free",
         "audit_log_free",
         "audit_logger_stats",
         "audit_logger_hash",
+        "audit_chat_request_init",
         "audit_chat",
+        "audit_record_init",
         "audit_logger_log",
         "audit_logger_begin",
         "audit_logger_finish",
@@ -215,6 +213,7 @@ fn the_functions_of_a_handle_stand_together() {
         "audit_cancel_new",
         "audit_cancel_trigger",
         "audit_cancel_free",
+        "audit_text",
         "audit_json_quote",
         "audit_status_name",
         "audit_logger_version",
@@ -292,14 +291,8 @@ fn every_status_has_its_name_and_its_number() {
     let header = header();
     let numbers: Vec<(&str, i32)> = header
         .lines()
-        .filter_map(|line| line.strip_prefix("#define AUDIT_E_"))
-        .filter_map(|line| line.split_once(" (")) // negative numbers stand in parentheses
-        .map(|(name, number)| {
-            (
-                name,
-                number.trim_end_matches(')').parse().expect("a number"),
-            )
-        })
+        .filter_map(|line| line.trim().strip_prefix("AUDIT_E_")?.split_once(" = "))
+        .filter_map(|(name, number)| Some((name, number.strip_suffix(',')?.parse().ok()?)))
         .collect();
     // As published: the numbers never change and are never used again.
     let published = [

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use audit_logger::ffi::*;
 use support::calls::{Answer, Logger, record, verified};
+use support::pace::{Stopwatch, until};
 use support::worker::{Bench, FOREVER, Work};
 use support::{Clock, Scratch, available, compile, release, root, run, tool};
 
@@ -485,16 +486,10 @@ fn a_day_that_a_living_process_needs_is_left_and_follows_later() {
     assert!(skipped(&report, &name(10, 0)).contains("appends to that day"));
     // Its clock is right again, and its call still open.
     clock.set(&noon(0));
-    let until = Instant::now() + Duration::from_secs(10);
-    loop {
+    until("the day is let go", || {
         let report = maintained(&log, &options);
-        let reason = skipped(&report, &name(10, 0));
-        if reason.contains("a call that began on that day") {
-            break;
-        }
-        assert!(Instant::now() < until, "the day isn't let go: {reason}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+        skipped(&report, &name(10, 0)).contains("a call that began on that day")
+    });
     assert_eq!(host.does("f"), begun);
     assert_eq!(ids(&log)[&begun], [name(0, 0)]);
     // The process still lives.
@@ -555,11 +550,11 @@ fn a_run_waits_for_the_lock_and_says_who_holds_it() {
     let log = a_log(&scratch);
     let lock = File::open(log.join(".state/lock")).expect("it's there");
     lock.lock().expect("it's free");
-    let since = Instant::now();
+    let (since, watch) = (Instant::now(), Stopwatch::start());
     let answer = maintain(Some(&log), None, ptr::null_mut()).expect(AUDIT_E_LOG);
-    let waited = since.elapsed();
+    let waited = (since.elapsed(), watch.elapsed());
     assert!(
-        waited > Duration::from_secs(9) && waited < Duration::from_secs(15),
+        waited.0 > Duration::from_secs(9) && waited.1 < Duration::from_secs(15),
         "{waited:?}"
     );
     let holder = format!("process {} holds .state/lock", std::process::id());
@@ -586,8 +581,9 @@ fn a_run_that_is_cancelled_ends_soon_and_leaves_every_file_whole() {
     let handle = cancel.addr();
     let trigger = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(200));
+        let triggered = Stopwatch::start();
         audit_cancel_trigger(ptr::without_provenance_mut(handle));
-        Instant::now()
+        triggered
     });
     let options = Some(r#"{"compress_after_days": 1}"#);
     let answer = maintain(Some(&log), options, cancel).expect(AUDIT_E_CANCELLED);

@@ -3,8 +3,7 @@
 //	cargo build --release
 //	cd examples/go && OPENROUTER_API_KEY=... go run . "Why is the sky blue?"
 //
-// Without a key, try it on the server beside this directory (examples/server.rs); AUDIT_BASE_URL
-// says where it listens.
+// Without a key, try it on the server in examples/server.rs; AUDIT_BASE_URL says where it listens.
 package main
 
 /*
@@ -19,14 +18,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"unsafe"
 )
 
-// Error is why a function failed.
+// Error is why a function failed. Its class is the call's own; else the name of the status.
 type Error struct{ Function, Status, Class, Message string }
 
 func (e *Error) Error() string {
-	return fmt.Sprintf("%s: %s: %s: %s", e.Function, e.Status, e.Class, e.Message)
+	return strings.Join(slices.Compact([]string{e.Function, e.Status, e.Class, e.Message}), ": ")
 }
 
 // Reply is what a function answered, copied out of the library.

@@ -159,6 +159,21 @@ pub unsafe fn c_text<'a>(name: &str, text: *const c_char) -> Result<Option<&'a s
     }
 }
 
+/// Gives a structure of `size` bytes the value of its `_INIT` macro: its size, and zeros.
+///
+/// # Safety
+///
+/// `to` is NULL or valid for writes of `size` bytes. `T` is `repr(C)` and starts with its size.
+pub unsafe fn init<T>(to: *mut T, size: usize) {
+    if to.is_null() || size < size_of::<usize>() {
+        return;
+    }
+    // SAFETY: as the caller promises.
+    unsafe { to.cast::<u8>().write_bytes(0, size) };
+    // SAFETY: as the caller promises; the size fits.
+    unsafe { to.cast::<usize>().write_unaligned(size) };
+}
+
 /// A structure that starts with its size, as this version knows it.
 ///
 /// # Safety

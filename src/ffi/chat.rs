@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use super::boundary::{reply_to, required, sized, text};
+use super::boundary::{init, reply_to, required, sized, text, value};
 use super::cancel::cancel_if_given;
 use super::logger::service;
 use super::reply::Reply;
@@ -12,6 +12,21 @@ use crate::error::Error;
 use crate::sys::{self, HostThread};
 
 include!(concat!(env!("OUT_DIR"), "/symbol_versions/chat.rs"));
+
+/// Makes a request what AUDIT_CHAT_REQUEST_INIT makes it, for languages that have no macros of C.
+///
+/// request: what is set; NULL does nothing.
+///
+/// size: sizeof(AuditChatRequest), as the caller knows it. Any thread.
+///
+/// # Safety
+///
+/// request is NULL or valid for writes of size bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn audit_chat_request_init(request: *mut AuditChatRequest, size: usize) {
+    // SAFETY: as the caller promises.
+    value((), || unsafe { init(request, size) });
+}
 
 /// Makes a chat call, and leaves exactly one entry for it. Blocks until the answer or the error
 /// is there and the entry is written, at most about timeout_ms (a disk that hangs, or a callback,

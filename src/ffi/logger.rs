@@ -50,12 +50,13 @@ pub fn service(handle: *const AuditLogger) -> Result<Held<'static, Service>, Err
 /// The environment is read here and nowhere else (the key, unless the configuration has one, and
 /// the proxy if "proxy" is "env"; never in a setuid process).
 ///
-/// logger: where the handle goes; not NULL. Free it with audit_log_free.
+/// logger: where the handle goes; not NULL. Free it with audit_logger_free.
 ///
 /// reply: where the reply goes, or NULL. AUDIT_REPLY_JSON is an object: "path" (the log's absolute
 /// path); "recovered" (calls that a process was killed in, which have their entries now); "torn"
 /// (torn lines that were written over with spaces, their bytes kept in .state/torn); "warnings"
-/// (texts: what an operator should know of the directory's rights and files).
+/// (texts: what an operator should know of the directory's rights and files, and that there is no
+/// API key, which only chat calls need).
 ///
 /// Returns AUDIT_OK; AUDIT_E_ARGUMENT (logger is NULL, config isn't UTF-8); AUDIT_E_CONFIG (the
 /// message names the key and what is allowed); AUDIT_E_LOG (the directory can't be made, opened
@@ -187,12 +188,20 @@ pub fn limit(timeout_ms: i64) -> Option<Duration> {
 ///
 /// logger: from audit_logger_new, or NULL. Any thread.
 #[unsafe(no_mangle)]
-pub extern "C" fn audit_log_free(logger: *mut AuditLogger) {
+pub extern "C" fn audit_logger_free(logger: *mut AuditLogger) {
     // The last one out writes what waits, and closes files.
     let _host = HostThread::borrow();
     value((), || {
         LOGGERS.remove(logger);
     });
+}
+
+/// The same as audit_logger_free, by its other name. Both stay.
+///
+/// logger: from audit_logger_new, or NULL. Any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn audit_log_free(logger: *mut AuditLogger) {
+    audit_logger_free(logger);
 }
 
 /// Reports the health of a logger in this process.

@@ -1,10 +1,14 @@
-/* A status that is ignored is a failure that nobody notices. */
-#if defined(__cplusplus) && __cplusplus >= 201703L
+/* A status that is ignored is a failure that nobody notices. Another word can be defined before. */
+#ifndef AUDIT_MUST_USE
+#if defined(AUDIT_CDEF)
+#define AUDIT_MUST_USE
+#elif defined(__cplusplus) && __cplusplus >= 201703L
 #define AUDIT_MUST_USE [[nodiscard]]
 #elif defined(__GNUC__) || defined(__clang__)
 #define AUDIT_MUST_USE __attribute__((warn_unused_result))
 #else
 #define AUDIT_MUST_USE
+#endif
 #endif
 
 /* AuditChatRequest request = AUDIT_CHAT_REQUEST_INIT; */

@@ -18,21 +18,21 @@ mod types;
 mod verify;
 
 pub use cancel::{audit_cancel_free, audit_cancel_new, audit_cancel_trigger};
-pub use chat::audit_chat;
+pub use chat::{audit_chat, audit_chat_request_init};
 pub use json::{
     audit_chat_json, audit_record_begin_json, audit_record_finish_json, audit_record_json,
 };
 pub use logger::{
-    audit_log_free, audit_logger_close, audit_logger_flush, audit_logger_hash, audit_logger_new,
-    audit_logger_stats,
+    audit_log_free, audit_logger_close, audit_logger_flush, audit_logger_free, audit_logger_hash,
+    audit_logger_new, audit_logger_stats,
 };
 pub use maintain::audit_logger_maintain;
 pub use queue::{
     audit_queue_cancel, audit_queue_fd, audit_queue_free, audit_queue_new, audit_queue_next,
     audit_queue_submit,
 };
-pub use record::{audit_logger_begin, audit_logger_finish, audit_logger_log};
+pub use record::{audit_logger_begin, audit_logger_finish, audit_logger_log, audit_record_init};
 pub use reply::{audit_reply_free, audit_reply_int, audit_reply_text};
-pub use text::{audit_json_quote, audit_logger_version, audit_status_name};
+pub use text::{audit_json_quote, audit_logger_version, audit_status_name, audit_text};
 pub use types::*;
 pub use verify::{audit_logger_prove, audit_logger_verify};

@@ -15,6 +15,9 @@
  *  - Every function may be called from any thread at any time. Calls block the calling thread.
  *  - A panic inside the library becomes AUDIT_E_INTERNAL. A failed allocation aborts.
  *
+ * For readers of declarations that know no directives (cffi's and PHP's cdef, LuaJIT's) they are
+ * what this leaves: cc -E -P -DAUDIT_CDEF audit_logger.h
+ *
  * Which function returns which status, beside AUDIT_OK and AUDIT_E_INTERNAL:
  *
  *                        ARGUMENT    CONFIG      LOG_PENDING CANCELLED   TAMPERED    REENTRANT
@@ -45,3 +48,8 @@
  */
 #ifndef AUDIT_LOGGER_H
 #define AUDIT_LOGGER_H
+
+#ifndef AUDIT_CDEF
+#include <stddef.h>
+#include <stdint.h>
+#endif

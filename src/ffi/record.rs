@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use super::boundary::{put, reply_of_files, required, sized, text};
+use super::boundary::{init, put, reply_of_files, required, sized, text, value};
 use super::handle::{Held, Table};
 use super::logger::{Service, service};
 use super::reply::Reply;
@@ -14,6 +14,21 @@ use crate::logger::{self, Came, Logger, Pending, Subject};
 include!(concat!(env!("OUT_DIR"), "/symbol_versions/record.rs"));
 
 static PENDINGS: Table<Mutex<Option<Pending>>> = Table::new(0xa3);
+
+/// Makes a record what AUDIT_RECORD_INIT makes it, for languages that have no macros of C.
+///
+/// record: what is set; NULL does nothing.
+///
+/// size: sizeof(AuditRecord), as the caller knows it. Any thread.
+///
+/// # Safety
+///
+/// record is NULL or valid for writes of size bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn audit_record_init(record: *mut AuditRecord, size: usize) {
+    // SAFETY: as the caller promises.
+    value((), || unsafe { init(record, size) });
+}
 
 /// Logs a call that the host made itself: one entry, appended before this returns.
 ///

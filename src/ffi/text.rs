@@ -1,4 +1,4 @@
-//! Texts that need no handle: a quoted string, the names of statuses, the version.
+//! Texts that need no handle: those that go in, a quoted string, the names of statuses, the version.
 
 use std::ffi::{CStr, c_char};
 
@@ -8,6 +8,26 @@ use crate::error::Status;
 use crate::json;
 
 include!(concat!(env!("OUT_DIR"), "/symbol_versions/text.rs"));
+
+/// Makes a text of a NUL-terminated string.
+///
+/// s: the string, which the text points to; or NULL.
+///
+/// Returns the text; for NULL an absent one. Any thread.
+///
+/// # Safety
+///
+/// s is NULL or points to a NUL-terminated string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn audit_text(s: *const c_char) -> AuditText {
+    let len = if s.is_null() {
+        0
+    } else {
+        // SAFETY: as the caller promises.
+        unsafe { CStr::from_ptr(s) }.count_bytes()
+    };
+    AuditText { data: s, len }
+}
 
 /// Writes a text as a JSON string, quotes included, so that no host builds metadata or params by
 /// hand. It can't fail.

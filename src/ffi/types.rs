@@ -11,59 +11,60 @@ pub const AUDIT_OK: AuditStatus = 0;
 /// An argument can't be used; the message says which and what would be right. Nothing was sent
 /// and nothing was logged.
 pub const AUDIT_E_ARGUMENT: AuditStatus = -1;
-/// The handle is NULL, freed, closed, of another type or, for a cancel, of another process. Nothing
-/// was sent and nothing was logged.
+/// The handle is NULL, freed, closed, of another type or, for a cancel, of another process.
+/// Nothing was sent and nothing was logged.
 pub const AUDIT_E_HANDLE: AuditStatus = -2;
 /// The configuration can't be used, or doesn't fit the log that is there (its key, its name, the
 /// key of its hashes); the message names the key and what is allowed.
 pub const AUDIT_E_CONFIG: AuditStatus = -3;
 /// The log can't take an entry, or can't be read. Nothing was sent; trying again is safe.
 pub const AUDIT_E_LOG: AuditStatus = -4;
-/// The call was made, and the reply holds its answer or its error, but the log could not take its
-/// entry: it waits in the journal, and is written as soon as the log can take it, also if the
-/// process is killed meanwhile. (With on_log_failure "count" it may be counted instead, and where
-/// the journal has no room either it is in memory only: the message says so.)
+/// The call was made, and the reply holds its answer or its error, but the log could not take
+/// its entry: it waits in the journal, and is written as soon as the log can take it, also if
+/// the process is killed meanwhile. (With on_log_failure "count" it may be counted instead, and
+/// where the journal has no room either it is in memory only: the message says so.)
 pub const AUDIT_E_LOG_PENDING: AuditStatus = -5;
 /// The chat call failed, and its entry is written.
 pub const AUDIT_E_CALL: AuditStatus = -6;
-/// The call was cancelled. Of a chat call the entry is written, unless it was cancelled before it
-/// began: then nothing was sent, and AUDIT_REPLY_ENTRY is NULL.
+/// The call was cancelled. Of a chat call the entry is written, unless it was cancelled before
+/// it began: then nothing was sent, and AUDIT_REPLY_ENTRY is NULL.
 pub const AUDIT_E_CANCELLED: AuditStatus = -7;
-/// The time given to audit_logger_flush or audit_logger_close ran out, or that given to
-/// audit_queue_next, before there was an event.
+/// The time given to audit_logger_flush or audit_logger_close ran out, or to audit_queue_next,
+/// before there was an event.
 pub const AUDIT_E_TIMEOUT: AuditStatus = -8;
 /// The log isn't what was sealed: the report of audit_logger_verify says where.
 pub const AUDIT_E_TAMPERED: AuditStatus = -9;
-/// There is no Merkle log in that directory, no sealed entry with that id, or no call with that tag.
+/// There is no Merkle log in that directory, no sealed entry with that id, or no call with that
+/// tag.
 pub const AUDIT_E_NOT_FOUND: AuditStatus = -10;
 /// A logger can't be closed from a callback of one of its own calls: it would wait for itself.
 pub const AUDIT_E_REENTRANT: AuditStatus = -11;
-/// The process was forked in a callback of this call, or since the pending or the queue was made,
-/// and this is the child: the call is the parent's, which finishes and logs it. The logger works in
-/// the child.
+/// The process was forked in a callback of this call, or since the pending or the queue was
+/// made, and this is the child: the call is the parent's, which finishes and logs it. The logger
+/// works in the child.
 pub const AUDIT_E_FORKED: AuditStatus = -12;
 /// A defect of the library, or the process is out of descriptors, handles or threads; the
 /// message says which. AUDIT_REPLY_OUTCOME says whether anything was sent.
 pub const AUDIT_E_INTERNAL: AuditStatus = -13;
 
-/// Text: the answer of the model, or the part of it that came before an error; NULL if none came.
-/// Of an AUDIT_EVENT_DELTA or AUDIT_EVENT_CHUNK: what came.
+/// Text: the answer of the model, or the part of it that came before an error; NULL if none
+/// came. Of an AUDIT_EVENT_DELTA or AUDIT_EVENT_CHUNK: what came.
 /// Of audit_logger_hash: the hash. Of audit_logger_prove: the proof.
 pub const AUDIT_REPLY_CONTENT: i32 = 1;
-/// Text, JSON: the response's body as received; of a streamed answer, the chat.completion that its
-/// chunks add up to. Of audit_logger_new, audit_logger_stats, audit_logger_maintain,
-/// audit_logger_verify and audit_logger_prove: what they report. (A body that arrived is here after
-/// an error too, even if it isn't JSON.)
+/// Text, JSON: the response's body as received; of a streamed answer, the chat.completion that
+/// its chunks add up to. Of audit_logger_new, audit_logger_stats, audit_logger_maintain,
+/// audit_logger_verify and audit_logger_prove: what they report. (A body that arrived is here
+/// after an error too, even if it isn't JSON.)
 pub const AUDIT_REPLY_JSON: i32 = 2;
 /// Text, JSON: the entry, as its line stands in the log, without the line feed.
 pub const AUDIT_REPLY_ENTRY: i32 = 3;
 /// Text: the id of the entry.
 pub const AUDIT_REPLY_ENTRY_ID: i32 = 4;
-/// Text, never NULL: the class of the error ("RateLimitError"), as the entry has it; for an error
-/// that isn't the call's, the name of the status; "" for a success.
+/// Text, never NULL: the class of the error ("RateLimitError"), as the entry has it; for an
+/// error that isn't the call's, the name of the status; "" for a success.
 pub const AUDIT_REPLY_ERROR_TYPE: i32 = 5;
-/// Text, never NULL: what was wrong, for a person; "" for a success. It can repeat the provider's
-/// words, which can repeat the prompt.
+/// Text, never NULL: what was wrong, for a person; "" for a success. It can repeat the
+/// provider's words, which can repeat the prompt.
 pub const AUDIT_REPLY_ERROR_MESSAGE: i32 = 6;
 /// Text: why generation stopped ("stop", "length", ...).
 pub const AUDIT_REPLY_FINISH_REASON: i32 = 7;
@@ -107,8 +108,8 @@ pub const AUDIT_EVENT_DONE: i32 = 3;
 pub const AUDIT_OUTCOME_NOT_SENT: i32 = 0;
 /// The server answered, be it with an error.
 pub const AUDIT_OUTCOME_ANSWERED: i32 = 1;
-/// The request, or a part of it, was sent, and no complete answer came: it may have been processed
-/// and billed.
+/// The request, or a part of it, was sent, and no complete answer came: it may have been
+/// processed and billed.
 pub const AUDIT_OUTCOME_UNKNOWN: i32 = 2;
 
 /// What a callback returns to go on; anything else cancels the call.
@@ -119,7 +120,7 @@ pub const AUDIT_CONTINUE: i32 = 1;
 pub const AUDIT_RECORD_HAS_USAGE: u64 = 1;
 
 /// Writes the entries of one log, and makes calls. Any thread may use it at any time, several at
-/// once. Made by audit_logger_new, freed by audit_log_free.
+/// once. Made by audit_logger_new, freed by audit_logger_free.
 pub struct AuditLogger(());
 
 /// A call that the host is making itself, begun by audit_logger_begin. Any thread may finish it, by

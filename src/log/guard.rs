@@ -181,7 +181,7 @@ fn text(file: &File) -> io::Result<String> {
 
 /// The error of a configured guard that can't be used.
 pub fn wrong(wrong: impl std::fmt::Display) -> Error {
-    Error::config(format!("config: \"integrity\": \"guard_file\" {wrong}"))
+    Error::config(format!("\"integrity\": \"guard_file\" {wrong}"))
 }
 
 /// Refuses another guard than the one that the log remembers: what it sealed after a crash of a process

@@ -62,7 +62,7 @@ pub fn signer(
     origin: Option<&str>,
     vkey: Option<&str>,
 ) -> Result<Signer, Error> {
-    let config = |wrong: String| Error::config(format!("config: \"integrity\": {wrong}"));
+    let config = |wrong: String| Error::config(format!("\"integrity\": {wrong}"));
     let failed = |error: io::Error| {
         let path = directory.path().display();
         Error::log(format!("the log's own key in {path}/.state: {error}"))
@@ -104,7 +104,7 @@ pub fn signer(
 pub fn check_origin(name: &str, origin: Option<&str>) -> Result<(), Error> {
     match origin {
         Some(origin) if !is_called(name, origin) => Err(Error::config(format!(
-            "config: \"integrity\": \"origin\" is {origin:?}, and the log's key is called \
+            "\"integrity\": \"origin\" is {origin:?}, and the log's key is called \
              {name:?}; leave it out, or begin another directory"
         ))),
         _ => Ok(()),

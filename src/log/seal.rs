@@ -224,7 +224,7 @@ impl Sealer {
             None => "without a key".to_owned(),
         };
         Err(Error::config(format!(
-            "config: \"hash_key_file\": the log's hashes were begun {}, and would go on {}: two hashes \
+            "\"hash_key_file\": the log's hashes were begun {}, and would go on {}: two hashes \
              of a text couldn't be compared; begin another directory",
             show(&kept),
             show(&self.settings.hash_key_id)

@@ -84,7 +84,7 @@ impl Settings {
             event_bytes: 4 << 20,
         };
         let size = |number| usize::try_from(number).unwrap_or(usize::MAX);
-        for setting in config::settings("options", Status::Argument, text.unwrap_or("{}"))? {
+        for setting in config::settings("options: ", Status::Argument, text.unwrap_or("{}"))? {
             match setting.key.as_str() {
                 "running" => settings.running = size(setting.integer(1, MOST_RUNNING)?),
                 "event_bytes" => settings.event_bytes = size(setting.integer(1024, MOST_BYTES)?),

@@ -66,7 +66,7 @@ impl Options {
     /// Reads them from a JSON object.
     pub fn parse(text: &str) -> Result<Options, Error> {
         let mut options = Options::default();
-        for setting in settings("options", Status::Argument, text)? {
+        for setting in settings("options: ", Status::Argument, text)? {
             match setting.key.as_str() {
                 "line" => {
                     options.line = setting.or_null(Setting::text)?.map(String::into_bytes);

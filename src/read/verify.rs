@@ -47,7 +47,7 @@ impl Options {
     /// Reads them from a JSON object.
     pub fn parse(text: &str) -> Result<Options, Error> {
         let mut options = Options::default();
-        for setting in settings("options", Status::Argument, text)? {
+        for setting in settings("options: ", Status::Argument, text)? {
             match setting.key.as_str() {
                 "guard_file" => options.guard = setting.or_null(Setting::text)?.map(PathBuf::from),
                 "checkpoints" => options.checkpoints = setting.paths()?,

@@ -34,7 +34,7 @@ int main(int argc, char **argv)
     clock_gettime(CLOCK_MONOTONIC, &began);
     EXPECT(audit_chat(logger, &request, &reply), AUDIT_E_CANCELLED, "cancelled");
     clock_gettime(CLOCK_MONOTONIC, &ended);
-    CHECK(ended.tv_sec - began.tv_sec <= 1);
+    CHECK(ended.tv_sec - began.tv_sec < 10);
     audit_cancel_free(cancel);
     audit_log_free(logger);
     return 0;

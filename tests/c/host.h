@@ -76,6 +76,22 @@ static inline AuditLogger *logger_for(const char *path, const char *base_url)
     return logger_with(config_for(path, base_url));
 }
 
+/* Waits until that many calls are running. */
+static inline void until_running(AuditLogger *logger, int calls)
+{
+    char wanted[32];
+    int run = 0;
+    snprintf(wanted, sizeof wanted, "\"running\":%d,", calls);
+    while (!run) {
+        struct timespec moment = {0, 1000000};
+        AuditReply *reply = NULL;
+        CHECK(audit_logger_stats(logger, &reply) == AUDIT_OK);
+        run = strstr(audit_reply_text(reply, AUDIT_REPLY_JSON, NULL), wanted) != NULL;
+        audit_reply_free(reply);
+        nanosleep(&moment, NULL);
+    }
+}
+
 static inline AuditChatRequest a_request(void)
 {
     AuditChatRequest request = AUDIT_CHAT_REQUEST_INIT;

@@ -186,6 +186,7 @@ static void null_pointers(const char *config)
     CHECK(audit_reply_int(NULL, AUDIT_REPLY_HTTP_STATUS) == -1);
     audit_reply_free(NULL);
     audit_log_free(NULL);
+    audit_logger_free(NULL);
 }
 
 static void fields_out_of_range(void)
@@ -218,6 +219,7 @@ static void strange_handles(const char *path, const char *base_url)
 
     audit_log_free(freed);
     audit_log_free(freed);
+    audit_logger_free(freed);
     EXPECT(audit_chat(freed, &request, &reply), AUDIT_E_HANDLE, "was freed");
     EXPECT(audit_logger_log(freed, &record, &reply), AUDIT_E_HANDLE, "was freed");
     EXPECT(audit_logger_flush(freed, 0, &reply), AUDIT_E_HANDLE, "was freed");
@@ -287,6 +289,30 @@ static void a_misaligned_structure(void)
     entries++;
 }
 
+/* What languages without macros start from is what the macros are. */
+static void starting_values(void)
+{
+    AuditChatRequest request, as_request = AUDIT_CHAT_REQUEST_INIT;
+    AuditRecord record, as_record = AUDIT_RECORD_INIT;
+    unsigned char room[sizeof(AuditRecord) + 1];
+    size_t size;
+
+    audit_chat_request_init(&request, sizeof request);
+    CHECK(memcmp(&request, &as_request, sizeof request) == 0);
+    audit_record_init(&record, sizeof record);
+    CHECK(memcmp(&record, &as_record, sizeof record) == 0);
+    for (size = 0; size < sizeof room; size++) {
+        memset(room, 'x', sizeof room);
+        audit_record_init((AuditRecord *)room, size);
+        CHECK(room[size] == 'x');
+        CHECK(size < sizeof size || memcmp(room, &size, sizeof size) == 0);
+    }
+    audit_chat_request_init(NULL, sizeof request);
+    audit_record_init(NULL, sizeof record);
+    CHECK(audit_text(NULL).data == NULL && audit_text(NULL).len == 0);
+    CHECK(audit_text("").data != NULL && audit_text("").len == 0);
+}
+
 static void json_quoting(void)
 {
     char out[16];
@@ -349,6 +375,7 @@ int main(int argc, char **argv)
     strange_handles(argv[1], argv[2]);
     cancels();
     a_misaligned_structure();
+    starting_values();
     json_quoting();
     statuses();
     EXPECT(audit_logger_close(logger, -1, &reply), AUDIT_OK, "");
@@ -357,7 +384,8 @@ int main(int argc, char **argv)
         AuditChatRequest request = a_request();
         EXPECT(audit_chat(logger, &request, &reply), AUDIT_E_HANDLE, "closed");
     }
-    audit_log_free(logger);
+    audit_logger_free(logger);
+    CHECK(audit_logger_flush(logger, 0, NULL) == AUDIT_E_HANDLE);
     printf("%lld\n", entries);
     return 0;
 }

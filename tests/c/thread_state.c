@@ -60,7 +60,7 @@ static void cancelled_thread(void)
     void *result = NULL;
 
     CHECK(pthread_create(&thread, NULL, call_and_finish, NULL) == 0);
-    usleep(100 * 1000);
+    until_running(logger, 1);
     CHECK(pthread_cancel(thread) == 0);
     CHECK(pthread_join(thread, &result) == 0);
     CHECK(result == PTHREAD_CANCELED);
