@@ -82,7 +82,7 @@ pub fn wait<const N: usize>(
         revents: 0,
     });
     let timeout = libc::timespec {
-        tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_sec: timeout.as_secs().try_into().unwrap_or(i64::MAX),
         tv_nsec: timeout.subsec_nanos().into(),
     };
     // SAFETY: pointer and length are those of a local array; the mask may be NULL.
