@@ -27,7 +27,11 @@
 compile_error!(
     "audit_logger needs panic = \"unwind\": a panic must become AUDIT_E_INTERNAL, not end the host"
 );
-#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+// For macOS the code can be checked; what it runs on is Linux.
+#[cfg(not(all(
+    any(target_os = "linux", target_os = "macos"),
+    target_pointer_width = "64"
+)))]
 compile_error!("audit_logger runs on 64-bit Linux");
 
 mod client;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use http::Uri;
 use rustls::ClientConfig;
-use socket2::{Domain, SockRef, Socket as RawSocket, TcpKeepalive, Type};
+use socket2::{Domain, SockRef, TcpKeepalive};
 use zeroize::Zeroizing;
 
 use super::limits::{Cut, Ended, Phase};
@@ -17,7 +17,7 @@ use super::message::{self, Head};
 use super::resolve::Resolver;
 use super::socket::{At, Socket, Tls, Wire};
 use crate::server::{Proxy, bare};
-use crate::sys::{Private, Readiness};
+use crate::sys::{self, Private, Readiness};
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -182,8 +182,7 @@ fn interleaved(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
 
 /// Begins to connect; true if that is done already.
 fn begin(address: SocketAddr) -> io::Result<(Private<TcpStream>, bool)> {
-    let kind = Type::STREAM.nonblocking().cloexec();
-    let make = || RawSocket::new(Domain::for_address(address), kind, None).map(TcpStream::from);
+    let make = || sys::stream_socket(Domain::for_address(address)).map(TcpStream::from);
     let stream = Private::new(make)?;
     match SockRef::from(&*stream).connect(&address.into()) {
         Ok(()) => Ok((stream, true)),
@@ -260,6 +259,8 @@ impl Unconnected {
 
 #[cfg(test)]
 mod tests {
+    use socket2::{Socket as RawSocket, Type};
+
     use super::*;
 
     #[test]

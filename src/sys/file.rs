@@ -65,6 +65,7 @@ pub fn names_in(dir: BorrowedFd<'_>) -> io::Result<Vec<String>> {
 
 /// Makes the directory `name` below `dir`.
 pub fn make_directory_at(dir: BorrowedFd<'_>, name: &CStr, mode: u32) -> io::Result<()> {
+    let mode = mode as libc::mode_t;
     // SAFETY: the name is NUL-terminated and outlives the call.
     check(unsafe { libc::mkdirat(dir.as_raw_fd(), name.as_ptr(), mode) }).map(drop)
 }
@@ -110,7 +111,9 @@ pub fn identity_at(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<(u64, u64)> {
     check(unsafe { libc::fstatat(dir.as_raw_fd(), name.as_ptr(), stat.as_mut_ptr(), flags) })?;
     // SAFETY: fstatat succeeded, so it filled the structure.
     let stat = unsafe { stat.assume_init() };
-    Ok((stat.st_dev, stat.st_ino))
+    // The device is an i32 on macOS.
+    #[allow(clippy::unnecessary_cast)]
+    Ok((stat.st_dev as u64, stat.st_ino))
 }
 
 /// The type of the file system that `file` is on, as statfs(2) numbers them.

@@ -53,10 +53,3 @@ pub fn user() -> u32 {
     // SAFETY: it has no conditions.
     unsafe { libc::geteuid() }
 }
-
-/// Whether the process runs with more rights than its caller has (setuid, setgid, capabilities),
-/// so that its environment is the caller's word and not to be trusted.
-pub fn is_privileged() -> bool {
-    // SAFETY: no pointers are passed.
-    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
-}

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::kernel::{WIPE_ON_FORK, random};
 use super::secret::Pages;
 
 /// Random bytes, fetched from the kernel a page at a time: the call costs as much as the bytes. The
@@ -18,7 +19,7 @@ impl RandomBytes {
     /// Random bytes, none of them fetched yet.
     pub fn new() -> RandomBytes {
         RandomBytes {
-            pages: Pages::new(1, libc::MADV_WIPEONFORK).ok(),
+            pages: Pages::new(1, WIPE_ON_FORK).ok(),
         }
     }
 
@@ -26,7 +27,7 @@ impl RandomBytes {
     pub fn take(&mut self) -> io::Result<[u8; 16]> {
         let Some(pages) = &mut self.pages else {
             let mut bytes = [0; 16];
-            return match fetch_random(&mut bytes)? {
+            return match random(&mut bytes)? {
                 16 => Ok(bytes),
                 _ => Err(io::Error::other("the kernel gives no random bytes")),
             };
@@ -40,7 +41,7 @@ impl RandomBytes {
         let mut left = held(count).min(bytes.len());
         if left < 16 {
             // Up to 256 bytes come whole; more can be cut short by a signal.
-            left = fetch_random(bytes)?;
+            left = random(bytes)?;
             let len = bytes.len();
             bytes.copy_within(..left, len - left);
         }
@@ -54,12 +55,6 @@ impl RandomBytes {
         count[..size_of::<usize>()].copy_from_slice(&(left - 16).to_ne_bytes());
         Ok(taken)
     }
-}
-
-fn fetch_random(bytes: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: pointer and length are those of the slice.
-    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
-    usize::try_from(got).map_err(|_| io::Error::last_os_error())
 }
 
 #[cfg(test)]

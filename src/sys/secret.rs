@@ -6,6 +6,7 @@ use std::ops::Deref;
 use std::ptr;
 
 use super::check;
+use super::kernel::NO_DUMP;
 
 /// Anonymous pages of their own, which are wiped when dropped.
 pub(super) struct Pages {
@@ -66,7 +67,7 @@ pub struct SecretBytes {
 impl SecretBytes {
     /// A copy of `bytes`. The original is the caller's to wipe.
     pub fn copy_of(bytes: &[u8]) -> io::Result<SecretBytes> {
-        let mut pages = Pages::new(bytes.len(), libc::MADV_DONTDUMP)?;
+        let mut pages = Pages::new(bytes.len(), NO_DUMP)?;
         pages.as_mut_slice()[..bytes.len()].copy_from_slice(bytes);
         Ok(SecretBytes {
             pages,

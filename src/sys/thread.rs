@@ -6,11 +6,13 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
 
+pub(super) use super::kernel::errno_address;
+use super::kernel::{CANCEL_DISABLE, discard_signal};
+
 unsafe extern "C" {
     // glibc and musl have it, the libc crate doesn't declare it.
     fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
 }
-const PTHREAD_CANCEL_DISABLE: c_int = 1;
 
 /// The state of the host's thread that the library changes while it works, and gives back.
 ///
@@ -64,7 +66,7 @@ impl HostThread {
         let errno = errno();
         let mut cancel_state = 0;
         // SAFETY: the pointer is to a local of the right type.
-        unsafe { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &raw mut cancel_state) };
+        unsafe { pthread_setcancelstate(CANCEL_DISABLE, &raw mut cancel_state) };
         HostThread {
             errno,
             cancel_state,
@@ -90,13 +92,7 @@ impl HostThread {
     fn give_back(&self) {
         let (raised, mask) = (RAISED_XFSZ.take(), self.mask.take());
         if raised && mask.is_some() {
-            let xfsz = signals(&[libc::SIGXFSZ]);
-            let now = libc::timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            };
-            // SAFETY: the pointers are to locals; the information about the signal isn't asked for.
-            unsafe { libc::sigtimedwait(&raw const xfsz, ptr::null_mut(), &raw const now) };
+            discard_signal(&signals(&[libc::SIGXFSZ]));
         }
         if let Some(mask) = mask {
             // SAFETY: the mask is the one that this thread had.
@@ -152,12 +148,6 @@ impl Drop for Errno {
         // SAFETY: as in `errno`.
         unsafe { errno_address().write(self.0) };
     }
-}
-
-/// Where this thread's errno stands.
-pub(super) fn errno_address() -> *mut c_int {
-    // SAFETY: it has no conditions.
-    unsafe { libc::__errno_location() }
 }
 
 /// This thread's errno.

@@ -1,11 +1,10 @@
 //! Waiting: for descriptors, and for events that end waits.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::ptr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use super::{Private, check};
+use super::{Private, kernel};
 
 /// A flag that wakes every thread that waits for it, and stays set until it's cleared.
 #[derive(Debug)]
@@ -14,13 +13,7 @@ pub struct Event(Private<OwnedFd>);
 impl Event {
     /// An event that hasn't happened.
     pub fn new() -> io::Result<Event> {
-        let make = || {
-            // SAFETY: no pointers are passed.
-            let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
-            // SAFETY: the descriptor is new and ours alone.
-            Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-        };
-        Private::new(make).map(Event)
+        Private::new(kernel::event).map(Event)
     }
 
     /// Makes it happen.
@@ -81,20 +74,7 @@ pub fn wait<const N: usize>(
         },
         revents: 0,
     });
-    let timeout = libc::timespec {
-        tv_sec: timeout.as_secs().try_into().unwrap_or(i64::MAX),
-        tv_nsec: timeout.subsec_nanos().into(),
-    };
-    // SAFETY: pointer and length are those of a local array; the mask may be NULL.
-    let ready = check(unsafe {
-        libc::ppoll(
-            polled.as_mut_ptr(),
-            N as libc::nfds_t,
-            &raw const timeout,
-            ptr::null(),
-        )
-    });
-    match ready {
+    match kernel::poll(&mut polled, timeout) {
         Ok(_) => Ok(polled.iter().position(|entry| entry.revents != 0)),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
         Err(error) => Err(error),
