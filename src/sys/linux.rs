@@ -34,8 +34,10 @@ pub fn is_privileged() -> bool {
 
 /// Fills the slice with random bytes, or its beginning, and says how many.
 pub fn random(bytes: &mut [u8]) -> io::Result<usize> {
+    let (start, len) = (bytes.as_mut_ptr(), bytes.len());
+    // Not by libc's function, which glibc has since 2.25.
     // SAFETY: pointer and length are those of the slice.
-    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    let got = unsafe { libc::syscall(libc::SYS_getrandom, start, len, 0) };
     usize::try_from(got).map_err(|_| io::Error::last_os_error())
 }
 
