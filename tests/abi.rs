@@ -54,6 +54,8 @@ fn described(declarations: &str, scratch: &Scratch, name: &str) -> PathBuf {
     run(cc()
         .args(["-std=c99", "-g", "-shared", "-fPIC", "-o"])
         .args([file("so"), file("c")])
+        // No path of this machine gets into the dump.
+        .arg(format!("-ffile-prefix-map={}=.", scratch.path().display()))
         .arg(format!("-Wl,-soname,{}", soname()))
         .arg(format!("-Wl,--version-script={}", file("map").display())));
     run(Command::new("abidw")
