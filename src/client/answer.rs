@@ -707,26 +707,26 @@ mod tests {
         }
     }
 
-    /// Eight times as much is to take eight times as long, and not 64 times.
+    /// One chunk of 16,000 takes about as long as 16 of 1,000, and not 16 times as long: work of the same
+    /// length, so that a busy machine holds both up alike.
     #[test]
     fn an_event_takes_time_in_proportion_to_what_it_holds() {
-        let time = |chunk: &str| {
-            let timed = (0..3).map(|_| {
-                let began = Instant::now();
+        let time = |chunk: &str, times: usize| {
+            let began = Instant::now();
+            for _ in 0..times {
                 let mut assembly = Assembly::of_chunks();
                 let value = Value::read(chunk.as_bytes(), &|| None).unwrap();
                 for _ in 0..2 {
                     assembly.add(&value, &|| None).unwrap();
                 }
                 drop((assembly.completion(), assembly.json(), assembly));
-                began.elapsed()
-            });
-            timed.min().unwrap()
+            }
+            began.elapsed()
         };
-        let (few, many) = (chunks_of(4_000), chunks_of(32_000));
+        let (few, many) = (chunks_of(1_000), chunks_of(16_000));
         for ((what, few), (_, many)) in few.iter().zip(&many) {
-            let (few, many) = (time(few), time(many));
-            assert!(many < 30 * few, "{what}: {few:?}, {many:?}");
+            let is_linear = (0..3).any(|_| time(many, 1) < 5 * time(few, 16));
+            assert!(is_linear, "{what}");
         }
     }
 
