@@ -79,7 +79,8 @@ for triple in "$@"; do
     into=$dist/$name
     rm -rf "$into"
     mkdir -p "$into/lib" "$into/include" "$into/bin"
-    install -m 755 "$target/$triple/release/libaudit_logger.so" "$into/lib/$soname"
+    install -m 755 "$target/$triple/release/libaudit_logger.so" "$into/lib/libaudit_logger.so.$version"
+    ln -s "libaudit_logger.so.$version" "$into/lib/$soname"
     ln -s "$soname" "$into/lib/libaudit_logger.so"
     install -m 644 include/audit_logger.h "$into/include"
     install -m 755 "$target/$triple/release/audit-logger" "$into/bin"
@@ -87,15 +88,17 @@ for triple in "$@"; do
 
     cargo cyclonedx -q --manifest-path src/cdylib/Cargo.toml --format json --spec-version 1.5 \
         --target "$triple" --no-build-deps --override-filename sbom
-    mv src/cdylib/sbom.json "$dist/$name.cdx.json"
-    rm -f sbom.json
+    # Its identifiers are paths.
+    sed "s|path+file://$PWD|path+file:///audit_logger|g" src/cdylib/sbom.json >"$dist/$name.cdx.json"
+    rm src/cdylib/sbom.json
     tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" --mode=go-w \
         -C "$dist" -cf - "$name" | gzip -9n >"$dist/$name.tar.gz"
+    rm -rf "$into"
     echo "dist.sh: $name"
 done
 
 cd "$dist"
-sha256sum -- *.tar.gz *.cdx.json >SHA256SUMS
+sha256sum -- "audit_logger-$version"-*.tar.gz "audit_logger-$version"-*.cdx.json >SHA256SUMS
 if [ -n "${AUDIT_DIST_KEY:-}" ]; then
     rm -f SHA256SUMS.sig
     ssh-keygen -q -Y sign -n audit_logger -f "$AUDIT_DIST_KEY" SHA256SUMS

@@ -62,4 +62,5 @@ name=audit_logger-$version-x86_64-unknown-linux-gnu.tar.gz
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) AUDIT_DIST="$scratch/again" CARGO_TARGET_DIR="$scratch/target" \
     sh "$scratch/elsewhere/scripts/dist.sh" x86_64-unknown-linux-gnu
 cmp "$dist/$name" "$scratch/again/$name"
+cmp "$dist/${name%.tar.gz}.cdx.json" "$scratch/again/${name%.tar.gz}.cdx.json"
 echo "$name: the same bytes, built twice"
