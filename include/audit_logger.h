@@ -444,8 +444,7 @@ void audit_log_free(AuditLogger *logger);
 // call found no thread, and waits for another's); "warnings" (texts). Alarm on pending, gaps,
 // unconfirmed and altered, on failed when it grows, and on a sealed_at that stays behind while
 // entries are written. Numbers are of this process since its first use; .state/health.json has the
-// counters, "pending" and
-// "last_error" for the directory.
+// counters, "pending" and "last_error" for the directory.
 //
 // Returns AUDIT_OK; AUDIT_E_ARGUMENT; AUDIT_E_HANDLE; AUDIT_E_LOG (out of descriptors);
 // AUDIT_E_INTERNAL. Any thread.

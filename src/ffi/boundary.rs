@@ -2,9 +2,10 @@
 
 use std::ffi::{CStr, c_char};
 
+use super::handle::{Held, Table};
 use super::reply::{REPLIES, Reply};
 use super::types::{AuditReply, AuditStatus, AuditText};
-use crate::error::Error;
+use crate::error::{Error, Status};
 use crate::panics::contain;
 use crate::sys::HostThread;
 
@@ -69,6 +70,36 @@ pub fn needs_reply(reply: *mut *mut AuditReply) -> Result<(), Error> {
         return Err(Error::argument(
             "reply is NULL; it is what this function is for",
         ));
+    }
+    Ok(())
+}
+
+/// What a handle stands for; `name` and `maker` are for the error.
+pub fn held<T: Send + Sync, H>(
+    table: &'static Table<T>,
+    handle: *const H,
+    name: &str,
+    maker: &str,
+) -> Result<Held<'static, T>, Error> {
+    table.get(handle).ok_or_else(|| {
+        let what = if handle.is_null() {
+            "is NULL".to_owned()
+        } else {
+            format!("was freed, or isn't a {name}")
+        };
+        Error::new(
+            Status::Handle,
+            format!("{name} {what}; pass what {maker} gave"),
+        )
+    })
+}
+
+/// Refuses an out-parameter that is left out though a handle goes there.
+pub fn needs_place<H>(name: &str, place: *mut *mut H) -> Result<(), Error> {
+    if place.is_null() {
+        return Err(Error::argument(format!(
+            "{name} is NULL; pass the address of a pointer"
+        )));
     }
     Ok(())
 }

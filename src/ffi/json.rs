@@ -4,11 +4,11 @@ use std::ffi::c_char;
 
 use zeroize::Zeroizing;
 
-use super::boundary::{needs_reply, put, reply_of_files, reply_to, required, text};
+use super::boundary::{needs_reply, reply_of_files, reply_to, required, text};
 use super::cancel::cancel_if_given;
 use super::chat::Inside;
 use super::logger::service;
-use super::record::{self, Asked, Begun};
+use super::record::{self, Asked, Beginning, Begun};
 use super::reply::Reply;
 use super::types::*;
 use crate::client::{ChatRequest, Listener};
@@ -133,15 +133,10 @@ pub unsafe extern "C" fn audit_record_begin_json(
 ) -> AuditStatus {
     let begin = || {
         // SAFETY: as the caller promises.
-        unsafe { put(pending, std::ptr::null_mut()) };
-        let service = service(logger)?;
-        record::needs_pending(pending)?;
+        let beginning = unsafe { Beginning::of(logger, pending) }?;
         // SAFETY: as the caller promises.
         let record = Record::read(unsafe { json_text("record", record, len) }?)?;
-        let (handle, reply) = record::begin(&service, &record.asked())?;
-        // SAFETY: as the caller promises.
-        unsafe { put(pending, handle) };
-        Ok(reply)
+        beginning.begin(&record.asked())
     };
     // SAFETY: as the caller promises.
     unsafe { reply_of_files(reply, begin) }
@@ -245,9 +240,9 @@ impl Request {
             prompt: self.prompt.as_deref(),
             system: self.system.as_deref(),
             model: self.model.as_deref(),
-            metadata: self.metadata.as_ref().map(|text| text.as_str()),
-            params: self.params.as_ref().map(|text| text.as_str()),
-            options: self.options.as_ref().map(|text| text.as_str()),
+            metadata: self.metadata.as_deref().map(String::as_str),
+            params: self.params.as_deref().map(String::as_str),
+            options: self.options.as_deref().map(String::as_str),
         }
     }
 }
@@ -329,6 +324,6 @@ impl Record {
     }
 
     fn metadata(&self) -> Option<&str> {
-        self.metadata.as_ref().map(|text| text.as_str())
+        self.metadata.as_deref().map(String::as_str)
     }
 }

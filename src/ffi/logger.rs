@@ -4,7 +4,7 @@ use std::ffi::c_char;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::boundary::{bytes, c_text, needs_reply, put, reply_to, value};
+use super::boundary::{bytes, c_text, held, needs_place, needs_reply, put, reply_to, value};
 use super::chat::Inside;
 use super::handle::{Held, Table};
 use super::reply::Reply;
@@ -29,17 +29,7 @@ static LOGGERS: Table<Service> = Table::new(0xa1);
 
 /// The logger that the host passed.
 pub fn service(handle: *const AuditLogger) -> Result<Held<'static, Service>, Error> {
-    LOGGERS.get(handle).ok_or_else(|| {
-        let what = if handle.is_null() {
-            "is NULL"
-        } else {
-            "was freed, or isn't a logger"
-        };
-        Error::new(
-            Status::Handle,
-            format!("logger {what}; pass what audit_logger_new gave"),
-        )
-    })
+    held(&LOGGERS, handle, "logger", "audit_logger_new")
 }
 
 /// Makes a logger: reads the configuration, opens the directory of the log (which it creates if
@@ -76,11 +66,7 @@ pub unsafe extern "C" fn audit_logger_new(
     let make = |_: &HostThread| {
         // SAFETY: as the caller promises.
         unsafe { put(logger, std::ptr::null_mut()) };
-        if logger.is_null() {
-            return Err(Error::argument(
-                "logger is NULL; pass the address of a pointer",
-            ));
-        }
+        needs_place("logger", logger)?;
         // SAFETY: as the caller promises.
         let config = Config::parse(unsafe { c_text("config", config) }?)?;
         let (opened, report) = Logger::open(&config)?;
@@ -219,8 +205,7 @@ pub extern "C" fn audit_log_free(logger: *mut AuditLogger) {
 /// call found no thread, and waits for another's); "warnings" (texts). Alarm on pending, gaps,
 /// unconfirmed and altered, on failed when it grows, and on a sealed_at that stays behind while
 /// entries are written. Numbers are of this process since its first use; .state/health.json has the
-/// counters, "pending" and
-/// "last_error" for the directory.
+/// counters, "pending" and "last_error" for the directory.
 ///
 /// Returns AUDIT_OK; AUDIT_E_ARGUMENT; AUDIT_E_HANDLE; AUDIT_E_LOG (out of descriptors);
 /// AUDIT_E_INTERNAL. Any thread.

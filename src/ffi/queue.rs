@@ -2,7 +2,7 @@
 
 use std::ffi::c_char;
 
-use super::boundary::{c_text, needs_reply, put, reply_to, value};
+use super::boundary::{c_text, held, needs_place, needs_reply, put, reply_to, value};
 use super::handle::{Held, Table};
 use super::json::{Request, json_text};
 use super::logger::{limit, service};
@@ -17,17 +17,7 @@ include!(concat!(env!("OUT_DIR"), "/symbol_versions/queue.rs"));
 static QUEUES: Table<Queue> = Table::new(0xa5);
 
 fn queue(handle: *const AuditQueue) -> Result<Held<'static, Queue>, Error> {
-    QUEUES.get(handle).ok_or_else(|| {
-        let what = if handle.is_null() {
-            "is NULL"
-        } else {
-            "was freed, or isn't a queue"
-        };
-        Error::new(
-            Status::Handle,
-            format!("queue {what}; pass what audit_queue_new gave"),
-        )
-    })
+    held(&QUEUES, handle, "queue", "audit_queue_new")
 }
 
 /// Makes a queue: for chat calls that nobody blocks for. Threads of the library's own make them,
@@ -66,11 +56,7 @@ pub unsafe extern "C" fn audit_queue_new(
         // SAFETY: as the caller promises.
         unsafe { put(queue, std::ptr::null_mut()) };
         let service = service(logger)?;
-        if queue.is_null() {
-            return Err(Error::argument(
-                "queue is NULL; pass the address of a pointer",
-            ));
-        }
+        needs_place("queue", queue)?;
         // SAFETY: as the caller promises.
         let settings = Settings::parse(unsafe { c_text("options", options) }?)?;
         let made = Queue::new(&service.logger, &service.client, settings);

@@ -1,8 +1,8 @@
 //! Records of calls that the host makes itself: logged whole, or begun and finished.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
-use super::boundary::{init, put, reply_of_files, required, sized, text, value};
+use super::boundary::{init, needs_place, put, reply_of_files, required, sized, text, value};
 use super::handle::{Held, Table};
 use super::logger::{Service, service};
 use super::reply::Reply;
@@ -97,16 +97,11 @@ pub unsafe extern "C" fn audit_logger_begin(
 ) -> AuditStatus {
     let begin = || {
         // SAFETY: as the caller promises.
-        unsafe { put(pending, std::ptr::null_mut()) };
-        let service = service(logger)?;
-        needs_pending(pending)?;
+        let beginning = unsafe { Beginning::of(logger, pending) }?;
         // SAFETY: as the caller promises.
         let record = unsafe { a_record(record) }?;
         // SAFETY: as the caller promises.
-        let (handle, reply) = begin(&service, &unsafe { asked(&record) }?)?;
-        // SAFETY: as the caller promises.
-        unsafe { put(pending, handle) };
-        Ok(reply)
+        beginning.begin(&unsafe { asked(&record) }?)
     };
     // SAFETY: as the caller promises.
     unsafe { reply_of_files(reply, begin) }
@@ -195,29 +190,44 @@ pub fn log<'a>(
     Ok(logged.with_entry(line))
 }
 
-/// Refuses a beginning whose handle would be lost.
-pub fn needs_pending(pending: *mut *mut AuditPending) -> Result<(), Error> {
-    if pending.is_null() {
-        return Err(Error::argument(
-            "pending is NULL; pass the address of a pointer",
-        ));
-    }
-    Ok(())
+/// A call that is to begin, and where its handle goes.
+pub struct Beginning {
+    service: Held<'static, Service>,
+    place: *mut *mut AuditPending,
 }
 
-/// Begins a call.
-pub fn begin(service: &Service, asked: &Asked<'_>) -> Result<(*mut AuditPending, Reply), Error> {
-    let (subject, metadata) = asked.subject(&service.logger)?;
-    let subject = Subject {
-        metadata: metadata.as_deref(),
-        ..subject
-    };
-    let call = service.logger.begin(&subject, Details::default())?;
-    let id = call.id().to_string();
-    let handle = PENDINGS
-        .insert(Mutex::new(Some(call)))
-        .ok_or_else(|| Error::new(Status::Internal, "a million calls are begun; finish some"))?;
-    Ok((handle, Reply::ok().with_text(AUDIT_REPLY_ENTRY_ID, id)))
+impl Beginning {
+    /// # Safety
+    ///
+    /// `place` is NULL or valid for one write for the life of the result.
+    pub unsafe fn of(
+        logger: *mut AuditLogger,
+        place: *mut *mut AuditPending,
+    ) -> Result<Beginning, Error> {
+        // SAFETY: as the caller promises.
+        unsafe { put(place, std::ptr::null_mut()) };
+        let service = service(logger)?;
+        needs_place("pending", place)?;
+        Ok(Beginning { service, place })
+    }
+
+    /// Begins it.
+    pub fn begin(self, asked: &Asked<'_>) -> Result<Reply, Error> {
+        let logger = &self.service.logger;
+        let (subject, metadata) = asked.subject(logger)?;
+        let subject = Subject {
+            metadata: metadata.as_deref(),
+            ..subject
+        };
+        let call = logger.begin(&subject, Details::default())?;
+        let id = call.id().to_string();
+        let handle = PENDINGS.insert(Mutex::new(Some(call))).ok_or_else(|| {
+            Error::new(Status::Internal, "a million calls are begun; finish some")
+        })?;
+        // SAFETY: as the caller of `of` promised.
+        unsafe { put(self.place, handle) };
+        Ok(Reply::ok().with_text(AUDIT_REPLY_ENTRY_ID, id))
+    }
 }
 
 /// A call that was begun.
@@ -227,14 +237,31 @@ pub struct Begun {
 }
 
 impl Begun {
-    /// That of a handle.
+    /// That of a handle, in the process that began it.
     pub fn find(handle: *mut AuditPending) -> Result<Begun, Error> {
-        let held = PENDINGS.get(handle).ok_or_else(Begun::gone)?;
-        // Of another process's the lock may be held for ever.
-        if held.is_poisoned() {
+        let begun = Begun {
+            handle,
+            held: PENDINGS.get(handle).ok_or_else(Begun::gone)?,
+        };
+        if begun.call()?.as_ref().is_some_and(Pending::is_the_parents) {
+            PENDINGS.remove(handle);
+            return Err(Error::new(
+                Status::Forked,
+                "the process was forked since the call was begun, and this is the child: the \
+                 parent finishes it",
+            ));
+        }
+        Ok(begun)
+    }
+
+    /// What another thread finishes just now, or did, is gone; of another process's the lock may be
+    /// held for ever.
+    fn call(&self) -> Result<MutexGuard<'_, Option<Pending>>, Error> {
+        let call = self.held.try_lock().map_err(|_| Begun::gone())?;
+        if call.is_none() {
             return Err(Begun::gone());
         }
-        Ok(Begun { handle, held })
+        Ok(call)
     }
 
     fn gone() -> Error {
@@ -246,17 +273,9 @@ impl Begun {
 
     /// Finishes it. `metadata` replace those of its beginning.
     pub fn finish(&self, came: &Came<'_>, metadata: Option<&str>) -> Result<Reply, Error> {
-        let mut call = self.held.try_lock().map_err(|_| Begun::gone())?;
-        let begun = call.as_ref().ok_or_else(Begun::gone)?;
-        if begun.is_the_parents() {
-            PENDINGS.remove(self.handle);
-            return Err(Error::new(
-                Status::Forked,
-                "the process was forked since the call was begun, and this is the child: the \
-                 parent finishes it",
-            ));
-        }
+        let mut call = self.call()?;
         let metadata = metadata.map(logger::metadata).transpose()?;
+        let begun = call.as_ref().ok_or_else(Begun::gone)?;
         let line = begun.line_of(came, metadata.as_deref())?;
         let call = call.take().ok_or_else(Begun::gone)?;
         PENDINGS.remove(self.handle);
