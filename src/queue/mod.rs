@@ -149,7 +149,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Takes the next event; `None` if there is none in that time, or, without a limit, ever.
+    /// Takes the next event; `None` if there is none in that time. Without a limit it waits for one.
     pub fn next(&self, timeout: Option<Duration>) -> Result<Option<Event>, Error> {
         let shared = self.shared()?;
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Event, News, Pieces};
+use super::{Event, News, Pieces, Settings};
 use crate::client::{Call, Chat, Client, Cut};
 use crate::error::Error;
 use crate::sys;
@@ -31,8 +31,8 @@ enum Place {
 }
 
 /// What a queue knows.
-#[derive(Default)]
 pub struct State {
+    settings: Settings,
     closed: bool,
     /// In the order in which they came.
     waiting: VecDeque<Job>,
@@ -69,16 +69,42 @@ impl Job {
         client: &Client,
         make: impl FnOnce(Call<'static>) -> Result<Chat, Error>,
     ) -> Result<Chat, Error> {
-        let is_late = |job: &Job| job.deadline().is_some_and(|at| at <= Instant::now());
-        match self.cut {
+        let late = self.is_late(Instant::now()).then_some(Cut::Deadline);
+        match self.cut.or(late) {
             Some(cut) => client.abandon(self.call, cut),
-            None if is_late(&self) => client.abandon(self.call, Cut::Deadline),
             None => make(self.call),
+        }
+    }
+
+    fn is_late(&self, now: Instant) -> bool {
+        self.deadline().is_some_and(|at| at <= now)
+    }
+
+    fn cut_by(self, cut: Cut) -> Job {
+        Job {
+            cut: Some(cut),
+            ..self
         }
     }
 }
 
 impl State {
+    pub fn new(settings: Settings) -> State {
+        State {
+            settings,
+            closed: false,
+            waiting: VecDeque::new(),
+            abandoned: VecDeque::new(),
+            places: HashMap::new(),
+            events: VecDeque::new(),
+            bytes: 0,
+            runners: 0,
+            idle: 0,
+            keeper: false,
+            refused: None,
+        }
+    }
+
     /// Takes a call.
     pub fn submit(&mut self, tag: u64, call: Call<'static>, pieces: Pieces) -> Result<(), Error> {
         if self.places.contains_key(&tag) {
@@ -115,7 +141,8 @@ impl State {
             Some(Place::Waits) => {
                 let at = self.waiting.iter().position(|job| job.tag == tag);
                 let job = at.and_then(|at| self.waiting.remove(at));
-                self.abandoned.extend(job.map(Job::cancelled));
+                self.abandoned
+                    .extend(job.map(|job| job.cut_by(Cut::Cancelled)));
             }
         }
         true
@@ -130,24 +157,27 @@ impl State {
 
     /// Gives up all calls that wait.
     pub fn abandon_all(&mut self) {
-        let waiting = self.waiting.drain(..).map(Job::cancelled);
-        self.abandoned.extend(waiting);
+        let waiting = self.waiting.drain(..);
+        self.abandoned
+            .extend(waiting.map(|job| job.cut_by(Cut::Cancelled)));
     }
 
     /// Gives up the calls that wait and whose time is over; when the next one's is.
     pub fn abandon_late(&mut self, now: Instant) -> Option<Instant> {
-        let next = |waiting: &VecDeque<Job>| waiting.iter().filter_map(Job::deadline).min();
-        if next(&self.waiting).is_some_and(|at| at <= now) {
-            let is_late = |job: &Job| job.deadline().is_some_and(|at| at <= now);
-            let (late, waiting) = self.waiting.drain(..).partition(is_late);
-            self.waiting = waiting;
-            let late: VecDeque<Job> = late;
-            self.abandoned.extend(late.into_iter().map(|job| Job {
-                cut: Some(Cut::Deadline),
-                ..job
-            }));
+        let next = self.next_deadline();
+        if next.is_none_or(|at| at > now) {
+            return next;
         }
-        next(&self.waiting)
+        let waiting = self.waiting.drain(..);
+        let (late, waiting): (Vec<Job>, _) = waiting.partition(|job| job.is_late(now));
+        self.waiting = waiting.into();
+        let late = late.into_iter().map(|job| job.cut_by(Cut::Deadline));
+        self.abandoned.extend(late);
+        self.next_deadline()
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.waiting.iter().filter_map(Job::deadline).min()
     }
 
     /// The next call to be ended without being made.
@@ -161,9 +191,9 @@ impl State {
     }
 
     /// The next call for a thread, until `stop` happens.
-    pub fn next_job(&mut self, stop: &Arc<sys::Event>, limit: usize) -> Option<Job> {
+    pub fn next_job(&mut self, stop: &Arc<sys::Event>) -> Option<Job> {
         let job = self.next_abandoned().or_else(|| {
-            let job = self.has_room(limit).then(|| self.waiting.pop_front())??;
+            let job = self.has_room().then(|| self.waiting.pop_front())??;
             self.places.insert(job.tag, Place::Runs(Arc::clone(stop)));
             Some(job)
         })?;
@@ -214,8 +244,8 @@ impl State {
     }
 
     /// Whether there is room for another event.
-    pub fn has_room(&self, limit: usize) -> bool {
-        self.bytes < limit
+    pub fn has_room(&self) -> bool {
+        self.bytes < self.settings.event_bytes
     }
 
     /// Whether a call waits to be made.
@@ -239,14 +269,14 @@ impl State {
     }
 
     /// Whether more calls wait than threads without one.
-    pub fn is_short(&self) -> bool {
+    fn is_short(&self) -> bool {
         self.waiting.len() > self.idle
     }
 
     /// Counts one more thread, if one is wanted, for calls or to keep those that wait.
-    pub fn want(&mut self, kind: Kind, most: usize) -> bool {
+    pub fn want(&mut self, kind: Kind) -> bool {
         let wanted = match kind {
-            Kind::Runner => self.runners < most,
+            Kind::Runner => self.runners < self.settings.running,
             Kind::Keeper => !self.keeper,
         };
         let recently = |refused: Instant| refused.elapsed() < PATIENCE;
@@ -290,15 +320,6 @@ pub enum Kind {
     Runner,
     /// To end those that wait for too long.
     Keeper,
-}
-
-impl Job {
-    fn cancelled(self) -> Job {
-        Job {
-            cut: Some(Cut::Cancelled),
-            ..self
-        }
-    }
 }
 
 impl Place {

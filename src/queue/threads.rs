@@ -16,7 +16,6 @@ use crate::sys;
 pub struct Shared {
     pub logger: Arc<Logger>,
     pub client: Arc<Client>,
-    settings: Settings,
     state: Mutex<State>,
     /// Notified when there is an event to take, or none any more.
     pub news: Condvar,
@@ -46,8 +45,7 @@ impl Shared {
         Shared {
             logger: Arc::clone(logger),
             client: Arc::clone(client),
-            settings,
-            state: Mutex::default(),
+            state: Mutex::new(State::new(settings)),
             news: Condvar::new(),
             work: Condvar::new(),
             keeping: Condvar::new(),
@@ -77,7 +75,7 @@ impl Shared {
             self.work.notify_one();
         }
         for kind in [Kind::Runner, Kind::Keeper] {
-            while state.want(kind, self.settings.running) {
+            while state.want(kind) {
                 drop(state);
                 let made = self.spawn(kind);
                 state = self.state();
@@ -111,10 +109,9 @@ impl Shared {
         let mut state = self.state();
         let mut has_rested = false;
         loop {
-            if let Some(job) = state.next_job(stop, self.settings.event_bytes) {
+            if let Some(job) = state.next_job(stop) {
                 drop(state);
-                self.perform(job, Some(stop));
-                state = self.state();
+                state = self.perform(job, Some(stop));
                 state.rests();
                 has_rested = false;
                 continue;
@@ -141,8 +138,7 @@ impl Shared {
         loop {
             if let Some(job) = state.next_abandoned() {
                 drop(state);
-                self.perform(job, None);
-                state = self.state();
+                state = self.perform(job, None);
                 has_rested = false;
                 continue;
             }
@@ -164,7 +160,8 @@ impl Shared {
         self.ended.notify_all();
     }
 
-    fn perform(&self, job: Job, stop: Option<&sys::Event>) {
+    /// Makes a call, or leaves its entry; until `stop` happens. The lock isn't held meanwhile.
+    fn perform(&self, job: Job, stop: Option<&sys::Event>) -> MutexGuard<'_, State> {
         let mut teller = Teller {
             shared: self,
             tag: job.tag,
@@ -185,6 +182,7 @@ impl Shared {
             stop.clear();
         }
         self.tell(&state);
+        state
     }
 
     /// Says that an event came.
@@ -204,7 +202,7 @@ impl Shared {
         {
             readable.clear();
         }
-        if state.has_room(self.settings.event_bytes) {
+        if state.has_room() {
             self.room.notify_one();
         }
         drop(self.reinforce(state));
@@ -230,8 +228,7 @@ impl Shared {
         loop {
             if let Some(job) = state.next_abandoned() {
                 drop(state);
-                self.perform(job, None);
-                state = self.state();
+                state = self.perform(job, None);
                 continue;
             }
             let left = until.saturating_duration_since(Instant::now());
@@ -255,21 +252,20 @@ struct Teller<'s> {
 impl Teller<'_> {
     /// Adds an event, once there is room for it. A call that is to end doesn't wait: what has come
     /// is told.
-    fn tell(&self, news: impl FnOnce(Vec<u8>) -> News, text: &[u8]) -> bool {
+    fn tell(&self, news: impl FnOnce(Vec<u8>) -> News, text: &[u8]) {
         // The host is given it with a NUL after its end.
         let mut copy = Vec::with_capacity(text.len() + 1);
         copy.extend_from_slice(text);
         let mut state = self.shared.state();
-        while !state.has_room(self.shared.settings.event_bytes) && !self.must_end() {
+        while !state.has_room() && !self.must_end() {
             (state, _) = wait_for(&self.shared.room, state, LOOK);
         }
         state.add(self.tag, news(copy), text.len());
         self.shared.tell(&state);
-        if state.has_room(self.shared.settings.event_bytes) {
+        if state.has_room() {
             // For another that waits.
             self.shared.room.notify_one();
         }
-        true
     }
 
     fn must_end(&self) -> bool {
@@ -281,11 +277,17 @@ impl Teller<'_> {
 
 impl Listener for Teller<'_> {
     fn delta(&mut self, text: &str) -> bool {
-        !self.pieces.deltas() || self.tell(News::Delta, text.as_bytes())
+        if self.pieces.deltas() {
+            self.tell(News::Delta, text.as_bytes());
+        }
+        true
     }
 
     fn chunk(&mut self, json: &[u8]) -> bool {
-        !self.pieces.chunks() || self.tell(News::Chunk, json)
+        if self.pieces.chunks() {
+            self.tell(News::Chunk, json);
+        }
+        true
     }
 }
 
