@@ -56,11 +56,11 @@ fn the_changelog_has_the_version() {
 /// Ends with 77 where that can't be had.
 const COPY: &str = r#"
 mount -t tmpfs none "$1" || exit 77
-mkdir "$1/changed" "$1/work" "$1/root"
-mount -t overlay -o "lowerdir=/,upperdir=$1/changed,workdir=$1/work" none "$1/root" || exit 77
-for place in proc dev; do mount --rbind "/$place" "$1/root/$place"; done
-cp -a "$2" "$1/root/packages"
-exec chroot "$1/root" sh -eu /packages/use.sh
+mkdir "$1/changed" "$1/work" "$1/copy"
+mount -t overlay -o "lowerdir=/,upperdir=$1/changed,workdir=$1/work" none "$1/copy" || exit 77
+for place in proc dev; do mount --rbind "/$place" "$1/copy/$place"; done
+cp -a "$2" "$1/copy/packages"
+exec chroot "$1/copy" sh -eu /packages/use.sh
 "#;
 
 const USE: &str = r#"
