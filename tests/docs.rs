@@ -20,7 +20,8 @@ use support::calls::Logger;
 use support::server::{Server, completion, response};
 use support::worker::echoing;
 use support::{
-    Scratch, available, compile, entries, python_with, release, root, run, sealed, tool,
+    Scratch, available, compile, compiles_alone, entries, python_with, release, root, run, sealed,
+    tool,
 };
 
 /// A block of code.
@@ -262,18 +263,7 @@ fn every_c_block_compiles() {
         for (number, block) in blocks(&name, "c").iter().enumerate() {
             let source = scratch.join(&format!("{}.{number}.c", name.replace('/', ".")));
             fs::write(&source, block).expect("it can be written");
-            run(support::cc()
-                .args([
-                    "-std=c99",
-                    "-Wall",
-                    "-Wextra",
-                    "-Wpedantic",
-                    "-Werror",
-                    "-fsyntax-only",
-                    "-I",
-                ])
-                .arg(root().join("include"))
-                .arg(source));
+            compiles_alone(&mut support::cc(), "c99", &source, &[]);
         }
     }
 }
@@ -288,11 +278,7 @@ fn every_cpp_block_compiles() {
         for block in blocks(&name, "cpp") {
             let source = scratch.join("block.cpp");
             fs::write(&source, block).expect("it can be written");
-            run(Command::new("g++")
-                .args(["-std=c++11", "-Wall", "-Wextra", "-Wpedantic", "-Werror"])
-                .args(["-fsyntax-only", "-I"])
-                .arg(root().join("include"))
-                .arg(source));
+            compiles_alone(&mut Command::new("g++"), "c++11", &source, &[]);
         }
     }
 }

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::process::Command;
 
 use audit_logger::ffi::*;
-use support::{Scratch, available, cc, declarations, functions, header, root, run, skip};
+use support::{
+    Scratch, available, cc, compiles_alone, declarations, functions, header, root, skip,
+};
 
 #[test]
 fn the_committed_header_is_the_generated_one() {
@@ -40,23 +42,13 @@ int main(void)
 }
 "#;
 
-fn compile(compiler: &mut Command, standard: &str, source: &Path, more: &[&str]) {
-    run(compiler
-        .args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"])
-        .arg(format!("-std={standard}"))
-        .arg("-I")
-        .arg(root().join("include"))
-        .args(more)
-        .arg(source));
-}
-
 /// Compiles the program by each standard that the compiler knows.
 fn compiles(compiler: &dyn Fn() -> Command, standards: &[&str], extension: &str) {
     let scratch = Scratch::new();
     let source = scratch.join(&format!("program.{extension}"));
     std::fs::write(&source, PROGRAM).expect("the scratch directory can be written to");
     for standard in standards {
-        compile(&mut compiler(), standard, &source, &[]);
+        compiles_alone(&mut compiler(), standard, &source, &[]);
     }
     if Path::new("/usr/include/libaudit.h").exists() {
         // Its own header isn't pedantic.
@@ -66,7 +58,7 @@ fn compiles(compiler: &dyn Fn() -> Command, standards: &[&str], extension: &str)
             "-isystem",
             "/usr/include",
         ];
-        compile(
+        compiles_alone(
             &mut compiler(),
             standards[standards.len() - 1],
             &source,
@@ -124,7 +116,7 @@ fn the_word_against_ignoring_a_status_may_be_another() {
     let source = scratch.join("ignores.c");
     let program = "#include \"audit_logger.h\"\nvoid f(void) { audit_logger_stats(0, 0); }\n";
     std::fs::write(&source, program).expect("the scratch directory can be written to");
-    compile(&mut cc(), "c99", &source, &["-DAUDIT_MUST_USE="]);
+    compiles_alone(&mut cc(), "c99", &source, &["-DAUDIT_MUST_USE="]);
 }
 
 #[test]
@@ -283,7 +275,7 @@ fn structures_are_laid_out_in_c_as_in_rust() {
         std::mem::offset_of!(AuditRecord, metadata),
     );
     std::fs::write(&source, program).expect("the scratch directory can be written to");
-    compile(&mut cc(), "c11", &source, &[]);
+    compiles_alone(&mut cc(), "c11", &source, &[]);
 }
 
 #[test]

@@ -205,6 +205,17 @@ pub fn declarations() -> String {
         .current_dir(root().join("include")))
 }
 
+/// Has a compiler look at a source that needs the header alone, by that standard, and mind everything.
+pub fn compiles_alone(compiler: &mut Command, standard: &str, source: &Path, more: &[&str]) {
+    run(compiler
+        .args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"])
+        .arg(format!("-std={standard}"))
+        .arg("-I")
+        .arg(root().join("include"))
+        .args(more)
+        .arg(source));
+}
+
 /// Compiles a C program against the header and the built library in `built`.
 pub fn compile(source: &Path, built: &Path, to: &Path, more: &[&str]) {
     run(cc()
