@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub mod calls;
+pub mod example;
 pub mod image;
 pub mod pace;
 pub mod server;
