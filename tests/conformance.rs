@@ -409,11 +409,9 @@ impl Runner {
 fn run_case(case: &Value, way: Way, server: &str, scratch: &Scratch) -> Option<String> {
     let name = case["name"].as_str().expect("a case has a name");
     let log = scratch.join(&name.replace('/', "-"));
-    let cases = root().join("conformance");
     let words = vec![
         ("$SERVER", server),
         ("$LOG", log.to_str().expect("UTF-8")),
-        ("$CASES", cases.to_str().expect("UTF-8")),
         ("$CASE", name),
     ];
     let mut config = json!({
