@@ -39,7 +39,7 @@ fill = @sed -e 's|@version@|$(VERSION)|' -e 's|@abi@|$(ABI)|' -e 's|@prefix@|$(2
 	-e 's|@libdir@|$(patsubst $(PREFIX)/%,$(3)%,$(LIBDIR))|' \
 	-e 's|@includedir@|$(patsubst $(PREFIX)/%,$(3)%,$(INCLUDEDIR))|' packaging/$(1).in >$(MADE)/$(1)
 
-.PHONY: all library tool docs install uninstall deb
+.PHONY: all library tool docs install uninstall bindings deb
 
 all: $(STATIC) tool
 
@@ -78,6 +78,12 @@ uninstall:
 		$(DESTDIR)$(PKGCONFIGDIR)/audit_logger.pc $(addprefix $(DESTDIR)$(CMAKEDIR)/,$(CMAKE)) \
 		$(addprefix $(DESTDIR)$(MANDIR)/man1/,$(PAGES))
 	-rmdir --ignore-fail-on-non-empty $(DESTDIR)$(CMAKEDIR)
+
+# The packages of other languages, each into bindings/LANGUAGE/dist. They take from an installed tree what
+# they hold.
+bindings:
+	$(MAKE) install PREFIX=$(MADE)/prefix DESTDIR=
+	AUDIT_LOGGER_PREFIX=$(MADE)/prefix sh bindings/build.sh
 
 # For the Debian that it's made on, into the directory DEBS. debian/rules installs by this file.
 DEBS ?= $(CARGO_TARGET_DIR)/debian
