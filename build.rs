@@ -29,9 +29,11 @@ fn main() {
     fs::create_dir_all(out.join("symbol_versions")).expect("OUT_DIR can be written to");
     for file in INTERFACE {
         let code = fs::read_to_string(source(&root, file)).expect("src/ffi has every INTERFACE");
-        let own = functions
-            .iter()
-            .filter(|name| code.contains(&format!("extern \"C\" fn {name}(")));
+        let own = functions.iter().filter(|name| {
+            ["C", "C-unwind"]
+                .iter()
+                .any(|abi| code.contains(&format!("extern \"{abi}\" fn {name}(")))
+        });
         let path = format!("symbol_versions/{file}.rs");
         write(&out, &path, &symbol_versions(own, &version));
     }

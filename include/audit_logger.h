@@ -273,10 +273,21 @@ typedef struct AuditText {
     size_t len;
 } AuditText;
 
-// A callback of a streamed call: it is given len bytes of UTF-8 (no NUL ends them), valid until
-// the callback returns, and the request's context. It runs on the calling thread, with its signal
-// mask. It may call every function but audit_logger_close of the same logger. It must return: no
-// exception, no longjmp. Returns AUDIT_CONTINUE to go on; anything else cancels the call.
+// A callback of a streamed call: it is given len bytes of UTF-8 with a NUL after them, valid until
+// the callback returns, and the request's context. It runs on the calling thread, whose signal
+// mask, errno and cancellation are the host's meanwhile. It may call every function but
+// audit_logger_close of the same logger. Returns AUDIT_CONTINUE to go on; anything else cancels the
+// call.
+//
+// It may leave audit_chat for good. That cancels the call, whose reply stays NULL. Its entry is
+// written when its thread ends or calls another function that takes a reply, when
+// audit_logger_close ends it (once its own time or the call's is over), or when the process exits.
+// So may leave: in C longjmp, pthread_exit and pthread_cancel; in C++ an exception, which comes out
+// of audit_chat; in Go a panic that is recovered; in Ruby an exception or a throw; in LuaJIT an
+// error; in PHP an exception, which is fatal to the script as PHP has it; in Python a daemon thread
+// whose interpreter ends (an exception in a callback only cancels); in Rust a panic of an
+// extern "C-unwind" function. What isn't the library's to help: an exception in a callback ends the
+// whole process in Java's FFM API and in C#.
 typedef int32_t (*AuditCallback)(const char *text, size_t len, void *context);
 
 // A chat call. Start from AUDIT_CHAT_REQUEST_INIT, so that members of later versions are zero.

@@ -34,8 +34,12 @@ struct Process {
     running: AtomicUsize,
     /// Notified when the last running call of a closed logger ends.
     idle: (Mutex<()>, Condvar),
+    /// Of them, those that the host makes itself.
+    held: AtomicUsize,
     /// Happens when running calls are to end at once.
     stop: Event,
+    /// Whether it has: asked for each call of a queue.
+    stopping: AtomicBool,
     random: Mutex<RandomBytes>,
     /// Times that a thread for calls that wait couldn't be made.
     threads_refused: AtomicUsize,
@@ -204,8 +208,10 @@ impl Logger {
             Ok(Arc::new(Process {
                 log,
                 running: AtomicUsize::new(0),
+                held: AtomicUsize::new(0),
                 idle: (Mutex::new(()), Condvar::new()),
                 stop,
+                stopping: AtomicBool::new(false),
                 random: Mutex::new(RandomBytes::new()),
                 threads_refused: AtomicUsize::new(0),
                 pid: std::process::id(),
@@ -219,6 +225,7 @@ impl Logger {
             logger: Arc::clone(self),
             process: Arc::clone(self.process()?),
             entered_in: sys::process_number(),
+            is_held: false,
         };
         running.process.running.fetch_add(1, Ordering::SeqCst);
         // Looked up after counting: `close` sets it and then waits for the count, so a call
@@ -258,13 +265,16 @@ impl Logger {
         self.hashing.of(content)
     }
 
-    /// Begins a call, as [`Running::begin`] does.
+    /// Begins a call that the host makes itself, as [`Running::begin`] does.
     pub fn begin(
         self: &Arc<Self>,
         subject: &Subject<'_>,
         known: Details<'_>,
     ) -> Result<Pending, Error> {
-        self.enter()?.begin(subject, known)
+        let mut running = self.enter()?;
+        running.process.held.fetch_add(1, Ordering::SeqCst);
+        running.is_held = true;
+        running.begin(subject, known)
     }
 
     fn check_length(&self, bytes: usize) -> Result<(), Error> {
@@ -293,15 +303,17 @@ impl Logger {
     }
 
     /// Takes no new calls, waits for the running ones until the time is up, ends those that are
-    /// left, and flushes. Without a limit it waits for all of them, and for the disk.
-    pub fn close(&self, timeout: Option<Duration>) -> Result<(), Error> {
+    /// left, and flushes. Without a limit it waits for all of them, and for the disk. `end` is called
+    /// now and then: it ends those that wait for their host, which may have left them; all of them if
+    /// it's given true, else those whose time is over.
+    pub fn close(&self, timeout: Option<Duration>, end: &dyn Fn(bool)) -> Result<(), Error> {
         let began = Instant::now();
         let process = self.process()?;
         self.closed.store(true, Ordering::SeqCst);
-        let cut = process.wait_until_idle(timeout);
+        let cut = process.wait_until_idle(timeout, || end(false));
         if cut > 0 {
-            process.stop.set();
-            process.wait_until_idle(Some(CLOSE_GRACE));
+            process.stop();
+            process.wait_until_idle(Some(CLOSE_GRACE), || end(true));
         }
         let left = timeout.map(|timeout| timeout.saturating_sub(began.elapsed()) + CLOSE_GRACE);
         process.log.flush_within(left)?;
@@ -326,8 +338,33 @@ impl Logger {
     /// Whether the calls that run are to end at once.
     pub fn is_stopped(&self) -> bool {
         let process = self.process.get();
-        self.closed.load(Ordering::SeqCst)
-            && process.is_some_and(|process| process.stop.has_happened())
+        process.is_some_and(|process| process.stopping.load(Ordering::SeqCst))
+    }
+
+    /// Tells the calls that run in this process to end at once.
+    pub fn stop(&self) {
+        if let Some(process) = self.process.get() {
+            process.stop();
+        }
+    }
+
+    /// Lets calls run again, but those of a logger that is closed.
+    pub fn resume(&self) {
+        if let Some(process) = self.process.get()
+            && !self.closed.load(Ordering::SeqCst)
+        {
+            process.stop.clear();
+            process.stopping.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether calls run in this process, beside those that the host makes itself.
+    pub fn is_busy(&self) -> bool {
+        let process = self.process.get();
+        process.is_some_and(|process| {
+            let held = process.held.load(Ordering::SeqCst);
+            process.running.load(Ordering::SeqCst) > held
+        })
     }
 
     /// Notes, for its health, that a thread for calls that wait couldn't be made.
@@ -412,25 +449,27 @@ impl Process {
         Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())
     }
 
-    /// How many calls were still running when the time was up.
-    fn wait_until_idle(&self, timeout: Option<Duration>) -> usize {
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.stop.set();
+    }
+
+    /// How many calls were still running when the time was up. Does something now and then.
+    fn wait_until_idle(&self, timeout: Option<Duration>, between: impl Fn()) -> usize {
+        const OFTEN: Duration = Duration::from_millis(50);
         let (lock, idle) = &self.idle;
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
+            // Without the lock: it may end calls.
+            between();
+            let guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
             let running = self.running.load(Ordering::SeqCst);
-            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            if running == 0 || left == Some(Duration::ZERO) {
+            let left = deadline.map_or(OFTEN, |at| at.saturating_duration_since(Instant::now()));
+            if running == 0 || left.is_zero() {
                 return running;
             }
-            guard = match left {
-                None => idle.wait(guard).unwrap_or_else(PoisonError::into_inner),
-                Some(left) => {
-                    idle.wait_timeout(guard, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
-                }
-            };
+            let waited = idle.wait_timeout(guard, left.min(OFTEN));
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
         }
     }
 }
@@ -441,6 +480,8 @@ pub struct Running {
     process: Arc<Process>,
     /// The process that made the call.
     entered_in: u32,
+    /// Whether the host makes it itself.
+    is_held: bool,
 }
 
 impl Running {
@@ -496,6 +537,9 @@ impl Drop for Running {
         // In a child of fork all of it is the parent's; its locks may be held for ever.
         if self.is_the_parents() {
             return;
+        }
+        if self.is_held {
+            self.process.held.fetch_sub(1, Ordering::SeqCst);
         }
         let last = self.process.running.fetch_sub(1, Ordering::SeqCst) == 1;
         if last && self.logger.closed.load(Ordering::SeqCst) {

@@ -25,7 +25,11 @@ pub fn contain<T>(work: impl FnOnce() -> T) -> Result<T, Error> {
         let message = format!(
             "a defect of the library, please report it: {}{}",
             message_of(&*panic),
-            PLACE.take().unwrap_or_default()
+            PLACE
+                .try_with(Cell::take)
+                .ok()
+                .flatten()
+                .unwrap_or_default()
         );
         // What a panic carries may panic again when it's dropped.
         std::mem::forget(panic);
@@ -53,10 +57,9 @@ fn silence() {
         if DEPTH.get() == 0 {
             return outer(panic);
         }
-        PLACE.set(
-            panic
-                .location()
-                .map(|place| format!(" ({}:{})", place.file(), place.line())),
-        );
+        let place = panic.location();
+        let place = place.map(|place| format!(" ({}:{})", place.file(), place.line()));
+        // A thread that is ending may have none any more.
+        let _ = PLACE.try_with(|noted| noted.set(place));
     }));
 }

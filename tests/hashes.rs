@@ -145,7 +145,7 @@ fn the_entry_of_a_call_that_a_killed_process_left_is_hashed_with_the_key() {
     has(&logged[0], &[(PROMPT, b"prompt"), (RESPONSE, b"")]);
 }
 
-unsafe extern "C" fn go_on(_: *const c_char, _: usize, _: *mut c_void) -> i32 {
+unsafe extern "C-unwind" fn go_on(_: *const c_char, _: usize, _: *mut c_void) -> i32 {
     AUDIT_CONTINUE
 }
 

@@ -460,7 +460,11 @@ fn each_misbehaviour_ends_in_time_with_one_entry_that_says_what_came() {
     assert!(grown < 64 * 1024, "{grown} KiB more are resident");
 }
 
-unsafe extern "C" fn go_on(_: *const std::ffi::c_char, _: usize, _: *mut std::ffi::c_void) -> i32 {
+unsafe extern "C-unwind" fn go_on(
+    _: *const std::ffi::c_char,
+    _: usize,
+    _: *mut std::ffi::c_void,
+) -> i32 {
     AUDIT_CONTINUE
 }
 

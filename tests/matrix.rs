@@ -82,7 +82,7 @@ fn written(scratch: &Scratch, name: &str, port: Option<u16>) -> String {
     path.to_str().expect("UTF-8").to_owned()
 }
 
-unsafe extern "C" fn on_delta(text: *const c_char, len: usize, heard: *mut c_void) -> i32 {
+unsafe extern "C-unwind" fn on_delta(text: *const c_char, len: usize, heard: *mut c_void) -> i32 {
     let heard = unsafe { &mut *heard.cast::<String>() };
     let bytes = unsafe { std::slice::from_raw_parts(text.cast::<u8>(), len) };
     heard.push_str(std::str::from_utf8(bytes).expect("whole characters"));

@@ -16,7 +16,7 @@ use support::pace::Stopwatch;
 use support::server::{Server, Then, completion, response};
 use support::{Scratch, entries};
 
-unsafe extern "C" fn on_delta(text: *const c_char, len: usize, heard: *mut c_void) -> i32 {
+unsafe extern "C-unwind" fn on_delta(text: *const c_char, len: usize, heard: *mut c_void) -> i32 {
     let heard = unsafe { &mut *heard.cast::<String>() };
     let bytes = unsafe { std::slice::from_raw_parts(text.cast::<u8>(), len) };
     heard.push_str(std::str::from_utf8(bytes).expect("whole characters"));

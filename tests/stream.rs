@@ -27,7 +27,7 @@ struct Heard {
     at_delta: Option<Box<dyn FnMut()>>,
 }
 
-unsafe extern "C" fn on_delta(text: *const c_char, len: usize, context: *mut c_void) -> i32 {
+unsafe extern "C-unwind" fn on_delta(text: *const c_char, len: usize, context: *mut c_void) -> i32 {
     let heard = unsafe { &mut *context.cast::<Heard>() };
     let bytes = unsafe { std::slice::from_raw_parts(text.cast::<u8>(), len) };
     heard.deltas.push(
@@ -45,7 +45,7 @@ unsafe extern "C" fn on_delta(text: *const c_char, len: usize, context: *mut c_v
     }
 }
 
-unsafe extern "C" fn on_chunk(json: *const c_char, len: usize, context: *mut c_void) -> i32 {
+unsafe extern "C-unwind" fn on_chunk(json: *const c_char, len: usize, context: *mut c_void) -> i32 {
     let heard = unsafe { &mut *context.cast::<Heard>() };
     let bytes = unsafe { std::slice::from_raw_parts(json.cast::<u8>(), len) };
     heard

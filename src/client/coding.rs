@@ -22,7 +22,7 @@ enum Layer {
 /// More layers are no server's, but an attack.
 const MAX_LAYERS: usize = 3;
 /// Decoded at a time: what it may become is a thousand times as much.
-const STEP: usize = 1024;
+pub const STEP: usize = 1024;
 
 impl Decoder {
     /// For a response with these headers. Codings that aren't known leave the body as it is.
@@ -43,6 +43,11 @@ impl Decoder {
         Decoder { layers }
     }
 
+    /// Whether the body is as it came.
+    pub fn is_plain(&self) -> bool {
+        self.layers.is_empty()
+    }
+
     /// Takes the next bytes, and hands out what they decode to until `each` doesn't want more.
     /// The error is one of a body that isn't what it began as.
     pub fn push(
@@ -54,25 +59,25 @@ impl Decoder {
     }
 
     /// After the last bytes: hands out what is left. The error is one of a body that breaks off.
-    pub fn end(&mut self, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), io::Error> {
-        let mut left = self.layers.as_mut_slice();
+    pub fn end(&mut self, each: &mut dyn FnMut(&[u8]) -> bool) -> Result<bool, io::Error> {
+        let (mut left, mut goes_on) = (self.layers.as_mut_slice(), true);
         while let Some((layer, rest)) = left.split_first_mut() {
             match layer {
                 Layer::Undecided(kept) if !kept.is_empty() => {
                     let kept = std::mem::take(kept);
                     *layer = Layer::Plain;
-                    push(rest, &kept, each)?;
+                    goes_on = goes_on && push(rest, &kept, each)?;
                 }
                 Layer::Undecided(_) | Layer::Plain => {}
                 Layer::Gzip(decoder) => {
                     decoder.try_finish()?;
                     let out = std::mem::take(decoder.get_mut());
-                    push(rest, &out, each)?;
+                    goes_on = goes_on && push(rest, &out, each)?;
                 }
             }
             left = rest;
         }
-        Ok(())
+        Ok(goes_on)
     }
 }
 

@@ -77,7 +77,7 @@ impl Way<'_> {
     pub fn connect(
         &self,
         tls: impl Fn() -> Result<Arc<ClientConfig>, rustls::Error>,
-        at: &At<'_>,
+        at: &At,
     ) -> Result<Box<dyn Wire>, Unconnected> {
         at.phase
             .set(Phase::Connecting(Instant::now() + at.limits.connect));
@@ -107,7 +107,7 @@ impl Way<'_> {
         Ok(wire)
     }
 
-    fn look_up(&self, host: &str, port: u16, at: &At<'_>) -> Result<Vec<SocketAddr>, Ended> {
+    fn look_up(&self, host: &str, port: u16, at: &At) -> Result<Vec<SocketAddr>, Ended> {
         let unknown = |error| Ended::Io(io::Error::other(format!("{host}: {error}")));
         let lookup = self.resolver.look_up(host, port).map_err(unknown)?;
         if !lookup.done.has_happened() {
@@ -124,7 +124,7 @@ const HEAD_START: Duration = Duration::from_millis(250);
 const AT_ONCE: usize = 8;
 
 /// Connects to the first address that answers.
-fn dial(addresses: &[SocketAddr], at: &At<'_>) -> Result<Private<TcpStream>, Ended> {
+fn dial(addresses: &[SocketAddr], at: &At) -> Result<Private<TcpStream>, Ended> {
     let mut left = interleaved(addresses).into_iter().peekable();
     let mut running: Vec<Private<TcpStream>> = Vec::new();
     let mut last: io::Error = io::Error::other("the name has no address");
@@ -208,7 +208,7 @@ fn open_tunnel(
     proxy: &Proxy,
     host: &str,
     port: u16,
-    at: &At<'_>,
+    at: &At,
 ) -> Result<(), Unconnected> {
     let place = match host.contains(':') {
         true => format!("[{host}]:{port}"),
@@ -301,7 +301,7 @@ mod tests {
         ] {
             let dialled = || {
                 let at = At {
-                    limits: &limits,
+                    limits: limits.clone(),
                     phase: Cell::new(Phase::Connecting(Instant::now() + connect)),
                     sent: Cell::new(false),
                 };
@@ -328,7 +328,7 @@ mod tests {
             dial(
                 &[refused],
                 &At {
-                    limits: &limits,
+                    limits: limits.clone(),
                     phase: Cell::new(Phase::Connecting(Instant::now() + connect)),
                     sent: Cell::new(false),
                 }

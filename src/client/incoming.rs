@@ -64,9 +64,8 @@ pub fn unconnected(why: Unconnected) -> Fault {
 }
 
 /// What comes in on a connection.
-pub struct Incoming<'w> {
-    wire: &'w mut dyn Wire,
-    at: &'w At<'w>,
+pub struct Incoming {
+    wire: Box<dyn Wire>,
     bytes: Vec<u8>,
     /// What of them was taken, and where those that came end.
     taken: usize,
@@ -77,11 +76,10 @@ pub struct Incoming<'w> {
     pub is_untouched: bool,
 }
 
-impl<'w> Incoming<'w> {
-    pub fn new(wire: &'w mut dyn Wire, at: &'w At<'w>) -> Incoming<'w> {
+impl Incoming {
+    pub fn new(wire: Box<dyn Wire>) -> Incoming {
         Incoming {
             wire,
-            at,
             bytes: Vec::new(),
             taken: 0,
             end: 0,
@@ -105,8 +103,19 @@ impl<'w> Incoming<'w> {
         self.taken = (self.taken + length).min(self.end);
     }
 
+    /// The last that was taken, as long as no more comes.
+    pub fn last(&self, length: usize) -> &[u8] {
+        let from = self.taken.saturating_sub(length);
+        self.bytes.get(from..self.taken).unwrap_or_default()
+    }
+
+    /// The connection, for another answer.
+    pub fn into_wire(self) -> Box<dyn Wire> {
+        self.wire
+    }
+
     /// Waits for more; false is the end.
-    pub fn more(&mut self) -> Result<bool, Ended> {
+    pub fn more(&mut self, at: &At) -> Result<bool, Ended> {
         if self.is_empty() {
             (self.taken, self.end) = (0, 0);
         }
@@ -121,7 +130,7 @@ impl<'w> Incoming<'w> {
         }
         let room = self.bytes.get_mut(self.end..).unwrap_or_default();
         let full = room.len();
-        let read = self.wire.read(room, self.at)?;
+        let read = self.wire.read(room, at)?;
         self.end += read;
         if read == full {
             self.piece = MOST.min(2 * self.piece);
@@ -131,17 +140,17 @@ impl<'w> Incoming<'w> {
     }
 
     /// Sends a request, and reads the head of its answer.
-    pub fn answer(&mut self, request: [&[u8]; 2]) -> Result<Head, Unanswered> {
+    pub fn answer(&mut self, request: [&[u8]; 2], at: &At) -> Result<Head, Unanswered> {
         // The server may stop reading before it has the whole request. It may have answered first
         // (a refusal of a large body, most likely), so that is looked for before this is reported.
-        let refused = match self.wire.write(request, self.at) {
+        let refused = match self.wire.write(request, at) {
             Ok(()) => None,
             Err(Ended::Io(error)) if is_closed(&error) => Some(error),
             Err(ended) => return Err(ended.into()),
         };
         let mut searched = 0;
         loop {
-            let came = match self.more() {
+            let came = match self.more(at) {
                 Ok(came) => came,
                 Err(Ended::Io(error)) => return Err(Unanswered::Closed(refused.unwrap_or(error))),
                 Err(ended) => return Err(ended.into()),

@@ -14,6 +14,7 @@ mod reception;
 mod request;
 mod resolve;
 mod retry;
+mod run;
 mod socket;
 mod sse;
 mod tls;
@@ -36,11 +37,10 @@ use crate::sys::Event;
 pub use answer::Completion;
 pub use fault::Fault;
 pub use limits::Cut;
-use limits::Limits;
-pub use reception::Listener;
-use reception::Reception;
+pub use reception::Said;
 pub use request::ChatRequest;
 use request::Prepared;
+pub use run::Run;
 use transport::Transport;
 
 /// Makes chat calls to the configured server.
@@ -71,6 +71,20 @@ pub struct Chat {
     pub log_error: Option<Error>,
 }
 
+/// Which pieces of an answer are heard as they come.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Pieces {
+    /// None.
+    #[default]
+    None,
+    /// Its text.
+    Deltas,
+    /// The payload of each of the server's events.
+    Chunks,
+    /// Both.
+    All,
+}
+
 /// What one attempt came to.
 #[derive(Default)]
 pub struct Try {
@@ -92,6 +106,16 @@ pub struct Try {
     stream_end: Option<&'static str>,
 }
 
+impl Pieces {
+    fn deltas(self) -> bool {
+        matches!(self, Pieces::Deltas | Pieces::All)
+    }
+
+    fn chunks(self) -> bool {
+        matches!(self, Pieces::Chunks | Pieces::All)
+    }
+}
+
 impl Client {
     /// A client for the configured server.
     pub fn new(config: Config) -> Client {
@@ -104,23 +128,21 @@ impl Client {
         Client { config, transport }
     }
 
-    /// Makes a call, streamed if somebody listens, until `cancel` happens. An `Err` is a call that
-    /// never began: nothing was sent or logged.
+    /// Makes a call of which nothing is heard before its end, until `cancel` happens. An `Err` is a
+    /// call that never began: nothing was sent or logged.
     pub fn chat(
         &self,
         logger: &Arc<Logger>,
         request: &ChatRequest<'_>,
-        listener: Option<&mut dyn Listener>,
+        stream: bool,
         cancel: Option<&Event>,
     ) -> Result<Chat, Error> {
-        let call = self.prepare(logger, request, listener.is_some())?;
-        if cancel.is_some_and(Event::has_happened) {
-            return Err(Error::new(
-                Status::Cancelled,
-                "cancelled before it began: nothing was sent",
-            ));
+        let mut run = self.start(logger, request, stream, Pieces::None, cancel)?;
+        let mut nothing = Said::default();
+        while run.proceed(self) {
+            while run.hear(self, &mut nothing) {}
         }
-        self.make(call, listener, cancel)
+        run.finish(self)
     }
 
     /// Checks a call, from which on its logger counts it as running.
@@ -137,38 +159,36 @@ impl Client {
         })
     }
 
-    /// Makes a call, until `cancel` happens.
-    pub fn make(
-        &self,
-        call: Call<'_>,
-        mut listener: Option<&mut dyn Listener>,
+    /// Checks a call and begins it, as [`Client::begin`] does, unless it's cancelled already.
+    pub fn start<'a>(
+        &'a self,
+        logger: &Arc<Logger>,
+        request: &ChatRequest<'a>,
+        stream: bool,
+        wants: Pieces,
         cancel: Option<&Event>,
-    ) -> Result<Chat, Error> {
-        let deadline = call.deadline;
-        let (prepared, pending) = call.begin()?;
-        let deadline = deadline.unwrap_or_else(|| prepared.deadline(pending.started()));
-        let mut attempts = Vec::new();
-        let last = self.run(
-            &prepared,
-            &pending,
-            deadline,
-            &mut listener,
-            cancel,
-            &mut attempts,
-        );
-        if pending.is_the_parents() {
+    ) -> Result<Run<'a>, Error> {
+        let call = self.prepare(logger, request, stream)?;
+        if cancel.is_some_and(Event::has_happened) {
             return Err(Error::new(
-                Status::Forked,
-                "the process was forked in a callback, and this is the child: the parent finishes the call",
+                Status::Cancelled,
+                "cancelled before it began: nothing was sent",
             ));
         }
-        Ok(finish(
-            &self.config.hashing,
-            pending,
-            prepared.details(),
-            last,
-            &attempts,
-        ))
+        self.begin(call, wants, cancel)
+    }
+
+    /// Begins a call, of which pieces are to be heard, until `cancel` happens, which must live as
+    /// long as the run. An `Err` is a call that never began: nothing was sent or logged.
+    pub fn begin<'a>(
+        &self,
+        call: Call<'a>,
+        wants: Pieces,
+        cancel: Option<&Event>,
+    ) -> Result<Run<'a>, Error> {
+        let deadline = call.deadline;
+        let (prepared, pending) = call.begin()?;
+        Ok(Run::new(self, prepared, pending, deadline, wants, cancel))
     }
 
     /// Leaves the entry of a call that ends before anything of it is sent.
@@ -180,122 +200,6 @@ impl Client {
         };
         let details = prepared.details();
         Ok(finish(&self.config.hashing, pending, details, last, &[]))
-    }
-
-    /// Tries until there is an answer, an error that trying again can't help, or no time.
-    fn run(
-        &self,
-        prepared: &Prepared<'_>,
-        pending: &Pending,
-        deadline: Instant,
-        listener: &mut Option<&mut dyn Listener>,
-        cancel: Option<&Event>,
-        attempts: &mut Vec<Attempt>,
-    ) -> Try {
-        #[cfg(feature = "faults")]
-        #[allow(clippy::panic)]
-        if std::env::var_os("AUDIT_LOGGER_PANIC").is_some() {
-            panic!("a panic on demand");
-        }
-        let authorization = match &prepared.options.api_key {
-            Some(key) => Some(key.clone()),
-            None if prepared.options.has_credentials() => None,
-            None => match self.config.api_key() {
-                Ok(key) => Some(key),
-                Err(message) => {
-                    // The class that the openai client raises without a key.
-                    let fault = Some(Fault::invalid("OpenAIError", message));
-                    return Try {
-                        fault,
-                        ..Try::default()
-                    };
-                }
-            },
-        };
-        let limits = Limits::new(
-            deadline,
-            prepared.options.idle_timeout,
-            self.config.connect_timeout,
-            [pending.stop().fd(), cancel.map_or(-1, Event::fd)],
-        );
-        let request = transport::Request {
-            authorization: authorization.as_ref(),
-            headers: &prepared.options.headers,
-            body: &prepared.body,
-        };
-        let mut before = Outcome::NotSent;
-        loop {
-            let mut tried = self.attempt(&request, &limits, listener);
-            if let Some(listener) = listener.as_deref_mut() {
-                listener.end();
-            }
-            if let Some(key) = &authorization {
-                tried.redact(key.expose());
-            }
-            for secret in prepared.options.secrets() {
-                tried.redact(secret);
-            }
-            // What an earlier attempt left open, a later one that never left doesn't settle.
-            if tried.outcome == Outcome::NotSent {
-                tried.outcome = before;
-            }
-            before = tried.outcome;
-            let wait = match &tried.fault {
-                Some(fault) if attempts.len() < prepared.options.max_retries => retry::delay(
-                    fault.retry,
-                    attempts.len(),
-                    &tried.headers,
-                    SystemTime::now(),
-                ),
-                _ => None,
-            };
-            // No use in waiting for a moment when the call's time is over.
-            let wait = wait.filter(|wait| Instant::now() + *wait < limits.deadline);
-            attempts.push(Attempt {
-                http_status: tried.status,
-                error_type: tried.fault.as_ref().map(|fault| fault.class),
-                wait_ms: wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
-            });
-            let Some(wait) = wait else {
-                return tried;
-            };
-            if limits.sleep(wait).is_err() {
-                tried.fault = Some(Fault::cancelled());
-                return tried;
-            }
-        }
-    }
-
-    fn attempt(
-        &self,
-        request: &transport::Request<'_>,
-        limits: &Limits,
-        listener: &mut Option<&mut dyn Listener>,
-    ) -> Try {
-        let mut reception = Reception::new(listener, limits, self.config.hashing.hasher());
-        let response = match self.transport.exchange(request, limits, &mut reception) {
-            Ok(response) => response,
-            Err(failure) => {
-                return Try {
-                    outcome: if failure.sent {
-                        Outcome::Unknown
-                    } else {
-                        Outcome::NotSent
-                    },
-                    fault: Some(failure.fault),
-                    ..Try::default()
-                };
-            }
-        };
-        let mut tried = reception.end(response.status, &response.headers, response.end);
-        if let Some(id) = header(&response.headers, "x-generation-id") {
-            tried.completion.id = Some(id.to_owned());
-        }
-        Try {
-            status: Some(response.status),
-            headers: response.headers,
-            ..tried
-        }
     }
 }
 

@@ -4,31 +4,68 @@ use std::time::Instant;
 
 use http::HeaderMap;
 
-use super::Try;
 use super::answer::{Assembly, Completion};
 use super::fault::{self, Fault};
 use super::limits::Limits;
 use super::retry::Kind;
 use super::sse::{self, Flow};
-use super::transport::{End, Receiver};
+use super::transport::End;
 use super::value::{Unread, Value, has_room};
+use super::{Pieces, Try};
 use crate::format::entry::Outcome;
 use crate::hash::Hasher;
 
-/// Hears a streamed answer as it comes. Each returns whether to go on.
-pub trait Listener {
-    /// Text that was added to the answer.
-    fn delta(&mut self, text: &str) -> bool;
+/// What the host is to hear of an answer next. A NUL follows each text, which isn't of it.
+#[derive(Default)]
+pub struct Said {
+    chunk: Vec<u8>,
+    delta: Vec<u8>,
+}
+
+impl Said {
     /// The payload of an event, as it was sent.
-    fn chunk(&mut self, json: &[u8]) -> bool;
-    /// All was heard that an attempt brought.
-    fn end(&mut self) {}
+    pub fn chunk(&self) -> Option<&[u8]> {
+        self.chunk.split_last().map(|(_, text)| text)
+    }
+
+    /// Text that was added to the answer.
+    pub fn delta(&self) -> Option<&[u8]> {
+        self.delta.split_last().map(|(_, text)| text)
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.chunk.is_empty() && self.delta.is_empty()
+    }
+
+    /// Forgets what was heard.
+    pub fn clear(&mut self) {
+        self.set(Pieces::None, b"", "");
+    }
+
+    fn set(&mut self, wants: Pieces, chunk: &[u8], delta: &str) {
+        /// One event of megabytes isn't to be paid for until the end.
+        const KEPT: usize = 16 * 1024;
+        let put = |to: &mut Vec<u8>, is_wanted: bool, text: &[u8]| {
+            to.clear();
+            to.shrink_to(KEPT);
+            if is_wanted {
+                to.extend_from_slice(text);
+                to.push(0);
+            }
+        };
+        put(&mut self.chunk, wants.chunks(), chunk);
+        put(
+            &mut self.delta,
+            wants.deltas() && !delta.is_empty(),
+            delta.as_bytes(),
+        );
+    }
 }
 
 /// Takes one response in.
-pub struct Reception<'l, 'h> {
-    listener: &'l mut Option<&'h mut dyn Listener>,
-    limits: &'l Limits,
+pub struct Reception {
+    wants: Pieces,
     hash: Hasher,
     form: Form,
     /// Of the body so far.
@@ -45,12 +82,19 @@ enum Form {
         labelled: bool,
         kept: Vec<u8>,
     },
-    Whole(Vec<u8>),
+    Whole {
+        /// Whether a stream was asked for.
+        asked: bool,
+        body: Vec<u8>,
+    },
     Stream(Box<Stream>),
 }
 
 struct Stream {
     parser: sse::Parser,
+    /// What came before it was known to be one, from where it wasn't read.
+    early: Vec<u8>,
+    read: usize,
     heard: Heard,
 }
 
@@ -67,59 +111,39 @@ struct Heard {
 /// once, but some are copied as they grow.
 const COPIES: usize = 6;
 
-impl<'l, 'h> Reception<'l, 'h> {
+impl Reception {
+    /// Of a response that begins so. `stream`: whether one was asked for.
     pub fn new(
-        listener: &'l mut Option<&'h mut dyn Listener>,
-        limits: &'l Limits,
+        status: u16,
+        headers: &HeaderMap,
+        stream: bool,
+        wants: Pieces,
         hash: Hasher,
-    ) -> Self {
+    ) -> Reception {
+        // A refusal isn't streamed, and some servers don't stream at all.
+        let may_stream = stream && (200..300).contains(&status);
+        let form = match may_stream {
+            true => Form::Undecided {
+                labelled: media_type(headers).starts_with("text/event-stream"),
+                kept: Vec::new(),
+            },
+            false => Form::Whole {
+                asked: stream,
+                body: Vec::new(),
+            },
+        };
         Reception {
-            listener,
-            limits,
+            wants,
             hash,
-            form: Form::Whole(Vec::new()),
+            form,
             length: 0,
             next_check: 32 * 1024,
             full: None,
         }
     }
 
-    /// What came, after the last piece.
-    pub fn end(self, status: u16, headers: &HeaderMap, end: End) -> Try {
-        let body_hash = Some(self.hash.finish());
-        let tried = match self.form {
-            Form::Stream(stream) => stream.end(self.listener, self.limits, end, self.full),
-            // Labelled as one, and empty.
-            Form::Undecided {
-                labelled: true,
-                kept,
-            } if kept.trim_ascii().is_empty() => {
-                Box::new(Stream::new()).end(self.listener, self.limits, end, self.full)
-            }
-            Form::Whole(body) | Form::Undecided { kept: body, .. } => {
-                let cut = match (self.full, end) {
-                    (Some(full), _) | (None, End::Cut(full)) => Some(full),
-                    _ => None,
-                };
-                whole(self.listener, self.limits, status, headers, body, cut)
-            }
-        };
-        Try { body_hash, ..tried }
-    }
-}
-
-impl Receiver for Reception<'_, '_> {
-    fn head(&mut self, status: u16, headers: &HeaderMap) {
-        // A refusal isn't streamed, and some servers don't stream at all.
-        if self.listener.is_some() && (200..300).contains(&status) {
-            self.form = Form::Undecided {
-                labelled: media_type(headers).starts_with("text/event-stream"),
-                kept: Vec::new(),
-            };
-        }
-    }
-
-    fn piece(&mut self, bytes: &[u8]) -> Flow {
+    /// Takes note of the body's next bytes, before they are read.
+    pub fn note(&mut self, bytes: &[u8]) -> Flow {
         self.hash.update(bytes);
         self.length += bytes.len();
         if self.length > self.next_check {
@@ -128,43 +152,109 @@ impl Receiver for Reception<'_, '_> {
                 return self.no_memory();
             }
         }
+        Flow::More
+    }
+
+    /// Reads bytes, until there is something to be heard. How many it read.
+    pub fn read(&mut self, bytes: &[u8], limits: &Limits, said: &mut Said) -> (usize, Flow) {
+        let wants = self.wants;
         match &mut self.form {
-            Form::Stream(stream) => stream.push(bytes, self.listener, self.limits),
-            Form::Whole(kept) => {
-                if kept.try_reserve(bytes.len()).is_err() {
-                    return self.no_memory();
+            Form::Stream(stream) => stream.read(bytes, wants, limits, said),
+            Form::Whole { body, .. } => {
+                if body.try_reserve(bytes.len()).is_err() {
+                    return (0, self.no_memory());
                 }
-                kept.extend_from_slice(bytes);
-                Flow::More
+                body.extend_from_slice(bytes);
+                (bytes.len(), Flow::More)
             }
             Form::Undecided { labelled, kept } => {
                 kept.extend_from_slice(bytes);
-                let kept = match sse::is_stream(kept, *labelled) {
-                    None => return Flow::More,
-                    Some(is_stream) => (std::mem::take(kept), is_stream),
+                let is_stream = sse::is_stream(kept, *labelled);
+                let body = match is_stream {
+                    None => return (bytes.len(), Flow::More),
+                    Some(_) => std::mem::take(kept),
                 };
-                match kept {
-                    (kept, false) => {
-                        self.form = Form::Whole(kept);
-                        Flow::More
-                    }
-                    (kept, true) => {
-                        let mut stream = Box::new(Stream::new());
-                        let flow = stream.push(&kept, self.listener, self.limits);
-                        self.form = Form::Stream(stream);
-                        flow
-                    }
+                if is_stream == Some(false) {
+                    self.form = Form::Whole { asked: true, body };
+                    return (bytes.len(), Flow::More);
                 }
+                let mut stream = Box::new(Stream::new(body));
+                let (_, flow) = stream.read(&[], wants, limits, said);
+                self.form = Form::Stream(stream);
+                (bytes.len(), flow)
             }
         }
     }
-}
 
-impl Reception<'_, '_> {
+    /// The last event of a stream, if the empty line that should follow it is missing: whether
+    /// there is something to be heard.
+    pub fn read_last(&mut self, end: &End, limits: &Limits, said: &mut Said) -> bool {
+        match &mut self.form {
+            Form::Stream(stream) if self.full.is_none() => {
+                stream.read_last(end, self.wants, limits, said)
+            }
+            _ => false,
+        }
+    }
+
+    /// The host wants no more.
+    pub fn cancel(&mut self) {
+        if let Form::Stream(stream) = &mut self.form {
+            stream.heard.fault = Some(Fault::cancelled());
+        }
+    }
+
+    /// What came, after the last of it. What came in one piece is to be heard then, if it is a
+    /// success and a stream was asked for.
+    pub fn end(
+        self,
+        status: u16,
+        headers: &HeaderMap,
+        end: End,
+        limits: &Limits,
+        said: &mut Said,
+    ) -> Try {
+        let body_hash = Some(self.hash.finish());
+        let (asked, body) = match self.form {
+            Form::Stream(stream) => {
+                let tried = stream.heard.end(end, self.full);
+                return Try { body_hash, ..tried };
+            }
+            // Labelled as one, and empty.
+            Form::Undecided {
+                labelled: true,
+                kept,
+            } if kept.trim_ascii().is_empty() => {
+                let tried = Stream::new(kept).heard.end(end, self.full);
+                return Try { body_hash, ..tried };
+            }
+            Form::Undecided { kept, .. } => (true, kept),
+            Form::Whole { asked, body } => (asked, body),
+        };
+        let cut = match (self.full, end) {
+            (Some(full), _) | (None, End::Cut(full)) => Some(full),
+            _ => None,
+        };
+        let mut tried = whole(limits, status, headers, &body, cut);
+        if asked && tried.fault.is_none() {
+            // The server answered in one piece: so is it heard.
+            tried.first_token = Some(Instant::now());
+            said.set(self.wants, &body, &tried.completion.text);
+        }
+        Try {
+            body: Some(body),
+            body_hash,
+            ..tried
+        }
+    }
+
     fn no_memory(&mut self) -> Flow {
         // What the entry needs must find memory.
         if !matches!(self.form, Form::Stream(_)) {
-            self.form = Form::Whole(Vec::new());
+            self.form = Form::Whole {
+                asked: false,
+                body: Vec::new(),
+            };
         }
         self.full = Some(Fault::no_memory());
         Flow::Stop
@@ -179,19 +269,19 @@ fn media_type(headers: &HeaderMap) -> String {
     media.unwrap_or_default().to_ascii_lowercase()
 }
 
-/// What an answer in one piece comes to. `cut` is why there is no more of it, if there should be.
+/// What an answer in one piece comes to, its body aside. `cut` is why there is no more of it, if
+/// there should be.
 fn whole(
-    listener: &mut Option<&mut dyn Listener>,
     limits: &Limits,
     status: u16,
     headers: &HeaderMap,
-    body: Vec<u8>,
+    body: &[u8],
     cut: Option<Fault>,
 ) -> Try {
-    let (completion, fault) = read(status, headers, &body, limits);
+    let (completion, fault) = read(status, headers, body, limits);
     // A refusal is clear from its status, however much of its text came.
     let cut = cut.filter(|_| status < 400);
-    let mut tried = match cut {
+    match cut {
         // Of an answer that was cut off nothing is known for certain.
         Some(_) => Try {
             fault: cut,
@@ -204,18 +294,6 @@ fn whole(
             outcome: Outcome::Answered,
             ..Try::default()
         },
-    };
-    if let (None, Some(listener)) = (&tried.fault, listener.as_deref_mut()) {
-        // The server answered in one piece: so is it heard.
-        tried.first_token = Some(Instant::now());
-        let text = &tried.completion.text;
-        if !(listener.chunk(&body) && (text.is_empty() || listener.delta(text))) {
-            tried.fault = Some(Fault::cancelled());
-        }
-    }
-    Try {
-        body: Some(body),
-        ..tried
     }
 }
 
@@ -258,9 +336,12 @@ pub fn read(
 }
 
 impl Stream {
-    fn new() -> Stream {
+    /// That begins with these bytes.
+    fn new(early: Vec<u8>) -> Stream {
         Stream {
             parser: sse::Parser::default(),
+            early,
+            read: 0,
             heard: Heard {
                 assembly: Assembly::of_chunks(),
                 first_token: None,
@@ -271,47 +352,60 @@ impl Stream {
         }
     }
 
-    fn push(
+    fn read(
         &mut self,
         bytes: &[u8],
-        listener: &mut Option<&mut dyn Listener>,
+        wants: Pieces,
         limits: &Limits,
-    ) -> Flow {
-        let Stream { parser, heard } = self;
-        match listener.as_deref_mut() {
-            Some(listener) => parser.push(bytes, |event| heard.event(event, listener, limits)),
-            None => Flow::Stop,
+        said: &mut Said,
+    ) -> (usize, Flow) {
+        let Stream { parser, heard, .. } = self;
+        if heard.is_over() {
+            return (0, Flow::Stop);
         }
+        let mut each = |event: sse::Event<'_>| heard.event(event, wants, limits, said);
+        if let Some(early) = self
+            .early
+            .get(self.read..)
+            .filter(|early| !early.is_empty())
+        {
+            let (read, flow) = parser.push(early, &mut each);
+            self.read += read;
+            if flow != Flow::More {
+                return (0, flow);
+            }
+            self.early = Vec::new();
+        }
+        parser.push(bytes, each)
     }
 
-    /// What the stream comes to. `full` is why no more of it was read, if that isn't its own end.
-    fn end(
-        self: Box<Stream>,
-        listener: &mut Option<&mut dyn Listener>,
-        limits: &Limits,
-        end: End,
-        full: Option<Fault>,
-    ) -> Try {
-        let Stream { parser, mut heard } = *self;
+    fn read_last(&mut self, end: &End, wants: Pieces, limits: &Limits, said: &mut Said) -> bool {
+        let Stream { parser, heard, .. } = self;
         let is_whole = matches!(end, End::Length | End::LastChunk);
-        if let (Some((data, is_error)), Some(listener)) = (parser.rest(), listener.as_deref_mut()) {
-            // The last event, without the empty line that should follow it.
-            let data = data.as_slice();
-            let is_read = || Value::read(data, &|| limits.reached()).is_ok();
-            if sse::is_done(data) || (is_whole && is_read()) {
-                heard.event(sse::Event { data, is_error }, listener, limits);
-            }
-        }
-        heard.end(end, full)
+        let Some((data, is_error)) = std::mem::take(parser).rest() else {
+            return false;
+        };
+        let data = data.as_slice();
+        let is_read = || Value::read(data, &|| limits.reached()).is_ok();
+        let counts = sse::is_done(data) || (is_whole && is_read());
+        !heard.is_over()
+            && counts
+            && heard.event(sse::Event { data, is_error }, wants, limits, said) == Flow::Pause
     }
 }
 
 impl Heard {
+    /// Whether nothing more of it is wanted.
+    fn is_over(&self) -> bool {
+        self.fault.is_some() || self.cut.is_some()
+    }
+
     fn event(
         &mut self,
         event: sse::Event<'_>,
-        listener: &mut dyn Listener,
+        wants: Pieces,
         limits: &Limits,
+        said: &mut Said,
     ) -> Flow {
         let data = event.data;
         if sse::is_done(data) {
@@ -321,7 +415,8 @@ impl Heard {
         if data.trim_ascii().is_empty() && !event.is_error {
             return Flow::More;
         }
-        match self.take(event, listener, limits) {
+        match self.take(event, wants, limits, said) {
+            Ok(()) if !said.is_empty() => return Flow::Pause,
             Ok(()) => {}
             Err(Unread::Cut(cut)) => self.cut = Some(cut.into()),
             Err(_) if event.is_error => {
@@ -331,18 +426,20 @@ impl Heard {
             }
             Err(unread) => self.fault = Some(unread.into()),
         }
-        match (&self.fault, &self.cut) {
-            (None, None) => Flow::More,
-            _ => Flow::Stop,
+        if self.is_over() {
+            Flow::Stop
+        } else {
+            Flow::More
         }
     }
 
-    /// Adds a chunk to the answer, and lets it be heard.
+    /// Adds a chunk to the answer, and notes what is to be heard of it.
     fn take(
         &mut self,
         event: sse::Event<'_>,
-        listener: &mut dyn Listener,
+        wants: Pieces,
         limits: &Limits,
+        said: &mut Said,
     ) -> Result<(), Unread> {
         // Callbacks take their time, and many events may have come at once.
         if let Some(cut) = limits.reached() {
@@ -355,11 +452,8 @@ impl Heard {
             self.first_token = Some(Instant::now());
         }
         let text = self.assembly.heard().get(before..).unwrap_or_default();
-        let goes_on = listener.chunk(event.data) && (text.is_empty() || listener.delta(text));
-        self.fault = match goes_on {
-            true => fault::error_inside(&chunk, event.is_error),
-            false => Some(Fault::cancelled()),
-        };
+        said.set(wants, event.data, text);
+        self.fault = fault::error_inside(&chunk, event.is_error);
         Ok(())
     }
 

@@ -17,8 +17,8 @@ use super::limits::{Ended, Limits, Phase};
 use crate::sys::{Private, Readiness};
 
 /// Where an exchange stands.
-pub struct At<'l> {
-    pub limits: &'l Limits,
+pub struct At {
+    pub limits: Limits,
     pub phase: Cell<Phase>,
     /// Whether anything of a request left.
     pub sent: Cell<bool>,
@@ -27,9 +27,9 @@ pub struct At<'l> {
 /// What bytes go through.
 pub trait Wire: Send + Sync {
     /// Waits for bytes; 0 is the end.
-    fn read(&mut self, buffer: &mut [u8], at: &At<'_>) -> Result<usize, Ended>;
+    fn read(&mut self, buffer: &mut [u8], at: &At) -> Result<usize, Ended>;
     /// Sends all of them.
-    fn write(&mut self, bytes: [&[u8]; 2], at: &At<'_>) -> Result<(), Ended>;
+    fn write(&mut self, bytes: [&[u8]; 2], at: &At) -> Result<(), Ended>;
     /// Bytes that are there already; `WouldBlock` if there are none.
     fn read_now(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
     /// Whether nothing came since the last answer: bytes would be taken for the next one, and an
@@ -48,7 +48,7 @@ impl Socket {
     fn when_ready(
         &self,
         readiness: Readiness,
-        at: &At<'_>,
+        at: &At,
         mut io: impl FnMut(&TcpStream) -> io::Result<usize>,
     ) -> Result<usize, Ended> {
         // In a child of fork the connection is the parent's, and its number may be another file's.
@@ -72,11 +72,11 @@ impl Socket {
 }
 
 impl Wire for Socket {
-    fn read(&mut self, buffer: &mut [u8], at: &At<'_>) -> Result<usize, Ended> {
+    fn read(&mut self, buffer: &mut [u8], at: &At) -> Result<usize, Ended> {
         self.when_ready(Readiness::Read, at, |mut stream| stream.read(buffer))
     }
 
-    fn write(&mut self, [mut first, mut second]: [&[u8]; 2], at: &At<'_>) -> Result<(), Ended> {
+    fn write(&mut self, [mut first, mut second]: [&[u8]; 2], at: &At) -> Result<(), Ended> {
         while !(first.is_empty() && second.is_empty()) {
             if at.phase.get() == Phase::Requesting {
                 at.sent.set(true);
@@ -117,7 +117,7 @@ impl Tls {
         config: Arc<ClientConfig>,
         host: &str,
         wire: Box<dyn Wire>,
-        at: &At<'_>,
+        at: &At,
     ) -> Result<Tls, Ended> {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let session = ClientConnection::new(config, name).map_err(io::Error::other)?;
@@ -133,7 +133,7 @@ impl Tls {
     }
 
     /// Sends what the session has to say.
-    fn flush(&mut self, at: &At<'_>) -> Result<(), Ended> {
+    fn flush(&mut self, at: &At) -> Result<(), Ended> {
         while self.session.wants_write() {
             let mut out = Vec::new();
             self.session.write_tls(&mut out)?;
@@ -143,7 +143,7 @@ impl Tls {
     }
 
     /// Waits for bytes of the session; 0 is the end.
-    fn feed(&mut self, at: &At<'_>) -> Result<usize, Ended> {
+    fn feed(&mut self, at: &At) -> Result<usize, Ended> {
         let mut ended = None;
         let mut wire = Waiting(|buffer: &mut [u8]| match self.wire.read(buffer, at) {
             Ok(read) => Ok(read),
@@ -161,7 +161,7 @@ impl Tls {
         }
     }
 
-    fn process(&mut self, at: &At<'_>) -> Result<(), Ended> {
+    fn process(&mut self, at: &At) -> Result<(), Ended> {
         if let Err(error) = self.session.process_new_packets() {
             // The server is told why, if it can be.
             let _ = self.flush(at);
@@ -181,7 +181,7 @@ impl<F: FnMut(&mut [u8]) -> io::Result<usize>> Read for Waiting<F> {
 }
 
 impl Wire for Tls {
-    fn read(&mut self, buffer: &mut [u8], at: &At<'_>) -> Result<usize, Ended> {
+    fn read(&mut self, buffer: &mut [u8], at: &At) -> Result<usize, Ended> {
         loop {
             match self.session.reader().read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -194,7 +194,7 @@ impl Wire for Tls {
         }
     }
 
-    fn write(&mut self, bytes: [&[u8]; 2], at: &At<'_>) -> Result<(), Ended> {
+    fn write(&mut self, bytes: [&[u8]; 2], at: &At) -> Result<(), Ended> {
         for mut left in bytes {
             while !left.is_empty() {
                 let written = self.session.writer().write(left)?;

@@ -9,6 +9,8 @@ pub enum Flow {
     Enough,
     /// Leave the rest, and the connection.
     Stop,
+    /// Go on once the host has heard what came.
+    Pause,
 }
 
 /// An event.
@@ -41,8 +43,8 @@ pub struct Parser {
 
 impl Parser {
     /// Takes the next bytes, and hands out each event that they complete, until `each` doesn't
-    /// want more.
-    pub fn push(&mut self, bytes: &[u8], mut each: impl FnMut(Event<'_>) -> Flow) -> Flow {
+    /// want more. How many bytes it took.
+    pub fn push(&mut self, bytes: &[u8], mut each: impl FnMut(Event<'_>) -> Flow) -> (usize, Flow) {
         // The data of an event of which all came in `bytes`: not copied until that is sure.
         let mut whole: Option<&[u8]> = None;
         let mut left = bytes;
@@ -54,6 +56,7 @@ impl Parser {
             }
             let Some(end) = memchr::memchr2(b'\r', b'\n', left) else {
                 self.line.extend_from_slice(left);
+                left = &[];
                 break;
             };
             let begun = std::mem::take(&mut self.line);
@@ -96,7 +99,7 @@ impl Parser {
             }
         }
         whole.into_iter().for_each(|data| self.add(data));
-        flow
+        (bytes.len() - left.len(), flow)
     }
 
     /// The event that the end of the stream cut off.

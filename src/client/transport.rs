@@ -1,6 +1,5 @@
 //! One HTTP exchange, under the call's own deadlines, on a connection that is kept for the next.
 
-use std::cell::Cell;
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,16 +7,15 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, Uri};
 use rustls::ClientConfig;
 
-use super::coding::Decoder;
+use super::coding::{self, Decoder};
 use super::connect::Way;
 use super::fault::Fault;
 use super::incoming::{Incoming, Unanswered, unconnected};
-use super::limits::{Ended, Limits, Phase};
+use super::limits::{Ended, Phase};
 use super::message::{Framing, Head, RequestHead};
 use super::resolve::Resolver;
 use super::retry::Kind;
 use super::socket::{At, Wire};
-use super::sse::Flow;
 use super::tls;
 use crate::config::{Headers, Secret};
 use crate::server::{Proxy, Trust};
@@ -59,11 +57,26 @@ pub struct Request<'a> {
     pub body: &'a [u8],
 }
 
-/// What came back, beside the body.
-pub struct Response {
+/// An exchange whose answer has begun. Its body is read as a buffered reader's is: what has come is
+/// looked at, and consumed.
+pub struct Exchange {
     pub status: u16,
     pub headers: HeaderMap,
-    pub end: End,
+    /// Whether the connection may serve another request after this answer.
+    keeps_alive: bool,
+    incoming: Incoming,
+    framing: Framing,
+    decoder: Decoder,
+    /// Of the body that stands in `incoming` as it came, the bytes that weren't consumed.
+    plain: usize,
+    /// What was decoded, from where it wasn't consumed.
+    decoded: Vec<u8>,
+    consumed: usize,
+    /// What the body may still take.
+    left: u64,
+    max: u64,
+    /// How it ended, once it has.
+    end: Option<End>,
 }
 
 /// How a body ended.
@@ -79,14 +92,6 @@ pub enum End {
     Left,
     /// It isn't whole.
     Cut(Fault),
-}
-
-/// Takes a response in as it comes.
-pub trait Receiver {
-    /// Before the body.
-    fn head(&mut self, status: u16, headers: &HeaderMap);
-    /// The next piece of the body.
-    fn piece(&mut self, bytes: &[u8]) -> Flow;
 }
 
 /// Why nothing came back.
@@ -110,30 +115,17 @@ impl Transport {
         }
     }
 
-    /// Sends a request, and hands the body of the answer over piece by piece.
-    pub fn exchange(
-        &self,
-        request: &Request<'_>,
-        limits: &Limits,
-        receiver: &mut dyn Receiver,
-    ) -> Result<Response, Failure> {
-        let at = At {
-            limits,
-            phase: Cell::new(Phase::Requesting),
-            sent: Cell::new(false),
-        };
-        self.send(request, &at, receiver).map_err(|fault| Failure {
+    /// Sends a request, and waits for the head of its answer.
+    pub fn send(&self, request: &Request<'_>, at: &At) -> Result<Exchange, Failure> {
+        at.phase.set(Phase::Requesting);
+        at.sent.set(false);
+        self.answer(request, at).map_err(|fault| Failure {
             fault,
             sent: at.sent.get(),
         })
     }
 
-    fn send(
-        &self,
-        request: &Request<'_>,
-        at: &At<'_>,
-        receiver: &mut dyn Receiver,
-    ) -> Result<Response, Fault> {
+    fn answer(&self, request: &Request<'_>, at: &At) -> Result<Exchange, Fault> {
         let inner = self
             .inner
             .get_or_try_init(|| Ok::<_, Fault>(Inner::default()))?;
@@ -153,21 +145,21 @@ impl Transport {
         let mut kept = inner.take();
         loop {
             let is_kept = kept.is_some();
-            let mut wire = match kept.take() {
+            let wire = match kept.take() {
                 Some(wire) => wire,
                 None => way
                     .connect(|| inner.tls(&self.settings.trust), at)
                     .map_err(unconnected)?,
             };
-            let mut incoming = Incoming::new(&mut *wire, at);
-            match incoming.answer(packed.with_rest(request.body)) {
+            let mut incoming = Incoming::new(wire);
+            match incoming.answer(packed.with_rest(request.body), at) {
                 Ok(head) => {
-                    let response = self.receive(head, &mut incoming, at, receiver);
-                    let is_done = incoming.is_empty();
-                    if response.1 && is_done {
-                        inner.keep(wire);
-                    }
-                    return Ok(response.0);
+                    at.phase.set(Phase::Answering);
+                    return Ok(Exchange::new(
+                        head,
+                        incoming,
+                        self.settings.max_response_bytes,
+                    ));
                 }
                 // It was closed while nobody looked: that is no attempt that failed.
                 Err(Unanswered::Closed(_)) if is_kept && incoming.is_untouched => {}
@@ -176,30 +168,12 @@ impl Transport {
         }
     }
 
-    /// Takes the body in. Says as well whether the connection may serve another request.
-    fn receive(
-        &self,
-        head: Head,
-        incoming: &mut Incoming<'_>,
-        at: &At<'_>,
-        receiver: &mut dyn Receiver,
-    ) -> (Response, bool) {
-        receiver.head(head.status, &head.headers);
-        let mut body = Body {
-            framing: head.framing,
-            decoder: Decoder::of(&head.headers),
-            left: self.settings.max_response_bytes,
-            max: self.settings.max_response_bytes,
-        };
-        at.phase.set(Phase::Answering);
-        let end = body.read(incoming, at, receiver);
-        let keeps = head.keeps_alive && body.framing.has_ended();
-        let response = Response {
-            status: head.status,
-            headers: head.headers,
-            end,
-        };
-        (response, keeps)
+    /// Takes the connection of an exchange back, for the next one, if it can serve another.
+    pub fn keep(&self, exchange: Exchange) {
+        let is_over = exchange.framing.has_ended() && exchange.incoming.is_empty();
+        if let Some(inner) = self.inner.get().filter(|_| exchange.keeps_alive && is_over) {
+            inner.keep(exchange.incoming.into_wire());
+        }
     }
 }
 
@@ -238,95 +212,159 @@ impl Inner {
     }
 }
 
-/// The body that is being read.
-struct Body {
-    framing: Framing,
-    decoder: Decoder,
-    left: u64,
-    max: u64,
-}
+impl Exchange {
+    fn new(head: Head, incoming: Incoming, max: u64) -> Exchange {
+        Exchange {
+            status: head.status,
+            decoder: Decoder::of(&head.headers),
+            headers: head.headers,
+            keeps_alive: head.keeps_alive,
+            incoming,
+            framing: head.framing,
+            plain: 0,
+            decoded: Vec::new(),
+            consumed: 0,
+            left: max,
+            max,
+            end: None,
+        }
+    }
 
-impl Body {
-    fn read(
+    /// What has come of the body, and wasn't consumed.
+    pub fn came(&self) -> &[u8] {
+        match self.plain {
+            0 => self.decoded.get(self.consumed..).unwrap_or_default(),
+            plain => self.incoming.last(plain),
+        }
+    }
+
+    /// Consumes that much of it.
+    pub fn consume(&mut self, length: usize) {
+        match self.plain {
+            0 => self.consumed = (self.consumed + length).min(self.decoded.len()),
+            plain => self.plain = plain.saturating_sub(length),
+        }
+    }
+
+    /// Waits for more of the body, when all that came was consumed; or says how it ended.
+    pub fn fill(&mut self, at: &At) -> Option<End> {
+        /// One piece of megabytes isn't to be paid for until the end.
+        const KEPT: usize = 16 * 1024;
+        self.decoded.clear();
+        self.decoded.shrink_to(KEPT);
+        self.consumed = 0;
+        while self.came().is_empty() {
+            if let Some(end) = self.end.take() {
+                return Some(end);
+            }
+            if !self.framing.has_ended() && !self.incoming.is_empty() {
+                self.end = self.take();
+            } else {
+                self.end = self.more(at);
+            }
+        }
+        None
+    }
+
+    /// Takes body out of what came in; how it ended, if it did.
+    fn take(&mut self) -> Option<End> {
+        let rest = self.incoming.rest();
+        let rest = match self.decoder.is_plain() {
+            true => rest,
+            false => rest.get(..coding::STEP).unwrap_or(rest),
+        };
+        let (taken, length) = match self.framing.take(rest) {
+            Ok((taken, data)) => (taken, data.len()),
+            Err(wrong) => return Some(broken(format!("the body can't be read: {wrong}"))),
+        };
+        self.incoming.take(taken);
+        if self.decoder.is_plain() {
+            if let Some(left) = self.left.checked_sub(length as u64) {
+                (self.left, self.plain) = (left, length);
+                return None;
+            }
+            return Some(too_long(self.max));
+        }
+        self.decode(|decoder, incoming, each| decoder.push(incoming.last(length), each))
+    }
+
+    fn decode(
         &mut self,
-        incoming: &mut Incoming<'_>,
-        at: &At<'_>,
-        receiver: &mut dyn Receiver,
-    ) -> End {
-        let broken = |what: String| {
-            End::Cut(Fault {
-                retry: Kind::Connection,
-                ..Fault::invalid("APIConnectionError", what)
-            })
-        };
-        // It came, and is paid for: another would be no better.
-        let undecoded = |error: io::Error| {
-            let what = format!("the body can't be decoded: {error}");
-            End::Cut(Fault::invalid("APIConnectionError", what))
-        };
-        let mut wants_more = true;
-        loop {
-            while !incoming.is_empty() && !self.framing.has_ended() {
-                let (taken, data) = match self.framing.take(incoming.rest()) {
-                    Ok(taken) => taken,
-                    Err(wrong) => return broken(format!("the body can't be read: {wrong}")),
-                };
-                let mut flow = Flow::More;
-                let mut piece = |bytes: &[u8]| {
-                    let length = bytes.len() as u64;
-                    match self.left.checked_sub(length) {
-                        Some(left) => self.left = left,
-                        None => return false,
-                    }
-                    flow = receiver.piece(bytes);
-                    flow == Flow::More
-                };
-                let decoded = match wants_more {
-                    true => self.decoder.push(data, &mut piece),
-                    false => Ok(true),
-                };
-                match (decoded, flow) {
-                    (Err(error), _) => {
-                        return undecoded(error);
-                    }
-                    (Ok(true), _) => incoming.take(taken),
-                    (Ok(false), Flow::Enough) => {
-                        incoming.take(taken);
-                        wants_more = false;
-                        at.phase.set(Phase::Ending(Instant::now() + LINGER));
-                    }
-                    (Ok(false), Flow::Stop) => return End::Left,
-                    (Ok(false), Flow::More) => {
-                        let max = self.max;
-                        let what =
-                            format!("the response is longer than max_response_bytes ({max})");
-                        return End::Cut(Fault::too_large(what));
-                    }
-                }
+        decode: impl FnOnce(
+            &mut Decoder,
+            &Incoming,
+            &mut dyn FnMut(&[u8]) -> bool,
+        ) -> Result<bool, io::Error>,
+    ) -> Option<End> {
+        let (left, out) = (&mut self.left, &mut self.decoded);
+        let mut has_memory = true;
+        let mut add = |bytes: &[u8]| {
+            let Some(rest) = left.checked_sub(bytes.len() as u64) else {
+                return false;
+            };
+            *left = rest;
+            has_memory = out.try_reserve(bytes.len()).is_ok();
+            if has_memory {
+                out.extend_from_slice(bytes);
             }
-            if self.framing.has_ended() {
-                break;
-            }
-            match incoming.more() {
-                Ok(true) => {}
-                Ok(false) if self.framing.may_end_here() => break,
-                _ if !wants_more => return End::Left,
-                Ok(false) => return broken("the connection ended within the body".into()),
-                Err(Ended::Cut(cut)) => return End::Cut(cut.into()),
-                Err(Ended::Io(error)) => return broken(error.to_string()),
+            has_memory
+        };
+        let decoded = decode(&mut self.decoder, &self.incoming, &mut add);
+        match decoded {
+            Ok(true) => None,
+            Ok(false) if has_memory => Some(too_long(self.max)),
+            Ok(false) => Some(End::Cut(Fault::no_memory())),
+            // It came, and is paid for: another would be no better.
+            Err(error) => {
+                let what = format!("the body can't be decoded: {error}");
+                Some(End::Cut(Fault::invalid("APIConnectionError", what)))
             }
         }
-        if wants_more {
-            let mut piece = |bytes: &[u8]| receiver.piece(bytes) == Flow::More;
-            if let Err(error) = self.decoder.end(&mut piece) {
-                return undecoded(error);
+    }
+
+    /// Waits for more to come in; how the body ended, if it did.
+    fn more(&mut self, at: &At) -> Option<End> {
+        if !self.framing.has_ended() {
+            match self.incoming.more(at) {
+                Ok(true) => return None,
+                Ok(false) if self.framing.may_end_here() => {}
+                Ok(false) => return Some(broken("the connection ended within the body".into())),
+                Err(Ended::Cut(cut)) => return Some(End::Cut(cut.into())),
+                Err(Ended::Io(error)) => return Some(broken(error.to_string())),
             }
         }
-        match self.framing {
-            _ if !wants_more => End::Left,
+        let end = match self.framing {
             Framing::Length(_) => End::Length,
             Framing::Chunks(_) => End::LastChunk,
             Framing::Close => End::Close,
+        };
+        let undecoded = self.decode(|decoder, _, each| decoder.end(each));
+        Some(undecoded.unwrap_or(end))
+    }
+
+    /// Reads what is left after all that matters, to keep the connection: but not for long.
+    pub fn drain(&mut self, at: &At) {
+        at.phase.set(Phase::Ending(Instant::now() + LINGER));
+        while !self.framing.has_ended() {
+            if self.incoming.is_empty() && !matches!(self.incoming.more(at), Ok(true)) {
+                return;
+            }
+            match self.framing.take(self.incoming.rest()) {
+                Ok((taken, _)) => self.incoming.take(taken),
+                Err(_) => return,
+            }
         }
     }
+}
+
+fn broken(what: String) -> End {
+    End::Cut(Fault {
+        retry: Kind::Connection,
+        ..Fault::invalid("APIConnectionError", what)
+    })
+}
+
+fn too_long(max: u64) -> End {
+    let what = format!("the response is longer than max_response_bytes ({max})");
+    End::Cut(Fault::too_large(what))
 }

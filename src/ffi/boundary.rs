@@ -4,6 +4,7 @@ use std::ffi::{CStr, c_char};
 
 use super::handle::{Held, Table};
 use super::reply::{REPLIES, Reply};
+use super::talk::notice;
 use super::types::{AuditReply, AuditStatus, AuditText};
 use crate::error::{Error, Status};
 use crate::panics::contain;
@@ -18,9 +19,10 @@ pub unsafe fn reply_to(
     out: *mut *mut AuditReply,
     body: impl FnOnce(&HostThread) -> Result<Reply, Error>,
 ) -> AuditStatus {
+    notice();
     let host = HostThread::borrow();
     // SAFETY: as the caller promises.
-    unsafe { reply_on(&host, out, || body(&host)) }
+    unsafe { hand_out(out, contained(|| body(&host))) }
 }
 
 /// The same, for a body that writes to files alone: no socket, no callback.
@@ -32,20 +34,24 @@ pub unsafe fn reply_of_files(
     out: *mut *mut AuditReply,
     body: impl FnOnce() -> Result<Reply, Error>,
 ) -> AuditStatus {
-    let host = HostThread::borrow_for_files();
+    notice();
+    let _host = HostThread::borrow_for_files();
     // SAFETY: as the caller promises.
-    unsafe { reply_on(&host, out, body) }
+    unsafe { hand_out(out, contained(body)) }
 }
 
+/// Runs a body of which a panic is an error.
+pub fn contained<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    contain(body).and_then(|result| result)
+}
+
+/// Writes what came of a function, and says its status.
+///
 /// # Safety
 ///
 /// `out` is NULL or valid for one write.
-unsafe fn reply_on(
-    _: &HostThread,
-    out: *mut *mut AuditReply,
-    body: impl FnOnce() -> Result<Reply, Error>,
-) -> AuditStatus {
-    let reply = contain(|| body().unwrap_or_else(Reply::from)).unwrap_or_else(Reply::from);
+pub unsafe fn hand_out(out: *mut *mut AuditReply, result: Result<Reply, Error>) -> AuditStatus {
+    let reply = result.unwrap_or_else(Reply::from);
     let status = reply.status() as AuditStatus;
     // A reply that can't be handed out (a million are in use) is dropped; the status remains.
     let handle = if out.is_null() {

@@ -1,5 +1,7 @@
 //! Cancels: what ends calls from outside.
 
+use std::sync::Arc;
+
 use super::boundary::{put, value};
 use super::handle::{Held, Table};
 use super::types::*;
@@ -8,10 +10,10 @@ use crate::sys::{self, Event, HostThread};
 
 include!(concat!(env!("OUT_DIR"), "/symbol_versions/cancel.rs"));
 
-static CANCELS: Table<Event> = Table::new(0xa4);
+static CANCELS: Table<Arc<Event>> = Table::new(0xa4);
 
 /// The cancel that the host passed, or `None` where it's NULL.
-pub fn cancel_if_given(handle: *const AuditCancel) -> Result<Option<Held<'static, Event>>, Error> {
+pub fn cancel_if_given(handle: *const AuditCancel) -> Result<Option<Arc<Event>>, Error> {
     let cancel = cancel_of_this_process(handle);
     if cancel.is_none() && !handle.is_null() {
         return Err(Error::new(
@@ -20,10 +22,10 @@ pub fn cancel_if_given(handle: *const AuditCancel) -> Result<Option<Held<'static
              gave in this process",
         ));
     }
-    Ok(cancel)
+    Ok(cancel.map(|cancel| Arc::clone(&cancel)))
 }
 
-fn cancel_of_this_process(handle: *const AuditCancel) -> Option<Held<'static, Event>> {
+fn cancel_of_this_process(handle: *const AuditCancel) -> Option<Held<'static, Arc<Event>>> {
     CANCELS.get(handle).filter(|event| event.is_ours())
 }
 
@@ -47,7 +49,7 @@ pub unsafe extern "C" fn audit_cancel_new(cancel: *mut *mut AuditCancel) -> Audi
         }
         // The child of a fork is told from its parent only if forks are counted.
         let event = sys::watch_forks().and_then(|()| Event::new()).ok();
-        let made = event.and_then(|event| CANCELS.insert(event));
+        let made = event.and_then(|event| CANCELS.insert(Arc::new(event)));
         // SAFETY: as the caller promises.
         unsafe { put(cancel, made.unwrap_or(std::ptr::null_mut())) };
         if made.is_some() {

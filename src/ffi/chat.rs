@@ -1,15 +1,14 @@
-//! Chat calls, and the host's callbacks in them.
+//! Chat calls.
 
-use std::cell::Cell;
-
-use super::boundary::{init, reply_to, required, sized, text, value};
+use super::boundary::{contained, hand_out, init, put, reply_to, required, sized, text, value};
 use super::cancel::cancel_if_given;
 use super::logger::service;
 use super::reply::Reply;
+use super::talk::{self, Callbacks, Talk};
 use super::types::*;
-use crate::client::{ChatRequest, Listener};
+use crate::client::{Chat, ChatRequest, Pieces};
 use crate::error::Error;
-use crate::sys::{self, HostThread};
+use crate::sys::{Event, HostThread};
 
 include!(concat!(env!("OUT_DIR"), "/symbol_versions/chat.rs"));
 
@@ -53,12 +52,43 @@ pub unsafe extern "C" fn audit_chat_request_init(request: *mut AuditChatRequest,
 /// Pointers are NULL or valid as described, and texts as long as they say.
 #[unsafe(no_mangle)]
 #[must_use]
-pub unsafe extern "C" fn audit_chat(
+pub unsafe extern "C-unwind" fn audit_chat(
     logger: *mut AuditLogger,
     request: *const AuditChatRequest,
     reply: *mut *mut AuditReply,
 ) -> AuditStatus {
-    let chat = |host: &HostThread| {
+    // Nothing here has a destructor: the host may jump over this frame.
+    // SAFETY: as the caller promises.
+    match unsafe { begin(logger, request, reply) } {
+        Begun::Over(status) => status,
+        Begun::Talks(talk, callbacks) => {
+            // SAFETY: as the caller promises.
+            unsafe { talk::converse(talk, logger, callbacks) };
+            // SAFETY: as the caller promises.
+            unsafe { reply_to(reply, |_| talk::end(talk).map(Reply::from)) }
+        }
+    }
+}
+
+/// How far a call has come: plain values.
+#[derive(Clone, Copy)]
+enum Begun {
+    /// To its end.
+    Over(AuditStatus),
+    /// To where the host is called back.
+    Talks(talk::Handle, Callbacks),
+}
+
+/// # Safety
+///
+/// As for [`audit_chat`].
+unsafe fn begin(
+    logger: *mut AuditLogger,
+    request: *const AuditChatRequest,
+    reply: *mut *mut AuditReply,
+) -> Begun {
+    let mut talks = None;
+    let ask = || -> Result<Option<Chat>, Error> {
         let service = service(logger)?;
         if reply.is_null() {
             return Err(Error::argument(
@@ -72,10 +102,11 @@ pub unsafe extern "C" fn audit_chat(
             return Err(Error::argument("request: flags must be 0 in this version"));
         }
         let cancel = cancel_if_given(request.cancel)?;
-        let mut callbacks = Callbacks { host, request };
-        let listens = request.on_delta.is_some() || request.on_chunk.is_some();
-        let listener = listens.then_some(&mut callbacks as &mut dyn Listener);
-        let _inside = Inside::enter(logger);
+        let callbacks = Callbacks {
+            on_delta: request.on_delta,
+            on_chunk: request.on_chunk,
+            context: request.context,
+        };
         // SAFETY: as the caller promises, for this text and those below.
         let text = |name, field| unsafe { text(name, field) };
         let request = ChatRequest {
@@ -87,85 +118,29 @@ pub unsafe extern "C" fn audit_chat(
             params: text("params", request.params)?,
             options: text("options", request.options)?,
         };
-        service
-            .client
-            .chat(&service.logger, &request, listener, cancel.as_deref())
-            .map(Reply::from)
-    };
-    // SAFETY: as the caller promises.
-    unsafe { reply_to(reply, chat) }
-}
-
-/// The host's callbacks.
-struct Callbacks<'a> {
-    host: &'a HostThread,
-    request: AuditChatRequest,
-}
-
-impl Callbacks<'_> {
-    fn call(&self, callback: AuditCallback, text: &[u8]) -> bool {
-        let Some(callback) = callback else {
-            return true;
-        };
-        let (data, context) = (text.as_ptr().cast(), self.request.context);
-        // SAFETY: the text lives until the callback returns; the host vouches for the callback.
-        let call = || unsafe { callback(data, text.len(), context) };
-        let process = sys::process_number();
-        // The child of a fork in the callback must not touch the call again.
-        self.host.lend(call) == AUDIT_CONTINUE && sys::process_number() == process
-    }
-}
-
-impl Listener for Callbacks<'_> {
-    fn delta(&mut self, text: &str) -> bool {
-        self.call(self.request.on_delta, text.as_bytes())
-    }
-
-    fn chunk(&mut self, json: &[u8]) -> bool {
-        self.call(self.request.on_chunk, json)
-    }
-
-    fn end(&mut self) {
-        self.host.take_back();
-    }
-}
-
-thread_local! {
-    /// How deep this thread is inside calls, and of which loggers: 0 is none. Cells without
-    /// destructors, for calls may come from exit handlers, when a thread's destructors have run.
-    static INSIDE: [Cell<usize>; MAX_NESTED] = const { [const { Cell::new(0) }; MAX_NESTED] };
-}
-
-/// Calls from callbacks of calls from callbacks ...; deeper ones aren't told from closing.
-const MAX_NESTED: usize = 8;
-
-/// Notes for as long as it lives that this thread is inside a call of a logger.
-pub struct Inside {
-    place: Option<usize>,
-}
-
-impl Inside {
-    /// From now on.
-    pub fn enter(logger: *const AuditLogger) -> Inside {
-        INSIDE.with(|inside| {
-            let place = inside.iter().position(|place| place.get() == 0);
-            if let Some(place) = place {
-                inside[place].set(logger.addr());
-            }
-            Inside { place }
-        })
-    }
-
-    /// Whether this thread is inside a call of that logger.
-    pub fn is_inside(logger: *const AuditLogger) -> bool {
-        INSIDE.with(|inside| inside.iter().any(|place| place.get() == logger.addr()))
-    }
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        if let Some(place) = self.place {
-            INSIDE.with(|inside| inside[place].set(0));
+        let (logger, client) = (&service.logger, &service.client);
+        let wants = callbacks.wants();
+        if wants == Pieces::None {
+            return client
+                .chat(logger, &request, false, cancel.as_deref())
+                .map(Some);
         }
+        let begin = |cancel: Option<&Event>| {
+            let run = client.start(logger, &request, true, wants, cancel)?;
+            Ok(run.into_owned())
+        };
+        talks = Some((Talk::begin(logger, client, cancel, begin)?, callbacks));
+        Ok(None)
+    };
+    talk::notice();
+    let _host = HostThread::borrow();
+    let over = contained(ask).transpose();
+    if let Some((talk, callbacks)) = talks {
+        // SAFETY: as the caller promises. It may be all that is ever written there.
+        unsafe { put(reply, std::ptr::null_mut()) };
+        return Begun::Talks(talk, callbacks);
     }
+    let over = over.unwrap_or_else(|| Err(talk::gone()));
+    // SAFETY: as the caller promises.
+    Begun::Over(unsafe { hand_out(reply, over.map(Reply::from)) })
 }

@@ -82,11 +82,7 @@ impl<T: Send + Sync> Table<T> {
             generation << GENERATION_OF_STATE | VALID | 1,
             Ordering::Release,
         );
-        let handle =
-            u64::from(self.tag) << TAG_SHIFT | generation << GENERATION_SHIFT | index << SLOT_SHIFT;
-        Some(ptr::without_provenance_mut(
-            usize::try_from(handle).unwrap_or_default(),
-        ))
+        Some(self.handle(generation, index))
     }
 
     /// The value of a handle, held for as long as the result lives.
@@ -119,6 +115,25 @@ impl<T: Send + Sync> Table<T> {
             self.release(slot, index_of(handle.addr() as u64));
         }
         removed
+    }
+
+    /// Every value whose handle is valid, each held while it's looked at.
+    pub fn each(&self, mut look: impl FnMut(&T)) {
+        for index in 0..self.used.load(Ordering::Acquire).min(MAX_SLOT) {
+            let Some(slot) = self.made_slot(index) else {
+                continue;
+            };
+            let generation = slot.state.load(Ordering::Relaxed) >> GENERATION_OF_STATE;
+            if let Some(held) = self.get(self.handle::<T>(generation, index)) {
+                look(&held);
+            }
+        }
+    }
+
+    fn handle<H>(&self, generation: u64, index: u64) -> *mut H {
+        let handle =
+            u64::from(self.tag) << TAG_SHIFT | generation << GENERATION_SHIFT | index << SLOT_SHIFT;
+        ptr::without_provenance_mut(usize::try_from(handle).unwrap_or_default())
     }
 
     fn find<H>(&self, handle: *const H) -> Option<(&Slot<T>, u64)> {

@@ -6,16 +6,14 @@ use zeroize::Zeroizing;
 
 use super::boundary::{needs_reply, reply_of_files, reply_to, required, text};
 use super::cancel::cancel_if_given;
-use super::chat::Inside;
 use super::logger::service;
 use super::record::{self, Asked, Beginning, Begun};
 use super::reply::Reply;
 use super::types::*;
-use crate::client::{ChatRequest, Listener};
+use crate::client::{ChatRequest, Pieces};
 use crate::config::{self, Setting};
 use crate::error::{Error, Status};
 use crate::logger::Came;
-use crate::queue::Pieces;
 use crate::sys::HostThread;
 
 include!(concat!(env!("OUT_DIR"), "/symbol_versions/json.rs"));
@@ -54,15 +52,12 @@ pub unsafe extern "C" fn audit_chat_json(
         let request = Request::read(unsafe { json_text("request", request, len) }?)?;
         let cancel = cancel_if_given(cancel)?;
         let streams = request.pieces != Pieces::None;
-        let mut nobody = Nobody;
-        let listener = streams.then_some(&mut nobody as &mut dyn Listener);
-        let _inside = Inside::enter(logger);
         service
             .client
             .chat(
                 &service.logger,
                 &request.request(),
-                listener,
+                streams,
                 cancel.as_deref(),
             )
             .map(Reply::from)
@@ -181,19 +176,6 @@ pub unsafe fn json_text<'a>(name: &str, data: *const c_char, len: usize) -> Resu
     // SAFETY: as the caller promises.
     let text = unsafe { text(name, AuditText { data, len }) }?;
     required(name, text)
-}
-
-/// Hears a stream that nobody listens to.
-struct Nobody;
-
-impl Listener for Nobody {
-    fn delta(&mut self, _: &str) -> bool {
-        true
-    }
-
-    fn chunk(&mut self, _: &[u8]) -> bool {
-        true
-    }
 }
 
 /// A chat request.

@@ -2,18 +2,19 @@
 
 use std::ffi::c_char;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use super::boundary::{bytes, c_text, held, needs_place, needs_reply, put, reply_to, value};
-use super::chat::Inside;
 use super::handle::{Held, Table};
 use super::reply::Reply;
+use super::talk;
 use super::types::*;
 use crate::client::Client;
 use crate::config::Config;
 use crate::error::{Error, Status};
 use crate::logger::Logger;
-use crate::sys::HostThread;
+use crate::sys::{self, HostThread};
 
 include!(concat!(env!("OUT_DIR"), "/symbol_versions/logger.rs"));
 
@@ -26,6 +27,37 @@ pub struct Service {
 }
 
 static LOGGERS: Table<Service> = Table::new(0xa1);
+
+/// Ends the calls that run when the process exits, so that their entries say so: whoever comes next
+/// would find that nobody knows what became of them. Waits for it, but not for long.
+extern "C" fn end_calls() {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    const OFTEN: Duration = Duration::from_millis(1);
+    let _host = HostThread::borrow();
+    value((), || {
+        let until = Instant::now() + PATIENCE;
+        LOGGERS.each(|service| service.logger.stop());
+        loop {
+            talk::leave_waiting(None, false);
+            let mut is_busy = false;
+            LOGGERS.each(|service| is_busy |= service.logger.is_busy());
+            if !is_busy || Instant::now() >= until {
+                break;
+            }
+            std::thread::sleep(OFTEN);
+        }
+        // Other handlers of the host's may come, and make calls.
+        LOGGERS.each(|service| service.logger.resume());
+    });
+}
+
+/// Has the calls ended at the process's exit; once.
+fn watch_exit() {
+    static WATCHED: AtomicBool = AtomicBool::new(false);
+    if !WATCHED.swap(true, Ordering::Relaxed) && !sys::at_exit(end_calls) {
+        WATCHED.store(false, Ordering::Relaxed);
+    }
+}
 
 /// The logger that the host passed.
 pub fn service(handle: *const AuditLogger) -> Result<Held<'static, Service>, Error> {
@@ -70,6 +102,7 @@ pub unsafe extern "C" fn audit_logger_new(
         // SAFETY: as the caller promises.
         let config = Config::parse(unsafe { c_text("config", config) }?)?;
         let (opened, report) = Logger::open(&config)?;
+        watch_exit();
         let service = Service {
             logger: Arc::new(opened),
             client: Arc::new(Client::new(config)),
@@ -145,16 +178,15 @@ pub unsafe extern "C" fn audit_logger_close(
 ) -> AuditStatus {
     let close = |_: &HostThread| {
         let service = service(logger)?;
-        if Inside::is_inside(logger) {
+        if talk::is_inside(logger) {
             return Err(Error::new(
                 Status::Reentrant,
                 "a logger can't be closed from a callback of its own call; return from it first",
             ));
         }
-        service
-            .logger
-            .close(limit(timeout_ms))
-            .map(|()| Reply::ok())
+        let logger = &service.logger;
+        let end = |all: bool| talk::leave_waiting(Some(logger), !all);
+        logger.close(limit(timeout_ms), &end).map(|()| Reply::ok())
     };
     // SAFETY: as the caller promises.
     unsafe { reply_to(reply, close) }
@@ -175,6 +207,7 @@ pub fn limit(timeout_ms: i64) -> Option<Duration> {
 /// logger: from audit_logger_new, or NULL. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn audit_logger_free(logger: *mut AuditLogger) {
+    talk::notice();
     // The last one out writes what waits, and closes files.
     let _host = HostThread::borrow();
     value((), || {

@@ -13,6 +13,7 @@ mod maintain;
 mod queue;
 mod record;
 mod reply;
+mod talk;
 mod text;
 mod types;
 mod verify;

@@ -141,12 +141,24 @@ pub struct AuditCancel(());
 /// the process that made it. Made by audit_queue_new, freed by audit_queue_free.
 pub struct AuditQueue(());
 
-/// A callback of a streamed call: it is given len bytes of UTF-8 (no NUL ends them), valid until
-/// the callback returns, and the request's context. It runs on the calling thread, with its signal
-/// mask. It may call every function but audit_logger_close of the same logger. It must return: no
-/// exception, no longjmp. Returns AUDIT_CONTINUE to go on; anything else cancels the call.
-pub type AuditCallback =
-    Option<unsafe extern "C" fn(text: *const c_char, len: usize, context: *mut c_void) -> i32>;
+/// A callback of a streamed call: it is given len bytes of UTF-8 with a NUL after them, valid until
+/// the callback returns, and the request's context. It runs on the calling thread, whose signal
+/// mask, errno and cancellation are the host's meanwhile. It may call every function but
+/// audit_logger_close of the same logger. Returns AUDIT_CONTINUE to go on; anything else cancels the
+/// call.
+///
+/// It may leave audit_chat for good. That cancels the call, whose reply stays NULL. Its entry is
+/// written when its thread ends or calls another function that takes a reply, when
+/// audit_logger_close ends it (once its own time or the call's is over), or when the process exits.
+/// So may leave: in C longjmp, pthread_exit and pthread_cancel; in C++ an exception, which comes out
+/// of audit_chat; in Go a panic that is recovered; in Ruby an exception or a throw; in LuaJIT an
+/// error; in PHP an exception, which is fatal to the script as PHP has it; in Python a daemon thread
+/// whose interpreter ends (an exception in a callback only cancels); in Rust a panic of an
+/// extern "C-unwind" function. What isn't the library's to help: an exception in a callback ends the
+/// whole process in Java's FFM API and in C#.
+pub type AuditCallback = Option<
+    unsafe extern "C-unwind" fn(text: *const c_char, len: usize, context: *mut c_void) -> i32,
+>;
 
 /// A text that is passed in: UTF-8, len bytes, no NUL needed. With data NULL and len 0 it is
 /// absent; with data not NULL and len 0 it is empty. It is only read during the call that it is

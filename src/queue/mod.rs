@@ -12,7 +12,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::client::{Chat, ChatRequest, Client};
+use crate::client::{Chat, ChatRequest, Client, Pieces};
 use crate::config;
 use crate::error::{Error, Status};
 use crate::logger::Logger;
@@ -27,20 +27,6 @@ pub struct Settings {
     running: usize,
     /// Bytes of events that may wait to be taken.
     event_bytes: usize,
-}
-
-/// Which pieces of an answer become events.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub enum Pieces {
-    /// None: the answer isn't streamed.
-    #[default]
-    None,
-    /// Its text as it comes.
-    Deltas,
-    /// The payload of each of the server's events.
-    Chunks,
-    /// Both.
-    All,
 }
 
 /// What a call has to tell.
@@ -92,16 +78,6 @@ impl Settings {
             }
         }
         Ok(settings)
-    }
-}
-
-impl Pieces {
-    fn deltas(self) -> bool {
-        matches!(self, Pieces::Deltas | Pieces::All)
-    }
-
-    fn chunks(self) -> bool {
-        matches!(self, Pieces::Chunks | Pieces::All)
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Event, News, Pieces, Settings};
-use crate::client::{Call, Chat, Client, Cut};
+use super::{Event, News, Settings};
+use crate::client::{Call, Chat, Cut, Pieces};
 use crate::error::Error;
 use crate::sys;
 
@@ -63,17 +63,10 @@ impl Job {
         self.call.deadline()
     }
 
-    /// Makes it, by `make`, or leaves its entry if it's not to be made any more.
-    pub fn perform(
-        self,
-        client: &Client,
-        make: impl FnOnce(Call<'static>) -> Result<Chat, Error>,
-    ) -> Result<Chat, Error> {
+    /// The call, and why it isn't made any more, if it isn't.
+    pub fn into_call(self) -> (Call<'static>, Option<Cut>) {
         let late = self.is_late(Instant::now()).then_some(Cut::Deadline);
-        match self.cut.or(late) {
-            Some(cut) => client.abandon(self.call, cut),
-            None => make(self.call),
-        }
+        (self.call, self.cut.or(late))
     }
 
     fn is_late(&self, now: Instant) -> bool {

@@ -6,8 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::state::{Job, Kind, State};
-use super::{News, Pieces, Settings};
-use crate::client::{Client, Listener};
+use super::{News, Settings};
+use crate::client::{Chat, Client, Cut, Said};
+use crate::error::Error;
 use crate::logger::Logger;
 use crate::panics;
 use crate::sys;
@@ -162,20 +163,8 @@ impl Shared {
 
     /// Makes a call, or leaves its entry; until `stop` happens. The lock isn't held meanwhile.
     fn perform(&self, job: Job, stop: Option<&sys::Event>) -> MutexGuard<'_, State> {
-        let mut teller = Teller {
-            shared: self,
-            tag: job.tag,
-            pieces: job.pieces,
-            deadline: job.deadline(),
-            stop,
-        };
-        let listens = job.pieces != Pieces::None;
         let tag = job.tag;
-        let make = |call| {
-            let listener = listens.then_some(&mut teller as &mut dyn Listener);
-            self.client.make(call, listener, stop)
-        };
-        let result = panics::contain(|| job.perform(&self.client, make));
+        let result = panics::contain(|| self.make(job, stop));
         let mut state = self.state();
         let was_told_to_end = state.end(tag, result.and_then(|result| result));
         if let Some(stop) = stop.filter(|_| was_told_to_end) {
@@ -183,6 +172,30 @@ impl Shared {
         }
         self.tell(&state);
         state
+    }
+
+    fn make(&self, job: Job, stop: Option<&sys::Event>) -> Result<Chat, Error> {
+        let teller = Teller {
+            shared: self,
+            tag: job.tag,
+            deadline: job.deadline(),
+            stop,
+        };
+        let wants = job.pieces;
+        let (call, cut) = job.into_call();
+        // A call that begins now would be cut at once, and nobody would know how far it came.
+        let stopped = self.logger.is_stopped().then_some(Cut::Cancelled);
+        if let Some(cut) = cut.or(stopped) {
+            return self.client.abandon(call, cut);
+        }
+        let mut run = self.client.begin(call, wants, stop)?;
+        let mut said = Said::default();
+        while run.proceed(&self.client) {
+            while run.hear(&self.client, &mut said) {
+                teller.tell_all(&said);
+            }
+        }
+        run.finish(&self.client)
     }
 
     /// Says that an event came.
@@ -244,12 +257,20 @@ impl Shared {
 struct Teller<'s> {
     shared: &'s Shared,
     tag: u64,
-    pieces: Pieces,
     deadline: Option<Instant>,
     stop: Option<&'s sys::Event>,
 }
 
 impl Teller<'_> {
+    fn tell_all(&self, said: &Said) {
+        if let Some(chunk) = said.chunk() {
+            self.tell(News::Chunk, chunk);
+        }
+        if let Some(delta) = said.delta() {
+            self.tell(News::Delta, delta);
+        }
+    }
+
     /// Adds an event, once there is room for it. A call that is to end doesn't wait: what has come
     /// is told.
     fn tell(&self, news: impl FnOnce(Vec<u8>) -> News, text: &[u8]) {
@@ -272,22 +293,6 @@ impl Teller<'_> {
         self.deadline.is_some_and(|at| at <= Instant::now())
             || self.stop.is_some_and(sys::Event::has_happened)
             || self.shared.logger.is_stopped()
-    }
-}
-
-impl Listener for Teller<'_> {
-    fn delta(&mut self, text: &str) -> bool {
-        if self.pieces.deltas() {
-            self.tell(News::Delta, text.as_bytes());
-        }
-        true
-    }
-
-    fn chunk(&mut self, json: &[u8]) -> bool {
-        if self.pieces.chunks() {
-            self.tell(News::Chunk, json);
-        }
-        true
     }
 }
 

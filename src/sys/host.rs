@@ -48,6 +48,13 @@ pub fn boot_id() -> Option<String> {
     Some(id.trim().to_owned()).filter(|id| !id.is_empty())
 }
 
+/// Has something done when the process exits by `exit`, or by returning from main; false where the
+/// system takes no more.
+pub fn at_exit(work: extern "C" fn()) -> bool {
+    // SAFETY: the library is never unloaded (-z nodelete), so the address stays valid.
+    unsafe { libc::atexit(work) == 0 }
+}
+
 /// The user that files are made as.
 pub fn user() -> u32 {
     // SAFETY: it has no conditions.

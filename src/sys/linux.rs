@@ -2,6 +2,8 @@
 
 use std::ffi::c_int;
 use std::io;
+use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
 use std::time::Duration;
@@ -73,4 +75,22 @@ pub fn discard_signal(set: &libc::sigset_t) {
 /// A stream socket that never blocks, and that no program started meanwhile inherits.
 pub fn stream_socket(domain: Domain) -> io::Result<Socket> {
     Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None)
+}
+
+/// Where this thread's own stack lies, which isn't the one that it's on if its host has coroutines.
+pub fn stack() -> Option<Range<usize>> {
+    let mut attributes = MaybeUninit::uninit();
+    // SAFETY: it has no conditions.
+    let thread = unsafe { libc::pthread_self() };
+    // SAFETY: the attributes are a local of the right type.
+    if unsafe { libc::pthread_getattr_np(thread, attributes.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    let (mut low, mut size) = (ptr::null_mut(), 0);
+    // SAFETY: the attributes were filled above; the results go to locals.
+    let found =
+        unsafe { libc::pthread_attr_getstack(attributes.as_ptr(), &raw mut low, &raw mut size) };
+    // SAFETY: as above, and not used any more.
+    unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
+    (found == 0).then(|| low.addr()..low.addr() + size)
 }

@@ -22,8 +22,8 @@ pub use file::{
     remove_directory_at, rename_at,
 };
 pub use fork::{PerProcess, Private, process_number, watch_forks};
-pub use host::{boot_id, group_id, host_name, user};
-pub use kernel::{is_privileged, shares_blocks, stream_socket, write_in_place};
+pub use host::{at_exit, boot_id, group_id, host_name, user};
+pub use kernel::{is_privileged, shares_blocks, stack, stream_socket, write_in_place};
 pub use random::RandomBytes;
 pub use secret::{SecretBytes, Wiped};
 pub use thread::{Errno, HostThread, note_write_error, without_signals};

@@ -62,6 +62,12 @@ impl HostThread {
         }
     }
 
+    /// The same, between two callbacks of the host, for what raises no signal: a stream of callbacks
+    /// isn't to cost two system calls for each. [`HostThread::take_over`] before anything else.
+    pub fn borrow_to_receive() -> HostThread {
+        HostThread::uncancelled()
+    }
+
     fn uncancelled() -> HostThread {
         let errno = errno();
         let mut cancel_state = 0;
@@ -74,16 +80,8 @@ impl HostThread {
         }
     }
 
-    /// Gives the thread back for a callback of the host, and until [`HostThread::take_back`].
-    /// Cancellation stays off: the frames below the callback are still ours.
-    pub fn lend<T>(&self, callback: impl FnOnce() -> T) -> T {
-        self.give_back();
-        callback()
-    }
-
-    /// Takes the thread over again, before anything is done that raises a signal: a stream of
-    /// callbacks isn't to cost two system calls for each.
-    pub fn take_back(&self) {
+    /// Takes the thread over for what may raise a signal.
+    pub fn take_over(&self) {
         if self.mask.get().is_none() {
             self.mask.set(Some(block_signals()));
         }

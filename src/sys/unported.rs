@@ -3,6 +3,7 @@
 
 use std::ffi::c_int;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -55,4 +56,8 @@ pub fn write_in_place(_file: BorrowedFd<'_>) -> io::Result<()> {
 
 pub fn shares_blocks(_file: BorrowedFd<'_>) -> io::Result<bool> {
     unported()
+}
+
+pub fn stack() -> Option<Range<usize>> {
+    None
 }

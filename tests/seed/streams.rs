@@ -183,7 +183,7 @@ pub fn all() -> Vec<Case> {
     cases.into_iter().chain(differ).collect()
 }
 
-unsafe extern "C" fn on_chunk(json: *const c_char, len: usize, heard: *mut c_void) -> i32 {
+unsafe extern "C-unwind" fn on_chunk(json: *const c_char, len: usize, heard: *mut c_void) -> i32 {
     let heard = unsafe { &mut *heard.cast::<Vec<Value>>() };
     let bytes = unsafe { std::slice::from_raw_parts(json.cast::<u8>(), len) };
     heard.push(serde_json::from_slice(bytes).expect("a chunk is JSON"));
