@@ -5,6 +5,7 @@
  *        host reply WORKLOAD LOG CALLS          the same on one, which asks for the reply
  *        host chat WORKLOAD LOG CALLS URL       audit_chat
  *        host stream WORKLOAD LOG CALLS URL     the same, its answer heard as it comes
+ *        host queue WORKLOAD LOG CALLS URL      the same through a queue, 16 at once
  *        host memory WORKLOAD LOG CALLS URL CHATS
  */
 #define _GNU_SOURCE
@@ -71,6 +72,67 @@ static void stream_once(void)
     if (heard == 0) {
         die("nothing was heard of a stream");
     }
+}
+
+/* Hears so many streams through a queue. */
+static void hear_queue(AuditQueue *queue, long streams)
+{
+    static const long at_once = 16;
+    static char json[1 << 17];
+    static size_t length;
+    long submitted = 0, done = 0;
+    size_t heard = 0;
+
+    if (length == 0) {
+        char prompt[1 << 16];
+        audit_json_quote(prompt, sizeof prompt, request.prompt.data, request.prompt.len);
+        length = (size_t)snprintf(
+            json, sizeof json,
+            "{\"user_id\": \"user-42\", \"model\": \"openai/gpt-4-turbo\", \"prompt\": %s,"
+            " \"metadata\": %s, \"stream\": true}",
+            prompt, request.metadata.data);
+    }
+    while (done < streams) {
+        AuditReply *reply = NULL;
+        AuditStatus status;
+        while (submitted < streams && submitted - done < at_once) {
+            status = audit_queue_submit(queue, json, length, (uint64_t)submitted++, &reply);
+            if (status != AUDIT_OK) {
+                failed("audit_queue_submit", status, reply);
+            }
+            audit_reply_free(reply);
+        }
+        status = audit_queue_next(queue, -1, &reply);
+        if (status == AUDIT_OK && audit_reply_int(reply, AUDIT_REPLY_EVENT) == AUDIT_EVENT_DONE) {
+            status = (AuditStatus)audit_reply_int(reply, AUDIT_REPLY_STATUS);
+            done++;
+        } else {
+            size_t text;
+            audit_reply_text(reply, AUDIT_REPLY_CONTENT, &text);
+            heard += text;
+        }
+        if (status != AUDIT_OK) {
+            failed("audit_queue_next", status, reply);
+        }
+        audit_reply_free(reply);
+    }
+    if (heard == 0) {
+        die("nothing was heard of a stream");
+    }
+}
+
+static void measure_queue(void)
+{
+    AuditQueue *queue;
+    Moment start;
+    if (audit_queue_new(logger, NULL, &queue, NULL) != AUDIT_OK) {
+        die("no queue");
+    }
+    hear_queue(queue, calls / 10);
+    start = moment();
+    hear_queue(queue, calls);
+    print_since(start, calls);
+    audit_queue_free(queue);
 }
 
 static void repeat(void (*once)(void), long count)
@@ -191,7 +253,7 @@ int main(int argc, char **argv)
     const char *mode = argc > 1 ? argv[1] : "";
 
     if (argc < 5) {
-        die("usage: host log|reply|chat|stream|memory WORKLOAD LOG CALLS [...]");
+        die("usage: host log|reply|chat|stream|queue|memory WORKLOAD LOG CALLS [...]");
     }
     record.flags = AUDIT_RECORD_HAS_USAGE;
     record.user_id = request.user_id = audit_text("user-42");
@@ -214,10 +276,12 @@ int main(int argc, char **argv)
         measure(chat_once);
     } else if (strcmp(mode, "stream") == 0 && argc == 6) {
         measure(stream_once);
+    } else if (strcmp(mode, "queue") == 0 && argc == 6) {
+        measure_queue();
     } else if (strcmp(mode, "memory") == 0 && argc == 7) {
         measure_memory(number(argv[6]));
     } else {
-        die("usage: host log|reply|chat|stream|memory WORKLOAD LOG CALLS [...]");
+        die("usage: host log|reply|chat|stream|queue|memory WORKLOAD LOG CALLS [...]");
     }
     audit_log_free(logger);
     return EXIT_SUCCESS;

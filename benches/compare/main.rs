@@ -211,6 +211,11 @@ fn streams(
     let mut contenders = [
         Contender::of("audit_chat", &tools.c("host", &[])?, stream(many)),
         Contender::of(
+            "audit_queue, 16 at once",
+            &tools.c("host", &[])?,
+            Job::new("queue", many).calls_to(&server),
+        ),
+        Contender::of(
             "openai-python",
             &tools.python("seed.py"),
             // It costs a hundred times as much, and logs nothing.
@@ -218,13 +223,18 @@ fn streams(
         ),
     ];
     contender::interleave(plan.rounds, &mut contenders, workload)?;
-    let [ours, openai] = &contenders;
+    let [ours, queue, openai] = &contenders;
     println!("One streamed answer of {} chunks\n", workload::CHUNKS);
     println!("{}", Table::beside(ours, "audit_chat", &contenders));
     targets.at_least(
         "stream, openai-python's CPU x ours",
         80.0,
         openai.cpu().over(&ours.cpu()),
+    );
+    targets.at_most(
+        "stream through a queue, CPU, x audit_chat",
+        1.15,
+        queue.cpu().over(&ours.cpu()),
     );
     Ok(())
 }

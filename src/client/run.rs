@@ -52,6 +52,8 @@ struct Answering {
     reception: Reception,
     /// How the body ended, once it has.
     end: Option<End>,
+    /// What the last that was read asked for, if it isn't done yet.
+    flow: Flow,
 }
 
 impl<'a> Run<'a> {
@@ -159,6 +161,7 @@ impl<'a> Run<'a> {
                 ),
                 exchange,
                 end: None,
+                flow: Flow::More,
             })),
             Err(failure) => Stage::Ended(Box::new(Try {
                 outcome: match failure.sent {
@@ -201,6 +204,17 @@ impl<'a> Run<'a> {
             ..tried
         }));
         !said.is_empty()
+    }
+
+    /// Whether something more is to be heard, which is `said` then, of what has come already.
+    pub fn hear_more(&mut self, said: &mut Said) -> bool {
+        match &mut self.stage {
+            Stage::Answering(answering) if answering.end.is_none() => {
+                answering.read_come(&self.at, said);
+                answering.flow == Flow::Pause
+            }
+            _ => false,
+        }
     }
 
     /// The host wants no more: there is nothing more to hear, and the call is over.
@@ -276,15 +290,23 @@ impl<'a> Run<'a> {
 }
 
 impl Answering {
+    /// Reads what has come, until something is said.
+    fn read_come(&mut self, at: &At, said: &mut Said) {
+        if matches!(self.flow, Flow::More | Flow::Pause) {
+            let (read, flow) = self.reception.read(self.exchange.came(), &at.limits, said);
+            self.exchange.consume(read);
+            self.flow = flow;
+        }
+    }
+
     /// Reads on until something is said, or the answer has ended.
     fn read(&mut self, at: &At, said: &mut Said) -> Option<End> {
         if let Some(end) = self.end.take() {
             return Some(end);
         }
         loop {
-            let (read, flow) = self.reception.read(self.exchange.came(), &at.limits, said);
-            self.exchange.consume(read);
-            match flow {
+            self.read_come(at, said);
+            match self.flow {
                 Flow::Pause => return None,
                 Flow::Stop => return Some(End::Left),
                 Flow::Enough => {

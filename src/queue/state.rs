@@ -201,17 +201,14 @@ impl State {
 
     /// Notes that a call is over. Whether it had been told to end.
     pub fn end(&mut self, tag: u64, result: Result<Chat, Error>) -> bool {
-        let kept = result.as_ref().map_or(0, |chat| {
-            chat.last.body.as_ref().map_or(0, Vec::len) + chat.last.completion.text.len()
-        });
-        self.add(tag, News::Done(Box::new(result)), kept);
+        self.add(tag, News::Done(Box::new(result)));
         let before = self.places.insert(tag, Place::Over);
         matches!(before, Some(Place::Ends))
     }
 
     /// Adds an event, whatever room there is.
-    pub fn add(&mut self, tag: u64, news: News, length: usize) {
-        let weight = EVENT + length;
+    pub fn add(&mut self, tag: u64, news: News) {
+        let weight = EVENT + news.weight();
         self.bytes += weight;
         self.events.push_back((Event { tag, news }, weight));
     }
@@ -224,11 +221,6 @@ impl State {
             self.places.remove(&event.tag);
         }
         Some(event)
-    }
-
-    /// Whether the last event that came is the only one.
-    pub fn is_first(&self) -> bool {
-        self.events.len() == 1
     }
 
     /// Whether there are no events.
@@ -313,6 +305,18 @@ pub enum Kind {
     Runner,
     /// To end those that wait for too long.
     Keeper,
+}
+
+impl News {
+    /// What its texts take.
+    fn weight(&self) -> usize {
+        match self {
+            News::Delta(text) | News::Chunk(text) => text.len(),
+            News::Done(result) => result.as_ref().as_ref().map_or(0, |chat| {
+                chat.last.body.as_ref().map_or(0, Vec::len) + chat.last.completion.text.len()
+            }),
+        }
+    }
 }
 
 impl Place {

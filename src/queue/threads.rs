@@ -166,20 +166,23 @@ impl Shared {
         let tag = job.tag;
         let result = panics::contain(|| self.make(job, stop));
         let mut state = self.state();
+        let was_drained = state.is_drained();
         let was_told_to_end = state.end(tag, result.and_then(|result| result));
         if let Some(stop) = stop.filter(|_| was_told_to_end) {
             stop.clear();
         }
-        self.tell(&state);
+        self.tell(was_drained);
         state
     }
 
     fn make(&self, job: Job, stop: Option<&sys::Event>) -> Result<Chat, Error> {
-        let teller = Teller {
+        let mut teller = Teller {
             shared: self,
             tag: job.tag,
             deadline: job.deadline(),
             stop,
+            news: Vec::new(),
+            bytes: 0,
         };
         let wants = job.pieces;
         let (call, cut) = job.into_call();
@@ -192,17 +195,20 @@ impl Shared {
         let mut said = Said::default();
         while run.proceed(&self.client) {
             while run.hear(&self.client, &mut said) {
-                teller.tell_all(&said);
+                teller.note(&said);
+                // What came together is told together.
+                while teller.has_room() && run.hear_more(&mut said) {
+                    teller.note(&said);
+                }
+                teller.tell();
             }
         }
         run.finish(&self.client)
     }
 
-    /// Says that an event came.
-    fn tell(&self, state: &State) {
-        if state.is_first()
-            && let Some(readable) = self.readable.get()
-        {
+    /// Says that events came; the first of them, if there were none.
+    fn tell(&self, was_drained: bool) {
+        if was_drained && let Some(readable) = self.readable.get() {
             readable.set();
         }
         self.news.notify_one();
@@ -259,30 +265,48 @@ struct Teller<'s> {
     tag: u64,
     deadline: Option<Instant>,
     stop: Option<&'s sys::Event>,
+    /// What is to be told, and how much that is.
+    news: Vec<News>,
+    bytes: usize,
 }
 
 impl Teller<'_> {
-    fn tell_all(&self, said: &Said) {
+    /// So much is told at a time.
+    const MOST: usize = 16 * 1024;
+
+    fn has_room(&self) -> bool {
+        self.bytes < Self::MOST
+    }
+
+    /// Notes what is to be told. Text that follows text is one text.
+    fn note(&mut self, said: &Said) {
         if let Some(chunk) = said.chunk() {
-            self.tell(News::Chunk, chunk);
+            self.bytes += chunk.len();
+            self.news.push(News::Chunk(copy(chunk)));
         }
-        if let Some(delta) = said.delta() {
-            self.tell(News::Delta, delta);
+        let Some(delta) = said.delta() else {
+            return;
+        };
+        self.bytes += delta.len();
+        match self.news.last_mut() {
+            Some(News::Delta(text)) => text.extend_from_slice(delta),
+            _ => self.news.push(News::Delta(copy(delta))),
         }
     }
 
-    /// Adds an event, once there is room for it. A call that is to end doesn't wait: what has come
-    /// is told.
-    fn tell(&self, news: impl FnOnce(Vec<u8>) -> News, text: &[u8]) {
-        // The host is given it with a NUL after its end.
-        let mut copy = Vec::with_capacity(text.len() + 1);
-        copy.extend_from_slice(text);
+    /// Makes events of it, once there is room for them. A call that is to end doesn't wait: what has
+    /// come is told.
+    fn tell(&mut self) {
         let mut state = self.shared.state();
         while !state.has_room() && !self.must_end() {
             (state, _) = wait_for(&self.shared.room, state, LOOK);
         }
-        state.add(self.tag, news(copy), text.len());
-        self.shared.tell(&state);
+        let was_drained = state.is_drained();
+        for news in self.news.drain(..) {
+            state.add(self.tag, news);
+        }
+        self.bytes = 0;
+        self.shared.tell(was_drained);
         if state.has_room() {
             // For another that waits.
             self.shared.room.notify_one();
@@ -294,6 +318,13 @@ impl Teller<'_> {
             || self.stop.is_some_and(sys::Event::has_happened)
             || self.shared.logger.is_stopped()
     }
+}
+
+/// The host is given it with a NUL after its end.
+fn copy(text: &[u8]) -> Vec<u8> {
+    let mut copy = Vec::with_capacity(text.len() + 1);
+    copy.extend_from_slice(text);
+    copy
 }
 
 /// Waits to be notified, and says whether the time was up before.
