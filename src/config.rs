@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::error::{Error, Status};
 use crate::format::entry::{MAX_ATTEMPTS, MAX_DETAILS};
 use crate::hash::Hashing;
-use crate::json;
+use crate::json::{self, Numbers};
 use crate::server::{self, Proxy, Trust};
 use crate::sys::{self, SecretBytes};
 
@@ -139,6 +139,8 @@ pub struct Config {
     pub max_response_bytes: u64,
     /// Of an entry's line.
     pub max_entry_bytes: usize,
+    /// Which numbers metadata may have.
+    pub metadata_numbers: Numbers,
     /// Whether entries carry `details`.
     pub details: bool,
     /// What the log shows in place of content.
@@ -195,6 +197,7 @@ impl Config {
             connect_timeout: Duration::from_secs(5),
             max_response_bytes: 16 << 20,
             max_entry_bytes: 32 << 10,
+            metadata_numbers: Numbers::Portable,
             details: true,
             hashing: Hashing::default(),
             proxy: None,
@@ -222,6 +225,10 @@ impl Config {
                 "max_entry_bytes" => {
                     let bytes = setting.integer(2 * MAX_DETAILS as u64, 1 << 20)?;
                     config.max_entry_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+                }
+                "metadata_numbers" => {
+                    let known = [("portable", Numbers::Portable), ("any", Numbers::Any)];
+                    config.metadata_numbers = setting.one_of(known)?;
                 }
                 "details" => config.details = setting.flag()?,
                 "hash_key_file" => {

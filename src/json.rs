@@ -32,10 +32,23 @@ impl fmt::Display for JsonError {
 /// A member of an object: its key, and its value as compact JSON text.
 pub type Member = (String, String);
 
+/// Which numbers are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbers {
+    /// Those that a 64-bit integer or a double can hold, which is all that most readers of JSON have.
+    Portable,
+    /// All that are JSON.
+    Any,
+}
+
 /// Copies a JSON object without its white space.
-pub fn compact_object(text: &str) -> Result<String, JsonError> {
+pub fn compact_object(text: &str, numbers: Numbers) -> Result<String, JsonError> {
     let mut out = Vec::with_capacity(text.len());
-    let mut scanner = Scanner { text, at: 0 };
+    let mut scanner = Scanner {
+        text,
+        at: 0,
+        numbers,
+    };
     scanner.skip_white();
     scanner.object(&mut out, 0, None)?;
     scanner.end()?;
@@ -45,7 +58,11 @@ pub fn compact_object(text: &str) -> Result<String, JsonError> {
 /// The members of a JSON object, in the order they stand.
 pub fn members(text: &str) -> Result<Vec<Member>, JsonError> {
     let mut found = Vec::new();
-    let mut scanner = Scanner { text, at: 0 };
+    let mut scanner = Scanner {
+        text,
+        at: 0,
+        numbers: Numbers::Any,
+    };
     scanner.skip_white();
     // It can hold a key, so it's wiped, and doesn't move: what is copied is seldom longer.
     let mut copy = Zeroizing::new(Vec::with_capacity(text.len()));
@@ -254,6 +271,7 @@ fn utf8(bytes: Vec<u8>) -> String {
 struct Scanner<'a> {
     text: &'a str,
     at: usize,
+    numbers: Numbers,
 }
 
 impl<'a> Scanner<'a> {
@@ -480,7 +498,16 @@ impl<'a> Scanner<'a> {
             }
             self.digits()?;
         }
-        out.extend_from_slice(&self.text.as_bytes()[start..self.at]);
+        let number = &self.text[start..self.at];
+        if self.numbers == Numbers::Portable && !is_portable(number) {
+            self.at = start;
+            return self.error(format!(
+                "a number that fits neither a 64-bit integer nor a double ({}; write it as a \
+                 string, or set \"metadata_numbers\" to \"any\")",
+                show(number)
+            ));
+        }
+        out.extend_from_slice(number.as_bytes());
         Ok(())
     }
 
@@ -494,6 +521,18 @@ impl<'a> Scanner<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether readers of JSON can hold a number: a whole one is an integer to them, of 64 bits with or
+/// without a sign, any other a double.
+fn is_portable(number: &str) -> bool {
+    if number
+        .bytes()
+        .any(|byte| matches!(byte, b'.' | b'e' | b'E'))
+    {
+        return number.parse().is_ok_and(f64::is_finite);
+    }
+    number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok()
 }
 
 /// A text for an error message: quoted, and cut to a length that a person reads.
@@ -531,7 +570,7 @@ mod tests {
                 r#"{"x":{"y":[true,false,null,{}]}}"#,
             ),
         ] {
-            assert_eq!(compact_object(text).as_deref(), Ok(compact));
+            assert_eq!(compact_object(text, Numbers::Any).as_deref(), Ok(compact));
         }
     }
 
@@ -560,25 +599,69 @@ mod tests {
             (r#"{"a":1,"\u0061":3}"#, 7),
             (r#"{"x":{"k":1,"k":1}}"#, 12),
         ] {
-            assert_eq!(compact_object(text).map_err(|e| e.at), Err(at), "{text}");
+            assert_eq!(
+                compact_object(text, Numbers::Any).map_err(|e| e.at),
+                Err(at),
+                "{text}"
+            );
         }
+    }
+
+    #[test]
+    fn a_portable_number_is_one_that_64_bits_or_a_double_hold() {
+        for (number, portable) in [
+            ("-0", true),
+            ("18446744073709551615", true),
+            ("18446744073709551616", false),
+            ("-9223372036854775808", true),
+            ("-9223372036854775809", false),
+            ("1.7976931348623157e308", true),
+            ("-1.8e308", false),
+            ("1e400", false),
+            ("1E400", false),
+            // They become 0, which loses nobody a line.
+            ("1e-400", true),
+            // Of more digits than a double has; it's rounded.
+            ("12345678901234567890.10", true),
+            ("0.3333333333333333333333333333333333333333", true),
+        ] {
+            let text = format!("{{\"a\":[{{\"b\":{number}}}]}}");
+            assert_eq!(compact_object(&text, Numbers::Any), Ok(text.clone()));
+            let taken = compact_object(&text, Numbers::Portable);
+            match portable {
+                true => assert_eq!(taken, Ok(text)),
+                false => assert_eq!(taken.map_err(|e| e.at), Err(11), "{number}"),
+            }
+        }
+        assert_eq!(
+            compact_object(r#"{"a":1e400}"#, Numbers::Portable).map_err(|e| e.to_string()),
+            Err(
+                "a number that fits neither a 64-bit integer nor a double (\"1e400\"; write it \
+                 as a string, or set \"metadata_numbers\" to \"any\") at byte 5"
+                    .to_owned()
+            )
+        );
     }
 
     #[test]
     fn every_cut_of_an_object_is_refused() {
         let text = r#"{"a":[1,{"b":"c\u0041\n"}],"d":-1.5e+3,"e":true}"#;
         for end in 0..text.len() {
-            assert!(compact_object(&text[..end]).is_err(), "{}", &text[..end]);
+            assert!(
+                compact_object(&text[..end], Numbers::Any).is_err(),
+                "{}",
+                &text[..end]
+            );
         }
-        assert!(compact_object(text).is_ok());
+        assert!(compact_object(text, Numbers::Any).is_ok());
     }
 
     #[test]
     fn deep_nesting_is_refused_before_the_stack_ends() {
         let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
-        assert!(compact_object(&nested(MAX_DEPTH - 1)).is_ok());
-        assert!(compact_object(&nested(MAX_DEPTH)).is_err());
-        assert!(compact_object(&"{\"a\":".repeat(100_000)).is_err());
+        assert!(compact_object(&nested(MAX_DEPTH - 1), Numbers::Any).is_ok());
+        assert!(compact_object(&nested(MAX_DEPTH), Numbers::Any).is_err());
+        assert!(compact_object(&"{\"a\":".repeat(100_000), Numbers::Any).is_err());
     }
 
     #[test]
@@ -611,7 +694,8 @@ mod tests {
 
             // The same character, raw inside a string the host wrote.
             if code >= 0x20 && !"\"\\".contains(character) {
-                let copied = compact_object(&format!("{{\"k\":\"{text}\"}}")).unwrap();
+                let copied =
+                    compact_object(&format!("{{\"k\":\"{text}\"}}"), Numbers::Any).unwrap();
                 assert_eq!(copied, format!("{{\"k\":{line}}}"));
             }
         }
@@ -633,7 +717,7 @@ mod tests {
             for inner in &texts {
                 for text in [format!("{{{inner}}}"), format!("{{\"k\":{inner}}}")] {
                     let theirs = serde_json::from_str::<serde_json::Value>(&text);
-                    match compact_object(&text) {
+                    match compact_object(&text, Numbers::Any) {
                         Ok(ours) => {
                             assert_eq!(serde_json::from_str(&ours).ok(), theirs.ok(), "{text}")
                         }

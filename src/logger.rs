@@ -11,7 +11,7 @@ use crate::config::{Config, Durability, OnLogFailure, Secret};
 use crate::error::{Error, Status};
 use crate::format::entry::{Details, Entry, Line, MAX_DETAILS, Outcome};
 use crate::hash::{ContentHash, Hashing};
-use crate::json::{self, Object};
+use crate::json::{self, Numbers, Object};
 use crate::log::{self, Access, Intent, Log, Sealing};
 use crate::sys::{self, Event, PerProcess, RandomBytes};
 
@@ -23,6 +23,7 @@ pub struct Logger {
     host: String,
     details: bool,
     hashing: Hashing,
+    metadata_numbers: Numbers,
     max_entry_bytes: usize,
     closed: AtomicBool,
     process: PerProcess<Arc<Process>>,
@@ -168,6 +169,7 @@ impl Logger {
             host,
             details,
             hashing: config.hashing.clone(),
+            metadata_numbers: config.metadata_numbers,
             max_entry_bytes: config.max_entry_bytes,
             closed: AtomicBool::new(false),
             process: PerProcess::default(),
@@ -263,6 +265,11 @@ impl Logger {
     /// What the log shows for a content.
     pub fn hash(&self, content: &[u8]) -> ContentHash {
         self.hashing.of(content)
+    }
+
+    /// The host's own object for an entry, compact.
+    pub fn metadata(&self, text: &str) -> Result<String, Error> {
+        metadata(text, self.metadata_numbers)
     }
 
     /// Begins a call that the host makes itself, as [`Running::begin`] does.
@@ -425,8 +432,9 @@ fn gap_entry(
 }
 
 /// The host's own object for an entry: checked, and compact.
-pub fn metadata(text: &str) -> Result<String, Error> {
-    json::compact_object(text).map_err(|error| Error::argument(format!("metadata: {error}")))
+pub fn metadata(text: &str, numbers: Numbers) -> Result<String, Error> {
+    json::compact_object(text, numbers)
+        .map_err(|error| Error::argument(format!("metadata: {error}")))
 }
 
 impl Drop for Logger {
@@ -682,7 +690,7 @@ impl Pending {
         self.write(line)
     }
 
-    /// The entry of a call that the host made itself: with its own metadata if it brings any, and
+    /// The entry of a call that the host made itself: with other metadata if it brings any, and
     /// with the time since the call began if it brings no latency.
     pub fn line_of(&self, came: &Came<'_>, metadata: Option<&str>) -> Result<Line, Error> {
         came.check()?;
@@ -691,8 +699,9 @@ impl Pending {
             0.0 => self.since_start(Instant::now()),
             given => given,
         };
+        let metadata = metadata.map(|text| logger.metadata(text)).transpose()?;
         let subject = Subject {
-            metadata: metadata.or(self.metadata.as_deref()),
+            metadata: metadata.as_deref().or(self.metadata.as_deref()),
             ..self.subject()
         };
         let line = Entry {

@@ -319,7 +319,7 @@ fn an_entry_that_the_log_can_t_take_after_the_call_waits_and_follows() {
 fn a_record_of_the_host_is_logged_as_it_is() {
     let scratch = Scratch::new();
     let log = scratch.join("log");
-    let logger = logger_in(&log);
+    let logger = Logger::new(&json!({"output_path": log, "metadata_numbers": "any"}));
     let answer = logger
         .log(&AuditRecord {
             event_type: text("embedding"),

@@ -59,7 +59,11 @@ impl Setup {
 }
 
 fn finish(pending: *mut AuditPending, record: &Value) -> Answer {
-    let (record, mut reply) = (record.to_string(), ptr::null_mut());
+    finish_text(pending, &record.to_string())
+}
+
+fn finish_text(pending: *mut AuditPending, record: &str) -> Answer {
+    let mut reply = ptr::null_mut();
     let (data, len) = (record.as_ptr().cast(), record.len());
     let status = unsafe { audit_record_finish_json(pending, data, len, &raw mut reply) };
     Answer { status, reply }
@@ -159,6 +163,57 @@ fn a_record_as_json_leaves_the_entry_that_the_structure_does() {
     assert_eq!(entry["prompt_tokens"], Value::Null);
     finish(pending, &came).expect(AUDIT_E_HANDLE);
     assert_eq!(entries(&setup.scratch.join("log")).len(), 3);
+}
+
+/// Readers lose the line or its whole file to one.
+#[test]
+fn numbers_that_readers_cannot_hold_are_refused_in_metadata_unless_they_are_asked_for() {
+    let setup = setup();
+    let log = setup.scratch.join("any");
+    let any = Logger::new(&json!({
+        "output_path": log, "base_url": setup.server.base_url(), "api_key": "sk-test",
+        "metadata_numbers": "any"
+    }));
+    for number in ["18446744073709551616", "1e400"] {
+        let metadata = format!("{{\"n\":{number}}}");
+        let request = AuditChatRequest {
+            user_id: text("u"),
+            prompt: text("p"),
+            metadata: text(&metadata),
+            ..chat_request()
+        };
+        let logged = AuditRecord {
+            metadata: text(&metadata),
+            ..record()
+        };
+        let asked = json!({"user_id": "u", "model": "m", "prompt": "p"});
+        let (pending, begun) = setup.begin(&asked);
+        begun.expect(AUDIT_OK);
+        let came = format!("{{\"status\":\"success\",\"metadata\":{metadata}}}");
+        for refused in [
+            setup.logger.chat(&request),
+            setup.logger.log(&logged),
+            finish_text(pending, &came),
+        ] {
+            let refused = refused.expect(AUDIT_E_ARGUMENT);
+            let says = format!(
+                "metadata: a number that fits neither a 64-bit integer nor a double (\"{number}\"; \
+                 write it as a string, or set \"metadata_numbers\" to \"any\") at byte 5"
+            );
+            assert!(refused.message().contains(&says), "{}", refused.message());
+        }
+        finish(pending, &json!({"status": "success"})).expect(AUDIT_OK);
+        for taken in [any.chat(&request), any.log(&logged)] {
+            let taken = taken.expect(AUDIT_OK);
+            let line = taken.text(AUDIT_REPLY_ENTRY).expect("it's there");
+            assert!(
+                line.contains(&format!("\"metadata\":{metadata},")),
+                "{line}"
+            );
+        }
+    }
+    assert_eq!(setup.server.requests().len(), 2);
+    assert_eq!(entries(&setup.scratch.join("log")).len(), 2);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::format::entry::{Details, Name};
 use crate::hash::{ContentHash, Hashing};
 use crate::json::{self, Object};
-use crate::logger::metadata;
+use crate::logger;
 
 /// A chat call as the host asks for it.
 #[derive(Debug, Default, Clone, Copy)]
@@ -99,7 +99,9 @@ impl<'a> Prepared<'a> {
                 "model is empty; leave it absent for the configured one",
             ));
         }
-        let metadata = request.metadata.map(metadata).transpose()?;
+        let metadata = request.metadata;
+        let metadata = metadata.map(|text| logger::metadata(text, config.metadata_numbers));
+        let metadata = metadata.transpose()?;
         let options = config.call.with(request.options.unwrap_or("{}"))?;
         if options.api_key.is_some() && options.has_credentials() {
             return Err(Error::argument(

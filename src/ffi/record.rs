@@ -9,7 +9,7 @@ use super::reply::Reply;
 use super::types::*;
 use crate::error::{Error, Status};
 use crate::format::entry::Details;
-use crate::logger::{self, Came, Logger, Pending, Subject};
+use crate::logger::{Came, Logger, Pending, Subject};
 
 include!(concat!(env!("OUT_DIR"), "/symbol_versions/record.rs"));
 
@@ -166,7 +166,8 @@ impl<'a> Asked<'a> {
             prompt_hash: logger.hash(prompt.as_bytes()),
             metadata: None,
         };
-        Ok((subject, self.metadata.map(logger::metadata).transpose()?))
+        let metadata = self.metadata.map(|text| logger.metadata(text));
+        Ok((subject, metadata.transpose()?))
     }
 }
 
@@ -274,9 +275,8 @@ impl Begun {
     /// Finishes it. `metadata` replace those of its beginning.
     pub fn finish(&self, came: &Came<'_>, metadata: Option<&str>) -> Result<Reply, Error> {
         let mut call = self.call()?;
-        let metadata = metadata.map(logger::metadata).transpose()?;
         let begun = call.as_ref().ok_or_else(Begun::gone)?;
-        let line = begun.line_of(came, metadata.as_deref())?;
+        let line = begun.line_of(came, metadata)?;
         let call = call.take().ok_or_else(Begun::gone)?;
         PENDINGS.remove(self.handle);
         Ok(Reply::of_finished(call.write(line)))

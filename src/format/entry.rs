@@ -1,7 +1,6 @@
 //! One audit entry as one line of JSON: the 13 fields of every entry in their fixed order, then
 //! `details`.
 
-use std::io::Write as _;
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -362,16 +361,22 @@ impl Details<'_> {
     }
 }
 
-/// Appends a number in the fewest digits that read back as it, and always as a float ("12.0"), as
-/// the seed does.
+/// Appends a number in the fewest digits that read back as it, and always with a point ("12.0",
+/// "1.0e-7"), so that no reader takes the column for whole numbers.
 fn write_float(number: f64, out: &mut Vec<u8>) {
     // Times come in microseconds: a number of three decimals and 15 digits in all is its own
     // shortest form, for no two such are the same float.
     let thousandths = (number * 1000.0).round();
     let known = (0.0..1e15).contains(&thousandths) && thousandths / 1000.0 == number;
     if !known || number.is_sign_negative() {
-        // Debug, not Display, which shows a whole number without its ".0". A Vec takes all.
-        let _ = write!(out, "{number:?}");
+        // Debug, not Display, which shows a whole number without its ".0".
+        let text = format!("{number:?}");
+        let (digits, exponent) = text.split_at(text.find('e').unwrap_or(text.len()));
+        out.extend_from_slice(digits.as_bytes());
+        if !digits.contains('.') {
+            out.extend_from_slice(b".0");
+        }
+        out.extend_from_slice(exponent.as_bytes());
         return;
     }
     let thousandths = thousandths as u64;
@@ -470,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn floats_are_written_as_rust_shows_them() {
+    fn floats_are_written_as_rust_shows_them_and_always_with_a_point() {
         let written = |number| {
             let mut out = Vec::new();
             write_float(number, &mut out);
@@ -508,7 +513,12 @@ mod tests {
             .chain(whole)
             .chain(any.into_iter().filter(|any| any.is_finite()))
         {
-            assert_eq!(written(number), format!("{number:?}"));
+            let shown = format!("{number:?}");
+            let shown = match shown.contains('.') {
+                true => shown,
+                false => shown.replace('e', ".0e"),
+            };
+            assert_eq!(written(number), shown);
         }
     }
 
