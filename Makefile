@@ -60,7 +60,7 @@ $(STATIC): library
 install: all
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(INCLUDEDIR) $(LIBDIR) $(PKGCONFIGDIR) $(CMAKEDIR) $(MANDIR)/man1)
 	$(INSTALL) -m 755 $(BUILT)/audit-logger $(DESTDIR)$(BINDIR)
-	$(INSTALL) -m 644 include/audit_logger.h $(DESTDIR)$(INCLUDEDIR)
+	$(INSTALL) -m 644 include/audit_logger.h bindings/cpp/audit_logger.hpp $(DESTDIR)$(INCLUDEDIR)
 	$(INSTALL) -m 755 $(BUILT)/libaudit_logger.so $(DESTDIR)$(LIBDIR)/$(SHARED)
 	ln -sf $(SHARED) $(DESTDIR)$(LIBDIR)/libaudit_logger.so.$(ABI)
 	ln -sf libaudit_logger.so.$(ABI) $(DESTDIR)$(LIBDIR)/libaudit_logger.so
@@ -73,7 +73,7 @@ install: all
 	$(INSTALL) -m 644 $(PAGES:%=man/%) $(DESTDIR)$(MANDIR)/man1
 
 uninstall:
-	rm -f $(DESTDIR)$(BINDIR)/audit-logger $(DESTDIR)$(INCLUDEDIR)/audit_logger.h \
+	rm -f $(DESTDIR)$(BINDIR)/audit-logger $(addprefix $(DESTDIR)$(INCLUDEDIR)/audit_logger.,h hpp) \
 		$(addprefix $(DESTDIR)$(LIBDIR)/,$(SHARED) libaudit_logger.so.$(ABI) libaudit_logger.so libaudit_logger.a) \
 		$(DESTDIR)$(PKGCONFIGDIR)/audit_logger.pc $(addprefix $(DESTDIR)$(CMAKEDIR)/,$(CMAKE)) \
 		$(addprefix $(DESTDIR)$(MANDIR)/man1/,$(PAGES))

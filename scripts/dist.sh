@@ -82,7 +82,7 @@ for triple in "$@"; do
     install -m 755 "$target/$triple/release/libaudit_logger.so" "$into/lib/libaudit_logger.so.$version"
     ln -s "libaudit_logger.so.$version" "$into/lib/$soname"
     ln -s "$soname" "$into/lib/libaudit_logger.so"
-    install -m 644 include/audit_logger.h "$into/include"
+    install -m 644 include/audit_logger.h bindings/cpp/audit_logger.hpp "$into/include"
     install -m 755 "$target/$triple/release/audit-logger" "$into/bin"
     install -m 644 LICENSE-APACHE LICENSE-MIT THIRD_PARTY FORMAT.md "$into"
 

@@ -1,9 +1,6 @@
 //! The packages of other languages: each is built, installed where no checkout is in sight, and used
 //! there, by its example, by its own tests and by the table of conformance.
 
-// Until the first package is there.
-#![allow(dead_code)]
-
 mod support;
 
 use std::collections::BTreeMap;
@@ -44,22 +41,21 @@ impl Installed {
         let scratch = Scratch::new();
         let package = scratch.join("package");
         std::fs::create_dir(&package).expect("the scratch is writable");
-        let script = |name: &str| {
-            let mut script = Command::new("sh");
-            script
-                .arg(root().join("bindings").join(directory).join(name))
+        for (script, to) in [("build.sh", None), ("install.sh", Some(&package))] {
+            let done = Command::new("sh")
+                .arg(root().join("bindings").join(directory).join(script))
+                .args(to)
                 .env("AUDIT_LOGGER_PREFIX", prefix())
-                .env_remove("LD_LIBRARY_PATH");
-            script
-        };
-        let built = script("build.sh").output().expect("sh runs");
-        let said = String::from_utf8_lossy(&built.stderr);
-        if built.status.code() == Some(ABSENT) {
-            skip(said.lines().last().unwrap_or("it doesn't say why"));
-            return None;
+                .env_remove("LD_LIBRARY_PATH")
+                .output()
+                .expect("sh runs");
+            let said = String::from_utf8_lossy(&done.stderr);
+            if done.status.code() == Some(ABSENT) {
+                skip(said.lines().last().unwrap_or("it doesn't say why"));
+                return None;
+            }
+            assert!(done.status.success(), "{directory}/{script}: {said}");
         }
-        assert!(built.status.success(), "build.sh: {said}");
-        run(script("install.sh").arg(&package));
         let server = ExampleServer::start();
         Some(Installed { scratch, server })
     }
@@ -120,10 +116,16 @@ fn the_example_runs(installed: &Installed) {
             text.lines().map(str::to_owned).collect::<Vec<_>>()
         })
         .collect();
+    let (opened, rest) = printed.split_once('\n').expect("it prints lines");
+    let path = log.canonicalize().expect("there");
+    let path = path.to_str().expect("UTF-8");
+    assert!(
+        opened.starts_with("log: ") && opened.contains(path),
+        "{opened}"
+    );
     assert_eq!(
-        printed.lines().collect::<Vec<_>>(),
+        rest.lines().collect::<Vec<_>>(),
         [
-            &format!("log: {}", log.canonicalize().expect("there").display()),
             &format!("answer: You said: {PROMPT}"),
             "tokens: 5 + 7",
             &format!("entry: {}", lines[0]),
@@ -294,11 +296,13 @@ macro_rules! languages {
             }
         )*
 
-        const DIRECTORIES: &[&str] = &[$(stringify!($directory)),*];
+        const LANGUAGES: &[(&str, &str)] = &[$((stringify!($directory), $language)),*];
     };
 }
 
-languages! {}
+languages! {
+    cpp: "C++",
+}
 
 #[test]
 fn every_package_is_tested_and_has_what_the_readme_names() {
@@ -309,13 +313,36 @@ fn every_package_is_tested_and_has_what_the_readme_names() {
         .map(|item| item.file_name().into_string().expect("UTF-8"))
         .collect();
     found.sort();
-    let mut tested = DIRECTORIES.to_vec();
+    let mut tested: Vec<&str> = LANGUAGES.iter().map(|language| language.0).collect();
     tested.sort_unstable();
     assert_eq!(found, tested);
     for directory in tested {
         for file in ["README.md", "build.sh", "install.sh"] {
             let path = root().join("bindings").join(directory).join(file);
             assert!(path.is_file(), "{path:?}");
+        }
+    }
+}
+
+/// The page shows of each package what its README has.
+#[test]
+fn the_page_has_a_section_of_each_package() {
+    let page = std::fs::read_to_string(root().join(PAGE)).expect("the page is there");
+    for (directory, language) in LANGUAGES {
+        let readme = root().join(format!("bindings/{directory}/README.md"));
+        let readme = std::fs::read_to_string(readme).expect("it has one");
+        let section = page.split("\n## ").find_map(|section| {
+            let text = section.strip_prefix(language)?;
+            text.starts_with('\n').then_some(text)
+        });
+        let section = section.unwrap_or_else(|| panic!("{PAGE} has no section {language}"));
+        let link = format!("](../bindings/{directory}/README.md)");
+        assert!(section.contains(&link), "{language}: {link}");
+        let blocks: Vec<&str> = section.split("\n```").skip(1).step_by(2).collect();
+        assert!(!blocks.is_empty(), "{language} has no code");
+        for block in blocks {
+            let block = format!("\n```{block}\n```");
+            assert!(readme.contains(&block), "not in its README: {block}");
         }
     }
 }

@@ -262,6 +262,7 @@ fn the_prefix_has_all_that_there_is_and_nothing_else() {
     let mut expected: BTreeSet<String> = [
         "bin/audit-logger",
         "include/audit_logger.h",
+        "include/audit_logger.hpp",
         "lib/cmake/audit_logger/audit_logger-config-version.cmake",
         "lib/cmake/audit_logger/audit_logger-config.cmake",
         "lib/libaudit_logger.a",
