@@ -45,6 +45,15 @@ fn message_of(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("a panic without a message")
 }
 
+/// Panics if the environment asks for one at this place, for the tests of what becomes of it.
+#[cfg(feature = "faults")]
+#[allow(clippy::panic)]
+pub fn on_demand(place: &str) {
+    if std::env::var_os("AUDIT_LOGGER_PANIC").is_some_and(|wanted| wanted == place) {
+        panic!("a panic on demand");
+    }
+}
+
 /// The default hook writes to stderr, which is the host's. Panics of the host's own Rust code, if
 /// it links the library as Rust, go where they went.
 fn silence() {

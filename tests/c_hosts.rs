@@ -250,6 +250,23 @@ fn the_host_s_thread_is_given_back_as_it_was() {
 }
 
 #[test]
+fn a_panic_of_the_log_s_thread_is_in_its_health_and_nothing_reaches_stderr() {
+    let scratch = Scratch::new();
+    let (log, program) = (scratch.join("log"), scratch.join("sick"));
+    let source = root().join("tests/c/sick.c");
+    compile(&source, with_faults(), &program, &[]);
+    let output = Command::new(program)
+        .arg(&log)
+        .env("AUDIT_LOGGER_PANIC", "care")
+        .env_remove("LD_LIBRARY_PATH")
+        .output()
+        .expect("the program starts");
+    assert!(output.status.success(), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+    assert_eq!(entries(&log).len(), 1);
+}
+
+#[test]
 fn a_panic_becomes_an_internal_error_and_nothing_reaches_stderr() {
     let (server, scratch) = (answering(), Scratch::new());
     let log = scratch.join("log");

@@ -23,7 +23,8 @@ const LAYERS: [(&str, &[&str]); 15] = [
     (
         "client",
         &[
-            "logger", "format", "config", "server", "json", "hash", "error", "sys", "fuzzing",
+            "logger", "format", "config", "server", "json", "hash", "panics", "error", "sys",
+            "fuzzing",
         ],
     ),
     (
@@ -35,7 +36,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
     (
         "log",
         &[
-            "read", "config", "format", "json", "hash", "clock", "error", "sys",
+            "read", "config", "format", "json", "hash", "clock", "panics", "error", "sys",
         ],
     ),
     (

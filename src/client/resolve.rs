@@ -12,6 +12,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use crate::panics::contain;
 use crate::sys::{self, Event};
 
 /// The look-ups that run in this process for one client.
@@ -50,12 +51,12 @@ impl Resolver {
         let lookup = Arc::new(Lookup::new()?);
         let (theirs, name) = (Arc::clone(&lookup), host.to_owned());
         let work = move || {
-            let found = (name.as_str(), port).to_socket_addrs();
-            theirs.end(
-                found
-                    .map(Iterator::collect)
-                    .map_err(|error| error.to_string()),
-            );
+            let look_up = || (name.as_str(), port).to_socket_addrs();
+            theirs.end(match contain(look_up) {
+                Ok(Ok(found)) => Ok(found.collect()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(defect) => Err(defect.message),
+            });
         };
         let builder = thread::Builder::new()
             .name("audit-resolve".into())

@@ -127,10 +127,7 @@ impl<'a> Run<'a> {
     /// over.
     pub fn proceed(&mut self, client: &Client) -> bool {
         #[cfg(feature = "faults")]
-        #[allow(clippy::panic)]
-        if std::env::var_os("AUDIT_LOGGER_PANIC").is_some() {
-            panic!("a panic on demand");
-        }
+        crate::panics::on_demand("chat");
         loop {
             self.stage = match mem::replace(&mut self.stage, Stage::Ready) {
                 Stage::Ready => self.send(client),

@@ -5,6 +5,7 @@
 //! No log waits for another's disk.
 
 use std::cell::Cell;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::Log;
 use super::seal::Wanted;
 use crate::error::{Error, Status};
+use crate::panics::contain;
 use crate::sys;
 
 /// How often it looks after a log that is well, and after one that isn't.
@@ -134,7 +136,7 @@ impl Care {
         self.woken.notify_all();
         // The last of the log may be the thread's own.
         if let Some(thread) = thread.filter(|_| !IS_CARE.get()) {
-            // It doesn't panic; and if it did, there would be nothing to do about it.
+            // Its panics are errors.
             let _ = thread.join();
         }
     }
@@ -165,12 +167,16 @@ impl Care {
                 return;
             };
             if !flushes.is_empty() {
-                let result = log.flush();
+                let result = contain(|| log.flush()).and_then(|result| result);
                 flushes.iter().for_each(|flush| flush.end(result.clone()));
             }
-            period = match log.look_after() {
-                true => PERIOD,
-                false => SHORT_PERIOD,
+            period = match contain(|| log.look_after()) {
+                Ok(true) => PERIOD,
+                Ok(false) => SHORT_PERIOD,
+                Err(defect) => {
+                    log.fault(&io::Error::other(defect.message));
+                    SHORT_PERIOD
+                }
             };
         }
     }
@@ -207,6 +213,8 @@ impl Log {
 
     /// What is done from time to time. Returns whether all is well.
     pub(super) fn look_after(&self) -> bool {
+        #[cfg(feature = "faults")]
+        crate::panics::on_demand("care");
         let completed = self.complete_late();
         let now = self.now();
         let mut state = self.lock();
