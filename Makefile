@@ -15,6 +15,7 @@ BINDIR ?= $(or $(bindir),$(PREFIX)/bin)
 INCLUDEDIR ?= $(or $(includedir),$(PREFIX)/include)
 LIBDIR ?= $(or $(libdir),$(PREFIX)/lib)
 MANDIR ?= $(or $(mandir),$(PREFIX)/share/man)
+DOCDIR ?= $(or $(docdir),$(PREFIX)/share/doc/audit-logger)
 PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
 CMAKEDIR ?= $(LIBDIR)/cmake/audit_logger
 
@@ -28,6 +29,8 @@ STATIC := $(MADE)/libaudit_logger.a
 SHARED := libaudit_logger.so.$(VERSION)
 CMAKE := audit_logger-config.cmake audit_logger-config-version.cmake
 PAGES := $(notdir $(wildcard man/*.1))
+# They go with what is linked in.
+LICENCES := LICENSE-APACHE LICENSE-MIT THIRD_PARTY
 
 # The way up to PREFIX from a directory below it, so that what is installed can be moved; from another
 # directory, PREFIX itself.
@@ -58,7 +61,8 @@ $(STATIC): library
 	sh packaging/prelink.sh $(BUILT)/libaudit_logger.a $@
 
 install: all
-	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(INCLUDEDIR) $(LIBDIR) $(PKGCONFIGDIR) $(CMAKEDIR) $(MANDIR)/man1)
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(INCLUDEDIR) $(LIBDIR) $(PKGCONFIGDIR) $(CMAKEDIR) $(MANDIR)/man1 \
+		$(DOCDIR))
 	$(INSTALL) -m 755 $(BUILT)/audit-logger $(DESTDIR)$(BINDIR)
 	$(INSTALL) -m 644 include/audit_logger.h bindings/cpp/audit_logger.hpp $(DESTDIR)$(INCLUDEDIR)
 	$(INSTALL) -m 755 $(BUILT)/libaudit_logger.so $(DESTDIR)$(LIBDIR)/$(SHARED)
@@ -71,13 +75,14 @@ install: all
 	$(call fill,audit_logger-config-version.cmake)
 	$(INSTALL) -m 644 $(addprefix $(MADE)/,$(CMAKE)) $(DESTDIR)$(CMAKEDIR)
 	$(INSTALL) -m 644 $(PAGES:%=man/%) $(DESTDIR)$(MANDIR)/man1
+	$(INSTALL) -m 644 $(LICENCES) $(DESTDIR)$(DOCDIR)
 
 uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/audit-logger $(addprefix $(DESTDIR)$(INCLUDEDIR)/audit_logger.,h hpp) \
 		$(addprefix $(DESTDIR)$(LIBDIR)/,$(SHARED) libaudit_logger.so.$(ABI) libaudit_logger.so libaudit_logger.a) \
 		$(DESTDIR)$(PKGCONFIGDIR)/audit_logger.pc $(addprefix $(DESTDIR)$(CMAKEDIR)/,$(CMAKE)) \
-		$(addprefix $(DESTDIR)$(MANDIR)/man1/,$(PAGES))
-	-rmdir --ignore-fail-on-non-empty $(DESTDIR)$(CMAKEDIR)
+		$(addprefix $(DESTDIR)$(MANDIR)/man1/,$(PAGES)) $(addprefix $(DESTDIR)$(DOCDIR)/,$(LICENCES))
+	-rmdir --ignore-fail-on-non-empty $(DESTDIR)$(CMAKEDIR) $(DESTDIR)$(DOCDIR)
 
 # The packages of other languages, each into bindings/LANGUAGE/dist. They take from an installed tree what
 # they hold.

@@ -69,6 +69,7 @@ cd /packages
 ours() { find /etc /lib/ /usr /var -name '*audit?logger*' | sort; }
 ours >before
 
+for package in ./*.deb; do dpkg --contents "$package" | grep -q THIRD_PARTY; done
 dpkg --install ./*.deb
 cc chat.c -laudit_logger -o chat
 ./chat

@@ -270,6 +270,9 @@ fn the_prefix_has_all_that_there_is_and_nothing_else() {
         "lib/libaudit_logger.so.0.1",
         concat!("lib/libaudit_logger.so.", env!("CARGO_PKG_VERSION")),
         "lib/pkgconfig/audit_logger.pc",
+        "share/doc/audit-logger/LICENSE-APACHE",
+        "share/doc/audit-logger/LICENSE-MIT",
+        "share/doc/audit-logger/THIRD_PARTY",
     ]
     .map(str::to_owned)
     .into();
