@@ -35,7 +35,7 @@ pub type Member = (String, String);
 /// Which numbers are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Numbers {
-    /// Those that a 64-bit integer or a double can hold, which is all that most readers of JSON have.
+    /// Those that a 64-bit integer or a normal double can hold, which is all that most readers of JSON have.
     Portable,
     /// All that are JSON.
     Any,
@@ -502,7 +502,7 @@ impl<'a> Scanner<'a> {
         if self.numbers == Numbers::Portable && !is_portable(number) {
             self.at = start;
             return self.error(format!(
-                "a number that fits neither a 64-bit integer nor a double ({}; write it as a \
+                "a number that fits neither a 64-bit integer nor a normal double ({}; write it as a \
                  string, or set \"metadata_numbers\" to \"any\")",
                 show(number)
             ));
@@ -524,13 +524,16 @@ impl<'a> Scanner<'a> {
 }
 
 /// Whether readers of JSON can hold a number: a whole one is an integer to them, of 64 bits with or
-/// without a sign, any other a double.
+/// without a sign, any other a double. One between 0 and the least normal double is a range error to
+/// C's strtod, and so to readers that use it.
 fn is_portable(number: &str) -> bool {
     if number
         .bytes()
         .any(|byte| matches!(byte, b'.' | b'e' | b'E'))
     {
-        return number.parse().is_ok_and(f64::is_finite);
+        let digits = number.split(['e', 'E']).next().unwrap_or(number);
+        return number.parse().is_ok_and(f64::is_normal)
+            || !digits.contains(|digit| matches!(digit, '1'..='9'));
     }
     number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok()
 }
@@ -619,8 +622,11 @@ mod tests {
             ("-1.8e308", false),
             ("1e400", false),
             ("1E400", false),
-            // They become 0, which loses nobody a line.
-            ("1e-400", true),
+            ("1e-400", false),
+            ("2.2250738585072014e-308", true),
+            ("2.2250738585072009e-308", false),
+            ("-0.00e-999", true),
+            ("0e999", true),
             // Of more digits than a double has; it's rounded.
             ("12345678901234567890.10", true),
             ("0.3333333333333333333333333333333333333333", true),
@@ -636,7 +642,7 @@ mod tests {
         assert_eq!(
             compact_object(r#"{"a":1e400}"#, Numbers::Portable).map_err(|e| e.to_string()),
             Err(
-                "a number that fits neither a 64-bit integer nor a double (\"1e400\"; write it \
+                "a number that fits neither a 64-bit integer nor a normal double (\"1e400\"; write it \
                  as a string, or set \"metadata_numbers\" to \"any\") at byte 5"
                     .to_owned()
             )

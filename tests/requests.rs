@@ -174,7 +174,7 @@ fn numbers_that_readers_cannot_hold_are_refused_in_metadata_unless_they_are_aske
         "output_path": log, "base_url": setup.server.base_url(), "api_key": "sk-test",
         "metadata_numbers": "any"
     }));
-    for number in ["18446744073709551616", "1e400"] {
+    for number in ["18446744073709551616", "1e400", "1e-400"] {
         let metadata = format!("{{\"n\":{number}}}");
         let request = AuditChatRequest {
             user_id: text("u"),
@@ -197,7 +197,7 @@ fn numbers_that_readers_cannot_hold_are_refused_in_metadata_unless_they_are_aske
         ] {
             let refused = refused.expect(AUDIT_E_ARGUMENT);
             let says = format!(
-                "metadata: a number that fits neither a 64-bit integer nor a double (\"{number}\"; \
+                "metadata: a number that fits neither a 64-bit integer nor a normal double (\"{number}\"; \
                  write it as a string, or set \"metadata_numbers\" to \"any\") at byte 5"
             );
             assert!(refused.message().contains(&says), "{}", refused.message());
@@ -212,8 +212,8 @@ fn numbers_that_readers_cannot_hold_are_refused_in_metadata_unless_they_are_aske
             );
         }
     }
-    assert_eq!(setup.server.requests().len(), 2);
-    assert_eq!(entries(&setup.scratch.join("log")).len(), 2);
+    assert_eq!(setup.server.requests().len(), 3);
+    assert_eq!(entries(&setup.scratch.join("log")).len(), 3);
 }
 
 #[test]
