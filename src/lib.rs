@@ -61,6 +61,7 @@ pub mod tool {
     pub use crate::config::Maintenance;
     pub use crate::error::{Error, Status};
     pub use crate::format::{checkpoint, name, note};
+    pub use crate::json::members;
     pub use crate::log::keys::make_file;
     pub use crate::log::maintain;
     pub use crate::read::{lines, prove, report, source, twins, verify};

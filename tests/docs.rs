@@ -5,11 +5,12 @@
 //! commands that aren't: what builds, installs or tests for minutes, needs root, or runs in another
 //! test.
 
+#[path = "docs/reading.rs"]
+mod reading;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
 use std::process::Command;
@@ -20,8 +21,7 @@ use support::calls::Logger;
 use support::server::{Server, completion, response};
 use support::worker::echoing;
 use support::{
-    Scratch, available, compile, compiles_alone, entries, python_with, release, root, run, sealed,
-    tool,
+    Scratch, available, compile, compiles_alone, entries, release, root, run, sealed, tool,
 };
 
 /// A block of code.
@@ -579,132 +579,6 @@ fn every_page_with_commands_is_run() {
     for name in documents() {
         let commands = blocks(&name, "sh");
         assert!(commands.is_empty() || run_here.contains(&&*name), "{name}");
-    }
-}
-
-// docs/reading.md.
-
-/// A log with what readers stumble over: a compressed day that is longer than they look ahead and in
-/// which a column is always null, a line of spaces, user ids that look like numbers, metadata of several
-/// types.
-fn log_for_readers() -> Scratch {
-    let scratch = Scratch::new();
-    let log = scratch.join("audit_logs");
-    fs::create_dir(&log).expect("it can be made");
-    let entry = |number: u32, day: u32, error: Value, cost: f64, metadata: Value| {
-        let user = ["007", "1e5", "user-42"][number as usize % 3];
-        let prompt = if number == 25_100 {
-            SKY.to_owned()
-        } else {
-            "0".repeat(64)
-        };
-        let status = if error.is_null() { "success" } else { "error" };
-        let entry = json!({
-            "id": format!("00000000-0000-4000-8000-{number:012}"),
-            "timestamp": format!("2026-11-{day}T10:00:00.{number:06}Z"),
-            "event_type": "chat_completion",
-            "user_id": user,
-            "model": "some/model",
-            "prompt_hash": prompt,
-            "response_hash": "0".repeat(64),
-            "prompt_tokens": 10,
-            "completion_tokens": 20,
-            "latency_ms": 100.5,
-            "status": status,
-            "error_type": error,
-            "metadata": metadata,
-            "details": {"schema": 2, "cost": cost},
-        });
-        format!("{entry}\n")
-    };
-    let first = (0..25_000).map(|number| entry(number, 22, json!(null), 0.0, json!(null)));
-    let file = fs::File::create(log.join("audit_2026-11-22.jsonl.gz")).expect("it can be made");
-    let mut file = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
-    file.write_all(first.collect::<String>().as_bytes())
-        .expect("there's room");
-    file.finish().expect("there's room");
-    let metadata = |number: u32| {
-        if number.is_multiple_of(2) {
-            json!({"a": 1})
-        } else {
-            json!({"a": "x"})
-        }
-    };
-    let second = (25_000..25_222).map(|number| {
-        let (error, cost) = if number < 25_005 {
-            (json!(null), 0.5)
-        } else {
-            (json!("RateLimitError"), 0.25)
-        };
-        entry(number, 23, error, cost, metadata(number))
-    });
-    let second = format!("{}\n{}", " ".repeat(300), second.collect::<String>());
-    fs::write(log.join("audit_2026-11-23.jsonl"), second).expect("there's room");
-    with_the_tool(&scratch);
-    scratch
-}
-
-/// The hash of the text that docs/reading.md looks for.
-const SKY: &str = "09ea26793343ba6c850b0e7b499ff5d4fca39de5381cdec99a6375a7b4efbc64";
-
-/// What every recipe is to find in that log.
-#[track_caller]
-fn counted_right(recipe: &str, said: &str) {
-    for number in ["25005", "2.5", "RateLimitError", "217", "54.25"] {
-        assert!(
-            said.contains(number),
-            "{number} isn't in what this says: {recipe}\n{said}"
-        );
-    }
-}
-
-#[test]
-fn the_commands_of_the_page_on_reading_count_right() {
-    if !available("jq") {
-        return;
-    }
-    let scratch = log_for_readers();
-    let said: Vec<(String, String)> = blocks("docs/reading.md", "sh")
-        .into_iter()
-        .map(|block| (run(shell(&scratch).args(["-euc", &block])), block))
-        .map(|(said, block)| (block, said))
-        .collect();
-    let [with_the_tool, with_jq, finding] = &said[..] else {
-        panic!("{said:?}");
-    };
-    for number in ["25222", "217", "56.75"] {
-        assert!(
-            with_the_tool.1.contains(number),
-            "{number}: {}",
-            with_the_tool.1
-        );
-    }
-    counted_right(&with_jq.0, &with_jq.1);
-    assert!(
-        finding.1.contains(SKY) && finding.1.contains("user-42"),
-        "{}",
-        finding.1
-    );
-}
-
-/// The Python programs of the page, by the module that each needs.
-#[test]
-fn the_programs_of_the_page_on_reading_count_right() {
-    let scratch = log_for_readers();
-    let query = |sql: &String| format!("import duckdb\nprint(duckdb.sql({}))", json!(sql));
-    let mut programs = blocks("docs/reading.md", "python");
-    programs.extend(blocks("docs/reading.md", "sql").iter().map(query));
-    assert_eq!(programs.len(), 4);
-    for program in programs {
-        let module = ["duckdb", "pandas", "polars"]
-            .into_iter()
-            .find(|module| program.contains(&format!("import {module}")));
-        let Some(python) = python_with(module.unwrap_or("json")) else {
-            continue;
-        };
-        let mut python = Command::new(python);
-        let said = run(python.current_dir(scratch.path()).args(["-c", &program]));
-        counted_right(&program, &said);
     }
 }
 

@@ -584,8 +584,30 @@ mod tests {
         }
     }
 
+    /// The keys of an object, or of one in it, in their order.
+    fn keys(object: &str, within: &str) -> Vec<String> {
+        let members = crate::json::members(object).unwrap();
+        match members.iter().find(|(key, _)| key == within) {
+            Some((_, inner)) => keys(inner, ""),
+            None => members.into_iter().map(|(key, _)| key).collect(),
+        }
+    }
+
+    /// The fields of an entry, or of an object in it, by schema/entry.json.
+    fn described(within: &str) -> Vec<String> {
+        fn inner(schema: &str, key: &str) -> String {
+            let members = crate::json::members(schema).unwrap();
+            members.into_iter().find(|(name, _)| name == key).unwrap().1
+        }
+        let mut schema = include_str!("../../schema/entry.json").to_owned();
+        if !within.is_empty() {
+            schema = inner(&inner(&schema, "properties"), within);
+        }
+        keys(&schema, "properties")
+    }
+
     #[test]
-    fn the_longest_details_stay_within_their_bound() {
+    fn the_longest_details_stay_within_their_bound_and_the_schema_has_all_of_them() {
         // A control character takes six bytes in JSON, the most that a character can.
         let long = "\u{1}".repeat(1000);
         let attempts = vec![
@@ -645,6 +667,8 @@ mod tests {
             }),
             ..entry()
         };
+        assert_eq!(keys(&text(&full), "details"), described("details"));
+        assert_eq!(keys(&text(&full), ""), described(""));
         let value: serde_json::Value = serde_json::from_str(&text(&full)).unwrap();
         assert_eq!(
             value["details"]["attempts"].as_array().unwrap().len(),

@@ -11,6 +11,7 @@ mod maintain;
 mod man;
 mod output;
 mod prove;
+mod schema;
 mod stats;
 mod tail;
 mod verify;
@@ -48,6 +49,7 @@ enum Command {
     Maintain(maintain::Arguments),
     Tail(tail::Arguments),
     Stats(stats::Arguments),
+    Schema(schema::Arguments),
     #[command(hide = true)]
     Man(man::Arguments),
 }
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         Command::Maintain(arguments) => maintain::run(&arguments, &mut out),
         Command::Tail(arguments) => tail::run(&arguments, &mut out),
         Command::Stats(arguments) => stats::run(&arguments, &mut out),
+        Command::Schema(arguments) => schema::run(&arguments, &mut out),
         Command::Man(arguments) => man::run(&arguments, Arguments::command()),
     };
     let Err(error) = done.and(out.finish()) else {
