@@ -42,7 +42,7 @@ fill = @sed -e 's|@version@|$(VERSION)|' -e 's|@abi@|$(ABI)|' -e 's|@prefix@|$(2
 	-e 's|@libdir@|$(patsubst $(PREFIX)/%,$(3)%,$(LIBDIR))|' \
 	-e 's|@includedir@|$(patsubst $(PREFIX)/%,$(3)%,$(INCLUDEDIR))|' packaging/$(1).in >$(MADE)/$(1)
 
-.PHONY: all library tool docs install uninstall bindings deb
+.PHONY: all library tool docs install install-library install-tool uninstall bindings deb
 
 all: $(STATIC) tool
 
@@ -60,10 +60,11 @@ $(STATIC): library
 	mkdir -p $(@D)
 	sh packaging/prelink.sh $(BUILT)/libaudit_logger.a $@
 
-install: all
-	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(INCLUDEDIR) $(LIBDIR) $(PKGCONFIGDIR) $(CMAKEDIR) $(MANDIR)/man1 \
-		$(DOCDIR))
-	$(INSTALL) -m 755 $(BUILT)/audit-logger $(DESTDIR)$(BINDIR)
+install: install-library install-tool
+
+# What programs and packages of other languages are built from.
+install-library: $(STATIC)
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(INCLUDEDIR) $(LIBDIR) $(PKGCONFIGDIR) $(CMAKEDIR) $(DOCDIR))
 	$(INSTALL) -m 644 include/audit_logger.h bindings/cpp/audit_logger.hpp $(DESTDIR)$(INCLUDEDIR)
 	$(INSTALL) -m 755 $(BUILT)/libaudit_logger.so $(DESTDIR)$(LIBDIR)/$(SHARED)
 	ln -sf $(SHARED) $(DESTDIR)$(LIBDIR)/libaudit_logger.so.$(ABI)
@@ -74,8 +75,12 @@ install: all
 	$(call fill,audit_logger-config.cmake,$(call up,$(CMAKEDIR)))
 	$(call fill,audit_logger-config-version.cmake)
 	$(INSTALL) -m 644 $(addprefix $(MADE)/,$(CMAKE)) $(DESTDIR)$(CMAKEDIR)
-	$(INSTALL) -m 644 $(PAGES:%=man/%) $(DESTDIR)$(MANDIR)/man1
 	$(INSTALL) -m 644 $(LICENCES) $(DESTDIR)$(DOCDIR)
+
+install-tool: tool
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(MANDIR)/man1)
+	$(INSTALL) -m 755 $(BUILT)/audit-logger $(DESTDIR)$(BINDIR)
+	$(INSTALL) -m 644 $(PAGES:%=man/%) $(DESTDIR)$(MANDIR)/man1
 
 uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/audit-logger $(addprefix $(DESTDIR)$(INCLUDEDIR)/audit_logger.,h hpp) \
@@ -87,7 +92,7 @@ uninstall:
 # The packages of other languages, each into bindings/LANGUAGE/dist. They take from an installed tree what
 # they hold.
 bindings:
-	$(MAKE) install PREFIX=$(MADE)/prefix DESTDIR=
+	$(MAKE) install-library PREFIX=$(MADE)/prefix DESTDIR=
 	AUDIT_LOGGER_PREFIX=$(MADE)/prefix sh bindings/build.sh
 
 # For the Debian that it's made on, into the directory DEBS. debian/rules installs by this file.
