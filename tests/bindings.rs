@@ -4,6 +4,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock};
@@ -23,7 +24,7 @@ fn prefix() -> &'static Path {
     INSTALLED.get_or_init(|| {
         let prefix = target().join("bindings");
         run(make()
-            .arg("install")
+            .arg("install-library")
             .arg(format!("PREFIX={}", prefix.display())));
         prefix
     })
@@ -260,6 +261,14 @@ fn with_results(page: &str, language: &str, results: &[(String, Option<String>)]
 
 fn the_matrix_says_so(language: &str, results: &[(String, Option<String>)]) {
     static NEW: Mutex<Option<String>> = Mutex::new(None);
+    let passed = results.iter().filter(|(_, skipped)| skipped.is_none());
+    let said = format!(
+        "{language}: {} of {} cases\n",
+        passed.count(),
+        results.len()
+    );
+    // Not by a macro: those are captured.
+    let _ = std::io::stderr().write_all(said.as_bytes());
     let page = std::fs::read_to_string(root().join(PAGE)).expect("the page is there");
     let mut new = NEW.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let made = with_results(new.as_ref().unwrap_or(&page), language, results);
@@ -302,6 +311,7 @@ macro_rules! languages {
 
 languages! {
     cpp: "C++",
+    go: "Go",
 }
 
 #[test]

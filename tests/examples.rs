@@ -41,14 +41,6 @@ const PYTHON: Example = Example {
     directory: ".",
 };
 
-const GO: Example = Example {
-    source: "examples/go/main.go",
-    needs: "go",
-    command: "//\t",
-    end: "package main",
-    directory: "examples/go",
-};
-
 const PROMPT: &str = "Why is the sky blue?";
 /// printf %s "Why is the sky blue?" | sha256sum
 const PROMPT_HASH: &str = "09ea26793343ba6c850b0e7b499ff5d4fca39de5381cdec99a6375a7b4efbc64";
@@ -108,7 +100,7 @@ impl Checkout {
     fn new() -> Checkout {
         let target = release().parent().expect("built in <target>/release");
         let scratch = Scratch::new();
-        for directory in ["include", "examples/go"] {
+        for directory in ["include", "examples"] {
             std::fs::create_dir_all(scratch.join(directory)).expect("the scratch is writable");
         }
         let checkout = Checkout(scratch);
@@ -116,8 +108,6 @@ impl Checkout {
             "include/audit_logger.h",
             "examples/chat.c",
             "examples/chat.py",
-            "examples/go/go.mod",
-            "examples/go/main.go",
         ] {
             checkout.add(file, file);
         }
@@ -298,12 +288,11 @@ macro_rules! each_example {
 each_example! {
     c: C,
     python: PYTHON,
-    go: GO,
 }
 
 #[test]
 fn the_examples_take_the_same_steps_at_a_readable_length() {
-    for example in [&C, &PYTHON, &GO] {
+    for example in [&C, &PYTHON] {
         let length = example.text().lines().count();
         assert!((60..=140).contains(&length), "{}: {length}", example.source);
         assert_eq!(steps(example), steps(&C), "{}", example.source);
@@ -329,15 +318,13 @@ fn steps(example: &Example) -> Vec<String> {
 #[test]
 fn the_readme_covers_the_examples() {
     let readme = std::fs::read_to_string(root().join("examples/README.md")).expect("there");
-    for example in [&C, &PYTHON, &GO] {
+    for example in [&C, &PYTHON] {
         let path = example.source.trim_start_matches("examples/");
         assert!(readme.contains(&format!("]({path})")), "{path}");
     }
-    for example in [&PYTHON, &GO] {
-        let last = example.commands().pop().expect("one runs the program");
-        let command = last.replace("OPENROUTER_API_KEY=... ", "");
-        assert!(readme.lines().any(|line| line == command), "{command}");
-    }
+    let last = PYTHON.commands().pop().expect("one runs the program");
+    let command = last.replace("OPENROUTER_API_KEY=... ", "");
+    assert!(readme.lines().any(|line| line == command), "{command}");
     let server = std::fs::read_to_string(root().join("examples/server.rs")).expect("there");
     let models: Vec<&str> = server
         .lines()
@@ -401,41 +388,6 @@ fn one_entry_each(log: &Path, count: usize) {
         texts("status").into_iter().collect::<String>(),
         "\"success\""
     );
-}
-
-#[test]
-fn a_hundred_goroutines_share_one_logger() {
-    if !available("go") {
-        return;
-    }
-    let (server, checkout) = (start(), Checkout::new());
-    checkout.add("tests/go/many_test.go", "examples/go/many_test.go");
-    run(checkout
-        .command("go")
-        .args(["test", "-count=1", "."])
-        .current_dir(checkout.join("examples/go"))
-        .env("AUDIT_BASE_URL", server.base_url())
-        .env("OPENROUTER_API_KEY", "none"));
-    one_entry_each(&checkout.join("examples/go/audit_logs"), 100);
-}
-
-#[test]
-fn the_go_files_are_formatted_and_vetted() {
-    if !available("go") || !available("gofmt") {
-        return;
-    }
-    let checkout = Checkout::new();
-    checkout.add("tests/go/many_test.go", "examples/go/many_test.go");
-    let directory = checkout.join("examples/go");
-    let unformatted = run(checkout
-        .command("gofmt")
-        .args(["-l", "-s", "."])
-        .current_dir(&directory));
-    assert_eq!(unformatted, "");
-    run(checkout
-        .command("go")
-        .args(["vet", "."])
-        .current_dir(&directory));
 }
 
 const PYTHON_THREADS: &str = r#"

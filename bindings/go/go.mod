@@ -1,0 +1,3 @@
+module auditlogger.example/auditlogger
+
+go 1.23

@@ -1,3 +1,0 @@
-module example/chat
-
-go 1.21
