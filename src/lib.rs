@@ -64,5 +64,5 @@ pub mod tool {
     pub use crate::json::members;
     pub use crate::log::keys::make_file;
     pub use crate::log::maintain;
-    pub use crate::read::{lines, prove, report, source, twins, verify};
+    pub use crate::read::{far, lines, prove, report, source, twins, verify};
 }

@@ -3,6 +3,7 @@
 
 mod account;
 mod align;
+pub mod far;
 mod find;
 mod hashed;
 pub mod lines;

@@ -90,7 +90,7 @@ pub(super) struct Known {
 
 /// What the guard and the kept checkpoints know. Where the key is the directory's own, it's found that
 /// they don't know it: it may have been replaced.
-fn remembered(
+pub(super) fn remembered(
     directory: &Directory<'_>,
     options: &Options,
     verifier: &Verifier,

@@ -6,6 +6,7 @@
 #![deny(clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used)]
 
 mod entries;
+mod far;
 mod keygen;
 mod maintain;
 mod man;

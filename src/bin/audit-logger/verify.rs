@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use audit_logger::tool::Error;
 use audit_logger::tool::report::Report;
 use audit_logger::tool::verify::{Options, verify};
+use chrono::NaiveDate;
 use clap::Args;
 
+use crate::far;
 use crate::output::{Colour, Output, Progress, plain};
 
 /// Verifies a log: every line, the whole tree, the signature
@@ -18,6 +20,14 @@ Examples:
   audit-logger verify audit_logs
   audit-logger verify audit_logs --vkey log.vkey --guard /var/lib/audit/guard
   audit-logger verify audit_logs --checkpoint kept/2026-11-01 --checkpoint kept/2026-11-02 --json
+  zcat gathered/*.gz | audit-logger verify --lines - --tree copies/web-1
+  audit-logger verify --lines gathered.jsonl --fleet fleet.json --from 2026-11-01 --to 2026-11-30
+
+With --lines, lines from anywhere and in any order are compared with the trees of the logs: which sealed lines are
+missing, which lines were altered or never sealed, and which are there more than once (that is no fault). The lines
+must be as they were written, to the byte. A fleet is {\"hosts\": [{\"name\", \"tree\", \"vkey\", \"guard_file\",
+\"checkpoints\", \"silent_after_s\"}, ...]}, all but the first two left out at will; a host is called what its entries'
+details.host says.
 
 Without --vkey the log vouches for itself, without --guard and --checkpoint an older copy of it in its place
 isn't noticed; what is printed says so.
@@ -25,8 +35,12 @@ isn't noticed; what is printed says so.
 Exit codes: 0 nothing is wrong, 1 something is, 2 wrong usage, 3 it can't be read or isn't sealed")]
 pub struct Arguments {
     /// The directory of the log
-    #[arg(value_name = "DIR")]
-    directory: PathBuf,
+    #[arg(
+        value_name = "DIR",
+        required_unless_present = "lines",
+        conflicts_with = "lines"
+    )]
+    directory: Option<PathBuf>,
     /// The public key that was noted when the log was made, or a file with it
     #[arg(long, value_name = "TEXT|FILE")]
     vkey: Option<String>,
@@ -36,6 +50,21 @@ pub struct Arguments {
     /// A file with checkpoints of the log that were kept elsewhere; may be repeated
     #[arg(long = "checkpoint", value_name = "FILE")]
     checkpoints: Vec<PathBuf>,
+    /// A file with lines that were gathered elsewhere, or - for the standard input; may be repeated
+    #[arg(long = "lines", value_name = "FILE", requires = "trees")]
+    lines: Vec<PathBuf>,
+    /// With --lines: the directory of the log, or of a copy, whose .integrity says what was sealed
+    #[arg(long, value_name = "DIR", group = "trees", requires = "lines")]
+    tree: Option<PathBuf>,
+    /// With --lines: a file that lists the logs of many hosts
+    #[arg(long, value_name = "FILE", group = "trees", requires = "lines", conflicts_with_all = ["vkey", "guard", "checkpoints"])]
+    fleet: Option<PathBuf>,
+    /// With --lines: no line of a day before it need be there
+    #[arg(long, value_name = "DATE", requires = "lines")]
+    from: Option<String>,
+    /// With --lines: no line of a day after it need be there
+    #[arg(long, value_name = "DATE", requires = "lines")]
+    to: Option<String>,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -47,9 +76,21 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
         guard: arguments.guard.clone(),
         checkpoints: arguments.checkpoints.clone(),
     };
+    let hosts = match (&arguments.fleet, &arguments.tree) {
+        (Some(fleet), _) => far::Host::fleet(fleet)?,
+        (None, Some(tree)) => vec![far::Host::alone(tree, &options)],
+        (None, None) => Vec::new(),
+    };
+    let Some(directory) = &arguments.directory else {
+        let days = far::Days {
+            from: arguments.from.as_deref().map(date).transpose()?,
+            to: arguments.to.as_deref().map(date).transpose()?,
+        };
+        return far::run(&hosts, &arguments.lines, &days, arguments.json, out);
+    };
     let mut progress = Progress::new();
     let mut show = |done, of| progress.show("verifying", done, of);
-    let report = verify(&arguments.directory, &options, &mut show, &|| false);
+    let report = verify(directory, &options, &mut show, &|| false);
     drop(progress);
     let report = report?;
     if arguments.json {
@@ -60,6 +101,16 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
         print(&report, out);
     }
     report.verdict()
+}
+
+/// A day as files are named after it.
+fn date(given: &str) -> Result<String, Error> {
+    match NaiveDate::parse_from_str(given, "%Y-%m-%d") {
+        Ok(date) => Ok(date.format("%Y-%m-%d").to_string()),
+        Err(_) => Err(Error::argument(format!(
+            "{given:?} is no date; write it as 2026-11-27"
+        ))),
+    }
 }
 
 fn print(report: &Report, out: &mut Output) {

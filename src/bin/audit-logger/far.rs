@@ -1,0 +1,519 @@
+//! `verify --lines`: whether lines that were gathered somewhere else are those that logs have sealed.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::SystemTime;
+
+use audit_logger::tool::far::{Came, Keys, Missing, Sealed};
+use audit_logger::tool::report::Report;
+use audit_logger::tool::verify::Options;
+use audit_logger::tool::{Error, Status};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use flate2::read::MultiGzDecoder;
+use serde::Deserialize;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use crate::output::{Colour, Output, Progress, plain};
+
+/// A log, and what is known of it beside its tree.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Host {
+    /// The machine's, as its entries' details have it.
+    name: String,
+    /// The directory that has its `.integrity`.
+    tree: PathBuf,
+    /// The public key's text, or a file with it.
+    vkey: Option<String>,
+    guard_file: Option<PathBuf>,
+    #[serde(default)]
+    checkpoints: Vec<PathBuf>,
+    /// It is silent if it hasn't been sealed for so long.
+    silent_after_s: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fleet {
+    hosts: Vec<Host>,
+}
+
+/// Which lines are to be there: of the days from the first to the second, as far as they are given.
+#[derive(Default)]
+pub struct Days {
+    pub from: Option<String>,
+    pub to: Option<String>,
+}
+
+/// What was found of one log's day.
+#[derive(Default)]
+struct Counts {
+    missing: u64,
+    unknown: u64,
+    doubled: u64,
+    unsealed: u64,
+}
+
+/// What was found of all.
+#[derive(Default)]
+struct Found {
+    lines: u64,
+    sealed: u64,
+    /// By log and day.
+    days: BTreeMap<(String, String), Counts>,
+    /// The first of them.
+    missing: Vec<(String, Missing)>,
+    strange: Vec<Strange>,
+}
+
+/// A line that nobody sealed.
+struct Strange {
+    number: u64,
+    host: String,
+    id: String,
+    timestamp: String,
+}
+
+/// How many lines are named.
+const NAMED: usize = 100;
+
+impl Host {
+    /// The one log of a directory.
+    pub fn alone(tree: &Path, options: &Options) -> Host {
+        Host {
+            name: String::new(),
+            tree: tree.to_owned(),
+            vkey: options.vkey.clone(),
+            guard_file: options.guard.clone(),
+            checkpoints: options.checkpoints.clone(),
+            silent_after_s: None,
+        }
+    }
+
+    /// Those that a file lists. Its paths are relative to it.
+    pub fn fleet(path: &Path) -> Result<Vec<Host>, Error> {
+        let named = |error: String| Error::argument(format!("{}: {error}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|error| named(error.to_string()))?;
+        let fleet: Fleet = serde_json::from_str(&text).map_err(|error| named(error.to_string()))?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        let mut hosts = fleet.hosts;
+        let mut names: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
+        names.sort_unstable();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(named(format!("two hosts are called {:?}", pair[0])));
+        }
+        for host in &mut hosts {
+            let paths = host.checkpoints.iter_mut().chain(&mut host.guard_file);
+            paths
+                .chain([&mut host.tree])
+                .for_each(|path| *path = base.join(&*path));
+            // A key's text has two plus signs; what hasn't is a path.
+            if let Some(vkey) = host.vkey.take_if(|vkey| vkey.split('+').count() < 3) {
+                host.vkey = Some(base.join(vkey).to_string_lossy().into_owned());
+            }
+        }
+        Ok(hosts)
+    }
+
+    fn options(&self) -> Result<Options, Error> {
+        Ok(Options {
+            vkey: self.vkey.as_deref().map(crate::vkey).transpose()?,
+            guard: self.guard_file.clone(),
+            checkpoints: self.checkpoints.clone(),
+        })
+    }
+
+    fn is_silent(&self, report: &Report) -> bool {
+        let last = DateTime::parse_from_rfc3339(&report.last_record);
+        self.silent_after_s.is_some_and(|seconds| {
+            let silence = TimeDelta::seconds(i64::from(seconds));
+            let now = DateTime::<Utc>::from(SystemTime::now());
+            last.map_or(true, |last| now - last.to_utc() > silence)
+        })
+    }
+}
+
+/// Compares the lines of files with the trees of hosts, and prints what was found.
+pub fn run(
+    hosts: &[Host],
+    files: &[PathBuf],
+    days: &Days,
+    as_json: bool,
+    out: &mut Output,
+) -> Result<(), Error> {
+    let mut sealed = Sealed::default();
+    let mut reports = Vec::new();
+    let mut progress = Progress::new();
+    for host in hosts {
+        let mut show = |done, of| progress.show("reading trees", done, of);
+        let report = sealed.add(&host.tree, &host.options()?, &mut show, &|| false);
+        reports.push(report.map_err(|error| match host.name.as_str() {
+            "" => error,
+            name => Error::new(error.status, format!("{name}: {}", error.message)),
+        })?);
+    }
+    sealed.sort();
+    let mut found = Found {
+        sealed: sealed.lines(),
+        ..Found::default()
+    };
+    for path in files {
+        found.read(path, &mut sealed, hosts, &reports)?;
+    }
+    drop(progress);
+    sealed.missing(&|| false, &mut |missing| {
+        let day = missing.file.get(6..16).unwrap_or_default().to_owned();
+        if days.from.as_ref().is_some_and(|from| day < *from)
+            || days.to.as_ref().is_some_and(|to| day > *to)
+        {
+            return;
+        }
+        let host = hosts[missing.log].name.clone();
+        found.day(host.clone(), day).missing += 1;
+        if found.missing.len() < NAMED {
+            found.missing.push((host, missing));
+        }
+    })?;
+    if as_json {
+        out.line(found.json(hosts, &reports));
+    } else {
+        found.print(hosts, &reports, out);
+    }
+    found.verdict(hosts, &reports)
+}
+
+impl Found {
+    fn day(&mut self, host: String, day: String) -> &mut Counts {
+        self.days.entry((host, day)).or_default()
+    }
+
+    fn read(
+        &mut self,
+        path: &Path,
+        sealed: &mut Sealed,
+        hosts: &[Host],
+        reports: &[Report],
+    ) -> Result<(), Error> {
+        let failed = |error: io::Error| Error::log(format!("{}: {error}", path.display()));
+        let reader: Box<dyn Read + Send> = match path.to_str() {
+            Some("-") => Box::new(io::stdin()),
+            _ => {
+                let file = File::open(path).map_err(failed)?;
+                match path.extension().is_some_and(|end| end == "gz") {
+                    true => Box::new(MultiGzDecoder::new(file)),
+                    false => Box::new(file),
+                }
+            }
+        };
+        let keys = sealed.keys();
+        let mut each = |number: u64, line: &[u8], print: u64| {
+            self.lines += 1;
+            match sealed.take(print) {
+                Came::First => {}
+                Came::Again => {
+                    let line = Line::read(line, hosts);
+                    self.day(line.host, line.day).doubled += 1;
+                }
+                Came::Unknown => self.strange(number, Line::read(line, hosts), hosts, reports),
+            }
+        };
+        hash_lines(reader, &keys, &mut each).map_err(failed)
+    }
+
+    fn strange(&mut self, number: u64, line: Line, hosts: &[Host], reports: &[Report]) {
+        // What was stamped after the last that is sealed may be sealed yet.
+        let of_host = hosts
+            .iter()
+            .zip(reports)
+            .filter(|(host, _)| host.name == line.host);
+        let last = of_host.map(|(_, report)| &report.last_record).max();
+        let is_sealed = last.is_none_or(|last| line.timestamp <= *last);
+        let counts = self.day(line.host.clone(), line.day);
+        if !is_sealed {
+            counts.unsealed += 1;
+            return;
+        }
+        counts.unknown += 1;
+        if self.strange.len() < NAMED {
+            self.strange.push(Strange {
+                number,
+                host: line.host,
+                id: line.id,
+                timestamp: line.timestamp,
+            });
+        }
+    }
+
+    fn total(&self, of: impl Fn(&Counts) -> u64) -> u64 {
+        self.days.values().map(of).sum()
+    }
+
+    fn verdict(&self, hosts: &[Host], reports: &[Report]) -> Result<(), Error> {
+        if let Some(report) = reports.iter().find(|report| !report.intact()) {
+            return report.verdict();
+        }
+        let (missing, unknown) = (self.total(|day| day.missing), self.total(|day| day.unknown));
+        if missing + unknown > 0 {
+            return Err(Error::new(
+                Status::Tampered,
+                format!(
+                    "{missing} sealed lines aren't there, and {unknown} lines are no sealed ones"
+                ),
+            ));
+        }
+        let silent = hosts
+            .iter()
+            .zip(reports)
+            .find(|(host, report)| host.is_silent(report));
+        silent.map_or(Ok(()), |(host, report)| {
+            Err(Error::new(
+                Status::Tampered,
+                format!("{} has been silent since {}", host.name, report.last_record),
+            ))
+        })
+    }
+
+    fn json(&self, hosts: &[Host], reports: &[Report]) -> serde_json::Value {
+        let logs = hosts.iter().zip(reports).map(|(host, report)| {
+            let findings = report.findings.iter().map(|finding| {
+                json!({"class": finding.class.name(), "file": finding.file, "message": finding.message})
+            });
+            json!({
+                "host": host.name, "origin": report.origin, "grade": report.grade(), "size": report.size,
+                "intact": report.intact(), "begun": report.begun, "last_seal": report.last_record,
+                "silent": host.is_silent(report), "findings": findings.collect::<Vec<_>>(),
+            })
+        });
+        let days = self.days.iter().map(|((host, day), counts)| {
+            json!({
+                "host": host, "day": day, "altered": counts.altered(),
+                "missing": counts.missing - counts.altered(), "unknown": counts.unknown - counts.altered(),
+                "doubled": counts.doubled, "unsealed": counts.unsealed,
+            })
+        });
+        let missing = self.missing.iter().map(
+            |(host, missing)| json!({"host": host, "file": missing.file, "line": missing.line}),
+        );
+        let strange = self.strange.iter().map(|line| {
+            json!({"line": line.number, "host": line.host, "id": line.id, "timestamp": line.timestamp})
+        });
+        json!({
+            "complete": self.verdict(hosts, reports).is_ok(), "lines": self.lines, "sealed": self.sealed,
+            "altered": self.total(Counts::altered),
+            "missing": self.total(|day| day.missing - day.altered()),
+            "unknown": self.total(|day| day.unknown - day.altered()),
+            "doubled": self.total(|day| day.doubled), "unsealed": self.total(|day| day.unsealed),
+            "logs": logs.collect::<Vec<_>>(), "days": days.collect::<Vec<_>>(),
+            "not_there": missing.collect::<Vec<_>>(), "not_sealed": strange.collect::<Vec<_>>(),
+        })
+    }
+
+    fn print(&self, hosts: &[Host], reports: &[Report], out: &mut Output) {
+        let verdict = match self.verdict(hosts, reports) {
+            Ok(()) => out.coloured(Colour::Green, "complete"),
+            Err(_) => out.coloured(Colour::Red, "NOT COMPLETE"),
+        };
+        out.line(format_args!(
+            "{verdict}: {} lines, {} sealed ones",
+            self.lines, self.sealed
+        ));
+        for (host, report) in hosts.iter().zip(reports) {
+            let silent = match host.is_silent(report) {
+                true => out.coloured(Colour::Red, ", SILENT since then"),
+                false => "".into(),
+            };
+            out.line(format_args!(
+                "log:      {} {}, {} entries ({}), sealed until {}{silent}",
+                plain(&host.name),
+                plain(&report.origin),
+                report.size,
+                report.grade(),
+                plain(&report.last_record)
+            ));
+            for finding in &report.findings {
+                let class = out.coloured(Colour::Red, finding.class.name());
+                out.line(format_args!(
+                    "  {}: {class}: {}",
+                    plain(&finding.file),
+                    plain(&finding.message)
+                ));
+            }
+        }
+        for ((host, day), counts) in &self.days {
+            let counted = [
+                (counts.altered(), "altered"),
+                (counts.missing - counts.altered(), "missing"),
+                (counts.unknown - counts.altered(), "unknown"),
+                (counts.doubled, "doubled"),
+                (counts.unsealed, "not sealed yet"),
+            ];
+            let counted: Vec<String> = counted
+                .iter()
+                .filter(|(count, _)| *count > 0)
+                .map(|(count, what)| format!("{count} {what}"))
+                .collect();
+            out.line(format_args!(
+                "{}{}: {}",
+                prefix(host),
+                plain(day),
+                counted.join(", ")
+            ));
+        }
+        for (host, missing) in &self.missing {
+            let (file, line) = (&missing.file, missing.line);
+            out.line(format_args!(
+                "  not there:  {}{}:{line}",
+                prefix(host),
+                plain(file)
+            ));
+        }
+        for line in &self.strange {
+            out.line(format_args!(
+                "  not sealed: line {}, {}id {}, stamped {}",
+                line.number,
+                prefix(&line.host),
+                plain(&line.id),
+                plain(&line.timestamp)
+            ));
+        }
+    }
+}
+
+/// A host's name before something of it.
+fn prefix(host: &str) -> String {
+    match host {
+        "" => String::new(),
+        host => format!("{} ", plain(host)),
+    }
+}
+
+impl Counts {
+    /// A sealed line that isn't there, and one that nobody sealed and that says it's of the same day:
+    /// that is the one, changed.
+    fn altered(&self) -> u64 {
+        self.missing.min(self.unknown)
+    }
+}
+
+/// What a line says of itself; nothing if it's no entry.
+#[derive(Default)]
+struct Line {
+    host: String,
+    day: String,
+    id: String,
+    timestamp: String,
+}
+
+impl Line {
+    fn read(line: &[u8], hosts: &[Host]) -> Line {
+        let value: serde_json::Value = serde_json::from_slice(line).unwrap_or_default();
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        let timestamp = text(&value["timestamp"]);
+        let host = text(&value["details"]["host"]);
+        let is_known = hosts.iter().any(|known| known.name == host);
+        let day = DateTime::parse_from_rfc3339(&timestamp)
+            .map(|time| time.to_utc().to_rfc3339_opts(SecondsFormat::Secs, true)[..10].to_owned());
+        Line {
+            host: if is_known { host } else { String::new() },
+            day: day.unwrap_or_default(),
+            id: text(&value["id"]),
+            timestamp,
+        }
+    }
+}
+
+/// Lines as they were read: whole ones.
+struct Block {
+    bytes: Vec<u8>,
+    /// How many came before.
+    before: u64,
+}
+
+/// Its lines that aren't blank: their numbers, where they are, their prints.
+type Hashed = (Block, Vec<(u64, std::ops::Range<usize>, u64)>);
+
+/// Hashes the lines of a reader on all processors, and hands them out one by one.
+fn hash_lines(
+    reader: Box<dyn Read + Send>,
+    keys: &Keys,
+    each: &mut dyn FnMut(u64, &[u8], u64),
+) -> io::Result<()> {
+    const WAITING: usize = 4;
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let (blocks, to_hash) = sync_channel::<Block>(WAITING);
+    let (hashed, done) = sync_channel::<Hashed>(WAITING);
+    let to_hash = Mutex::new(to_hash);
+    thread::scope(|scope| {
+        let reading = scope.spawn(|| read_blocks(reader, &blocks_of(blocks)));
+        for _ in 0..workers {
+            let hashed = hashed.clone();
+            scope.spawn(|| hash_blocks(&to_hash, hashed, keys));
+        }
+        drop(hashed);
+        for (block, lines) in done {
+            for (number, range, print) in lines {
+                each(number, &block.bytes[range], print);
+            }
+        }
+        reading
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the reader panicked")))
+    })
+}
+
+/// The sender is the reader's own: with its end the workers end.
+fn blocks_of(blocks: SyncSender<Block>) -> impl Fn(Block) -> bool {
+    move |block| blocks.send(block).is_ok()
+}
+
+fn read_blocks(mut reader: Box<dyn Read + Send>, send: &dyn Fn(Block) -> bool) -> io::Result<()> {
+    const SIZE: u64 = 1 << 20;
+    let (mut left, mut before) = (Vec::new(), 0);
+    loop {
+        let mut bytes = std::mem::take(&mut left);
+        let read = reader.by_ref().take(SIZE).read_to_end(&mut bytes)?;
+        if read > 0 {
+            // What isn't a whole line waits for the rest of it.
+            let end = memchr::memrchr(b'\n', &bytes).map_or(0, |at| at + 1);
+            left = bytes.split_off(end);
+        }
+        let lines = memchr::memchr_iter(b'\n', &bytes).count() as u64;
+        if !bytes.is_empty() && !send(Block { bytes, before }) {
+            return Ok(());
+        }
+        before += lines;
+        if read == 0 {
+            return Ok(());
+        }
+    }
+}
+
+fn hash_blocks(blocks: &Mutex<Receiver<Block>>, hashed: SyncSender<Hashed>, keys: &Keys) {
+    loop {
+        let block = match blocks.lock() {
+            Ok(blocks) => blocks.recv(),
+            Err(_) => return,
+        };
+        let Ok(block) = block else { return };
+        let mut lines = Vec::new();
+        let mut start = 0;
+        let ends = memchr::memchr_iter(b'\n', &block.bytes).chain([block.bytes.len()]);
+        for (number, end) in (block.before + 1..).zip(ends) {
+            let line = block.bytes.get(start..end).unwrap_or_default();
+            if !line.iter().all(|byte| *byte == b' ') {
+                let print = keys.print(&Sha256::digest(line).into());
+                lines.push((number, start..end, print));
+            }
+            start = end + 1;
+        }
+        if hashed.send((block, lines)).is_err() {
+            return;
+        }
+    }
+}

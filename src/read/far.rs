@@ -1,0 +1,340 @@
+//! Whether lines that are somewhere else, in whatever order, are those that logs have sealed.
+//!
+//! A log's tree has the digest of every line, and so says of any line whether it is one of them, and
+//! of any set of lines which are missing. What is kept of a digest is 64 bits of a hash that is keyed
+//! anew each time: who forges a line can't aim at one. In order, they are looked up by their first
+//! bits, and a bit each says which has come. So a hundred million lines take less than a gigabyte.
+
+use std::collections::HashSet;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
+use std::path::{Path, PathBuf};
+
+use super::report::{Class, Findings, Report};
+use super::source::{self, Directory};
+use super::tree::{Entries, key, own_checkpoints};
+use super::verify::{Known, Options, remembered};
+use crate::error::{Error, Status};
+use crate::format::merkle::{Edge, Hash, leaf_hash};
+use crate::format::name::DayName;
+use crate::format::record::{Entry, RecordBody};
+use crate::format::tiles::{WIDTH, entries};
+
+/// The digests of the lines that logs have sealed, and which of them have come.
+#[derive(Default)]
+pub struct Sealed {
+    keys: Keys,
+    logs: Vec<Log>,
+    prints: Vec<u64>,
+    /// A bit for each.
+    came: Vec<u64>,
+    /// Where in `prints` those begin that begin with a number's bits.
+    starts: Vec<u32>,
+    /// Of the bits of a print, those that aren't of that number.
+    shift: u32,
+}
+
+/// Makes prints of digests. Every thread may have it.
+#[derive(Default, Clone)]
+pub struct Keys(RandomState);
+
+impl Keys {
+    /// The print of a digest.
+    pub fn print(&self, digest: &Hash) -> u64 {
+        self.0.hash_one(digest)
+    }
+}
+
+struct Log {
+    path: PathBuf,
+    size: u64,
+}
+
+/// Whether a line is one that was sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Came {
+    /// It is, and hadn't come yet.
+    First,
+    /// It is, and had.
+    Again,
+    /// It isn't.
+    Unknown,
+}
+
+/// A sealed line that didn't come.
+#[derive(Debug, Clone)]
+pub struct Missing {
+    /// Of which log, in the order in which they were added.
+    pub log: usize,
+    /// The file that it was sealed in.
+    pub file: String,
+    /// Its number in that file, from 1; blank lines don't count.
+    pub line: u64,
+}
+
+/// An entry of a tree, as it's walked through.
+enum Walked {
+    Digest {
+        file: usize,
+        digest: Hash,
+    },
+    Record {
+        ts: String,
+        /// The file that retention has removed.
+        pruned: Option<usize>,
+    },
+}
+
+impl Sealed {
+    /// What makes prints of this one's digests.
+    pub fn keys(&self) -> Keys {
+        self.keys.clone()
+    }
+
+    /// How many lines were sealed, those that are the same counted once.
+    pub fn lines(&self) -> u64 {
+        self.prints.len() as u64
+    }
+
+    /// Adds a log's tree, and verifies it: its root must be the one that is signed, and lead to all that
+    /// is known beside it. Its files aren't looked at. What is wrong is in the report.
+    pub fn add(
+        &mut self,
+        path: &Path,
+        options: &Options,
+        progress: &mut dyn FnMut(u64, u64),
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Report, Error> {
+        let files = source::open(path)?;
+        let directory = Directory::new(&files, cancelled);
+        let verifier = key(&directory, options.vkey.as_deref())?;
+        let mut findings = Findings::default();
+        let mut known = remembered(&directory, options, &verifier, &mut findings)?;
+        let remembered = known.len() as u64;
+        let own = own_checkpoints(&directory, Some(&verifier), &mut findings);
+        let Some(newest) = own.iter().max_by_key(|own| own.size).cloned() else {
+            return Err(Error::new(
+                Status::NotFound,
+                format!(
+                    "{}: there is no checkpoint that the key has signed",
+                    path.display()
+                ),
+            ));
+        };
+        known.extend(own.into_iter().map(|checkpoint| Known {
+            who: format!("the log's own checkpoint of size {}", checkpoint.size),
+            outside: false,
+            checkpoint,
+        }));
+        let mut report = Report {
+            origin: verifier.name().to_owned(),
+            size: newest.size,
+            root: newest.root,
+            key_given: options.vkey.is_some(),
+            remembered,
+            ..Report::default()
+        };
+        let all = Entries::signed(&directory, &newest);
+        let mut edge = Edge::default();
+        known.sort_by_key(|known| known.checkpoint.size);
+        known.reverse();
+        let (keys, prints) = (&self.keys, &mut self.prints);
+        walk(&directory, &all, &mut |bytes, walked| {
+            edge.append(leaf_hash(bytes), |_, _, _| {});
+            while let Some(due) = known.pop_if(|known| known.checkpoint.size <= edge.size()) {
+                if due.checkpoint.size == edge.size() && due.checkpoint.root != edge.root() {
+                    let class = match due.outside {
+                        true => Class::RolledBack,
+                        false => Class::Tree,
+                    };
+                    let message = format!(
+                        "at size {} the entries give another root than {}",
+                        edge.size(),
+                        due.who
+                    );
+                    findings.tree(class, "", message);
+                }
+            }
+            match walked {
+                Walked::Digest { digest, .. } => prints.push(keys.print(&digest)),
+                Walked::Record { ts, pruned } => {
+                    report.purged += u64::from(pruned.is_some());
+                    if edge.size() == 1 {
+                        report.begun.clone_from(&ts);
+                    }
+                    if !ts.is_empty() {
+                        report.last_record = ts;
+                    }
+                }
+            }
+            if edge.size() % WIDTH == 0 {
+                progress(edge.size(), newest.size);
+            }
+        })?;
+        for ahead in known {
+            let message = format!(
+                "the tree has {} entries, and {} knows {}",
+                newest.size, ahead.who, ahead.checkpoint.size
+            );
+            findings.tree(Class::RolledBack, "", message);
+        }
+        findings.into_report(&mut report);
+        self.logs.push(Log {
+            path: path.to_owned(),
+            size: newest.size,
+        });
+        Ok(report)
+    }
+
+    /// Ready for lines, once all logs were added.
+    pub fn sort(&mut self) {
+        self.prints.sort_unstable();
+        self.prints.dedup();
+        self.prints.shrink_to_fit();
+        // About four to a beginning.
+        let bits = self.prints.len().max(16).ilog2().saturating_sub(2).min(28);
+        self.shift = u64::BITS - bits;
+        let mut starts = Vec::with_capacity((1 << bits) + 1);
+        for (at, print) in self.prints.iter().enumerate() {
+            while starts.len() <= (print >> self.shift) as usize {
+                starts.push(at as u32);
+            }
+        }
+        starts.resize((1 << bits) + 1, self.prints.len() as u32);
+        self.starts = starts;
+        self.came = vec![0; self.prints.len().div_ceil(64)];
+    }
+
+    fn find(&self, print: u64) -> Option<usize> {
+        let beginning = (print >> self.shift) as usize;
+        let from = *self.starts.get(beginning)? as usize;
+        let to = *self.starts.get(beginning + 1)? as usize;
+        let found = self.prints.get(from..to)?.binary_search(&print).ok()?;
+        Some(from + found)
+    }
+
+    /// A line with that print has come.
+    pub fn take(&mut self, print: u64) -> Came {
+        let Some(at) = self.find(print) else {
+            return Came::Unknown;
+        };
+        let (word, bit) = (&mut self.came[at / 64], 1 << (at % 64));
+        let before = *word & bit != 0;
+        *word |= bit;
+        if before { Came::Again } else { Came::First }
+    }
+
+    fn has_come(&self, print: u64) -> bool {
+        let at = self.find(print);
+        at.is_some_and(|at| self.came[at / 64] & (1 << (at % 64)) != 0)
+    }
+
+    /// Tells of every sealed line that hasn't come, but of files that retention has removed: those are
+    /// nobody's to have. Reads the trees once more, as far as they were read before.
+    pub fn missing(
+        &self,
+        cancelled: &dyn Fn() -> bool,
+        each: &mut dyn FnMut(Missing),
+    ) -> Result<(), Error> {
+        if self
+            .came
+            .iter()
+            .map(|word| word.count_ones() as usize)
+            .sum::<usize>()
+            == self.prints.len()
+        {
+            return Ok(());
+        }
+        for (log, Log { path, size }) in self.logs.iter().enumerate() {
+            let files = source::open(path)?;
+            let directory = Directory::new(&files, cancelled);
+            let all = Entries::read(&directory, *size);
+            let mut pruned = HashSet::new();
+            let names = walk(&directory, &all, &mut |_, walked| {
+                if let Walked::Record {
+                    pruned: Some(file), ..
+                } = walked
+                {
+                    pruned.insert(file);
+                }
+            })?;
+            let mut lines = vec![0; names.len()];
+            walk(&directory, &all, &mut |_, walked| {
+                let Walked::Digest { file, digest } = walked else {
+                    return;
+                };
+                lines[file] += 1;
+                if !pruned.contains(&file) && !self.has_come(self.keys.print(&digest)) {
+                    each(Missing {
+                        log,
+                        file: names[file].clone(),
+                        line: lines[file],
+                    });
+                }
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Walks through the entries of a tree. Gives each one's bytes and what it is, and in the end the names of
+/// the files.
+fn walk(
+    directory: &Directory<'_>,
+    all: &Entries<'_>,
+    each: &mut dyn FnMut(&[u8], Walked),
+) -> Result<Vec<String>, Error> {
+    let broken = |what: String| Error::new(Status::Tampered, format!("the tree: {what}"));
+    let mut names: Vec<String> = Vec::new();
+    let mut segment: Option<(usize, u64)> = None;
+    for number in 0..all.size().div_ceil(WIDTH) {
+        if directory.is_stopped() {
+            return Err(Error::new(Status::Cancelled, "cancelled"));
+        }
+        let bytes = all
+            .tile(number)
+            .map_err(|error| broken(error.to_string()))?;
+        for entry in entries(&bytes) {
+            let walked = match Entry::parse(entry).map_err(broken)? {
+                Entry::Digest(digest) => {
+                    let (file, left) = segment
+                        .take()
+                        .ok_or_else(|| broken("a digest that no seg announced".to_owned()))?;
+                    segment = (left > 1).then_some((file, left - 1));
+                    Walked::Digest { file, digest }
+                }
+                Entry::Record(record) => {
+                    let mut number_of = |name: &str| {
+                        DayName::parse(name)?;
+                        Some(
+                            names
+                                .iter()
+                                .rposition(|known| known == name)
+                                .unwrap_or_else(|| {
+                                    names.push(name.to_owned());
+                                    names.len() - 1
+                                }),
+                        )
+                    };
+                    let pruned = match record.body {
+                        RecordBody::Seg { range, lines } => {
+                            let file = number_of(&range.file).ok_or_else(|| {
+                                broken(format!("{} isn't a day's file", range.file))
+                            })?;
+                            segment = (lines > 0).then_some((file, lines));
+                            None
+                        }
+                        RecordBody::Prune { file } => number_of(&file),
+                        _ => None,
+                    };
+                    Walked::Record {
+                        ts: record.ts,
+                        pruned,
+                    }
+                }
+            };
+            each(entry, walked);
+        }
+    }
+    Ok(names)
+}

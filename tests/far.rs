@@ -1,0 +1,207 @@
+//! Lines that were gathered elsewhere, compared with the trees of their logs.
+
+mod support;
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+use support::{Scratch, day_files, sealed, tool};
+
+const LINES: usize = 12;
+
+fn lines_of(log: &Path) -> Vec<String> {
+    let read = |path| fs::read_to_string(path).expect("a day is text");
+    let text: String = day_files(log).into_iter().map(read).collect();
+    text.lines().map(str::to_owned).collect()
+}
+
+/// What the tool says of lines, given on its standard input, and its exit code.
+fn verified(lines: &[String], arguments: &mut Command) -> (Value, i32) {
+    let mut child = arguments
+        .arg("--json")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the tool starts");
+    let mut stdin = child.stdin.take().expect("it's piped");
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    stdin.write_all(text.as_bytes()).expect("it's read");
+    drop(stdin);
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let report = serde_json::from_slice(&output.stdout);
+    let report = report.unwrap_or_else(|error| panic!("{error}: {said}"));
+    (report, output.status.code().expect("it isn't killed"))
+}
+
+fn of_tree(lines: &[String], tree: &Path) -> (Value, i32) {
+    let mut tool = tool();
+    verified(
+        lines,
+        tool.args(["verify", "--lines", "-", "--tree"]).arg(tree),
+    )
+}
+
+/// How many of each were found: altered, missing, unknown, doubled.
+fn counts(report: &Value) -> [u64; 4] {
+    ["altered", "missing", "unknown", "doubled"]
+        .map(|what| report[what].as_u64().unwrap_or_else(|| panic!("{report}")))
+}
+
+#[test]
+fn each_small_damage_to_gathered_lines_is_named_and_their_order_is_no_matter() {
+    let scratch = Scratch::new();
+    let (log, ids) = sealed(&scratch, LINES);
+    let lines = lines_of(&log);
+    let name = day_files(&log)[0]
+        .file_name()
+        .expect("it has one")
+        .to_owned();
+    assert_eq!(lines.len(), LINES);
+    let mut shuffled = lines.clone();
+    shuffled.reverse();
+    shuffled.swap(0, 5);
+    // The tree is all that is needed of the log.
+    let copy = scratch.join("copy");
+    fs::create_dir(&copy).expect("it can be made");
+    support::run(
+        Command::new("cp")
+            .arg("-r")
+            .arg(log.join(".integrity"))
+            .arg(&copy),
+    );
+    for tree in [&log, &copy] {
+        let (report, code) = of_tree(&shuffled, tree);
+        assert_eq!((counts(&report), code), ([0, 0, 0, 0], 0), "{report}");
+        assert_eq!(report["complete"], true);
+    }
+    for at in 0..LINES {
+        let place = json!([{"host": "", "file": name.to_str(), "line": at + 1}]);
+        let mut dropped = shuffled.clone();
+        dropped.retain(|line| *line != lines[at]);
+        let (report, code) = of_tree(&dropped, &log);
+        assert_eq!((counts(&report), code), ([0, 1, 0, 0], 1), "{report}");
+        assert_eq!(report["not_there"], place);
+
+        let mut altered = shuffled.clone();
+        for line in &mut altered {
+            if *line == lines[at] {
+                *line = line.replacen("user", "User", 1);
+            }
+        }
+        assert_ne!(altered, shuffled);
+        let (report, code) = of_tree(&altered, &log);
+        assert_eq!((counts(&report), code), ([1, 0, 0, 0], 1), "{report}");
+        assert_eq!(report["not_there"], place);
+        assert_eq!(report["not_sealed"][0]["id"], ids[at].as_str());
+
+        let mut doubled = shuffled.clone();
+        doubled.insert(at, lines[at].clone());
+        let (report, code) = of_tree(&doubled, &log);
+        assert_eq!((counts(&report), code), ([0, 0, 0, 1], 0), "{report}");
+
+        let mut foreign = shuffled.clone();
+        foreign.insert(at, lines[at].replace(&ids[at], "0"));
+        let (report, code) = of_tree(&foreign, &log);
+        assert_eq!((counts(&report), code), ([0, 0, 1, 0], 1), "{report}");
+        assert_eq!(report["not_sealed"][0]["line"], at + 1);
+    }
+    let mut garbage = shuffled.clone();
+    garbage.extend(["".into(), "   ".into(), "no entry".into()]);
+    let (report, code) = of_tree(&garbage, &log);
+    assert_eq!((counts(&report), code), ([0, 0, 1, 0], 1), "{report}");
+}
+
+#[test]
+fn days_outside_of_those_that_are_asked_for_need_not_be_there() {
+    let scratch = Scratch::new();
+    let (log, _) = sealed(&scratch, LINES);
+    for (from, to, missing, code) in [
+        ("2000-01-01", "2100-01-01", LINES as u64, 1),
+        ("2100-01-01", "2100-01-02", 0, 0),
+        ("2000-01-01", "2000-01-02", 0, 0),
+    ] {
+        let mut tool = tool();
+        tool.args([
+            "verify", "--lines", "-", "--from", from, "--to", to, "--tree",
+        ]);
+        let (report, exit) = verified(&[], tool.arg(&log));
+        assert_eq!((counts(&report)[1], exit), (missing, code), "{report}");
+    }
+}
+
+#[test]
+fn a_fleet_s_lines_come_as_one_and_each_host_s_are_told_apart() {
+    let scratch = Scratch::new();
+    let mut all = Vec::new();
+    let mut hosts = Vec::new();
+    for name in ["web-1", "web-2", "web-3"] {
+        let place = Scratch::new();
+        let (log, _) = sealed(&place, LINES);
+        let tree = scratch.join(name);
+        support::run(Command::new("cp").arg("-r").arg(&log).arg(&tree));
+        all.extend(lines_of(&tree));
+        hosts.push(json!({"name": name, "tree": name, "silent_after_s": 3600}));
+    }
+    let fleet = scratch.join("fleet.json");
+    let told = |hosts: &[Value], lines: &[String]| {
+        fs::write(&fleet, json!({"hosts": hosts}).to_string()).expect("it can be written");
+        let mut tool = tool();
+        verified(
+            lines,
+            tool.args(["verify", "--lines", "-", "--fleet"]).arg(&fleet),
+        )
+    };
+    all.sort();
+    let (report, code) = told(&hosts, &all);
+    assert_eq!((counts(&report), code), ([0, 0, 0, 0], 0), "{report}");
+    assert_eq!(report["sealed"], 3 * LINES);
+
+    let lost = lines_of(&scratch.join("web-2"))[4].clone();
+    let without: Vec<String> = all.iter().filter(|line| **line != lost).cloned().collect();
+    let (report, code) = told(&hosts, &without);
+    assert_eq!((counts(&report), code), ([0, 1, 0, 0], 1), "{report}");
+    assert_eq!(report["not_there"][0]["host"], "web-2");
+    assert_eq!(report["not_there"][0]["line"], 5);
+
+    // An older tree in a host's place, when a later checkpoint was kept.
+    let kept = scratch.join("kept");
+    fs::copy(scratch.join("web-1/.integrity/heads"), &kept).expect("it can be copied");
+    hosts[2]["checkpoints"] = json!(["kept"]);
+    let (report, code) = told(&hosts, &all);
+    assert_eq!(code, 1);
+    assert_eq!(report["logs"][2]["intact"], false, "{report}");
+    hosts[2]["checkpoints"] = json!([]);
+
+    hosts[1]["silent_after_s"] = json!(0);
+    let (report, code) = told(&hosts, &all);
+    assert_eq!((counts(&report), code), ([0, 0, 0, 0], 1), "{report}");
+    let silent = [0, 1, 2].map(|host| report["logs"][host]["silent"].clone());
+    assert_eq!(silent, [json!(false), json!(true), json!(false)]);
+}
+
+#[test]
+fn a_tree_that_isn_t_what_was_signed_vouches_for_nothing() {
+    let scratch = Scratch::new();
+    let (log, _) = sealed(&scratch, LINES);
+    let lines = lines_of(&log);
+    let tile = log.join(".integrity/tile/entries/000");
+    let recent = log.join(".integrity/recent");
+    for path in [tile, recent] {
+        let Ok(bytes) = fs::read(&path) else { continue };
+        let mut changed = bytes.clone();
+        *changed.last_mut().expect("it holds entries") ^= 1;
+        fs::write(&path, changed).expect("it can be written");
+        let mut tool = tool();
+        let mut command = tool.args(["verify", "--lines", "-", "--tree"]).arg(&log);
+        command = command.stdin(Stdio::null());
+        let before = command.output().expect("the tool starts").status.code();
+        fs::write(&path, bytes).expect("it can be written");
+        assert_eq!(before, Some(1), "{}", path.display());
+    }
+    assert_eq!(of_tree(&lines, &log).1, 0);
+}
