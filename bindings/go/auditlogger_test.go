@@ -68,7 +68,8 @@ func TestAThousandGoroutinesTakeAHandfulOfThreads(t *testing.T) {
 	calls.Wait()
 	made := pprof.Lookup("threadcreate").Count() - begun
 	t.Logf("%d threads of Go's for 1,000 calls", made)
-	if made > 50 {
+	// A call that blocks would take one each. How long one within the library's lock waits, the machine says.
+	if made > 100 {
 		t.Errorf("%d threads were made", made)
 	}
 	if err := client.Close(30 * time.Second); err != nil {
