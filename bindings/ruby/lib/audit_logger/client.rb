@@ -1,0 +1,191 @@
+# frozen_string_literal: true
+
+require "json"
+
+module AuditLogger
+  # Makes chat calls, each of which leaves exactly one entry in the audit log. One for the whole process,
+  # for any number of threads; a forked child may go on with it. Methods raise Error, and a client that is
+  # closed answers with AUDIT_E_HANDLE. At exit calls that still run are cancelled.
+  #
+  #   client = AuditLogger::Client.new(output_path: "audit_logs")
+  #   puts client.chat(user_id: "user-42", prompt: "Why is the sky blue?").content
+  #   client.chat(user_id: "user-42", prompt: "Count.") { |delta| print delta }
+  #   client.close
+  class Client
+    DONE = 3
+    Call = Struct.new(:tag, :events)
+    private_constant :DONE, :Call
+
+    # What the library said of the log, as JSON: "path", "recovered", "torn", "warnings".
+    attr_reader :opened
+
+    # Opens the log, and proves that it can be written to. queue: {running: how many calls run at once
+    # (64; to 4,096), event_bytes: ...}; the rest are the keys of docs/configuration.md.
+    def initialize(queue: {}, **config)
+      @queue_options = Native.terminated(JSON.generate(queue))
+      logger = Native::Out.make
+      @opened = Reply.of(:logger_new, Native.terminated(JSON.generate(config)), logger).json
+      @logger = logger.value
+      @lock = Mutex.new
+      @tags = 0
+      start
+      OPEN[self] = true
+    rescue StandardError
+      Native.logger_free(@logger) if @logger
+      raise
+    end
+
+    # With a block, opens a client, and closes it after the block.
+    def self.open(**config)
+      client = new(**config)
+      return client unless block_given?
+
+      begin
+        yield client
+      ensure
+        client.close
+      end
+    end
+
+    # Makes a call, and waits for its answer: user_id and prompt, and what else schema/request.json has.
+    # With a block the answer is streamed, and the block gets each part as it comes (with stream: "chunks"
+    # the server's payloads). Whatever leaves the block, an exception, break or Timeout, cancels the call.
+    def chat(**request)
+      request[:stream] ||= true if block_given?
+      call = submit(JSON.generate(request))
+      begin
+        while (part = call.events.pop).is_a?(String)
+          yield part if block_given?
+        end
+        (over = part).checked
+      ensure
+        cancel(call) unless over
+      end
+    end
+
+    # The parts of a streamed answer, as an Enumerator. Left early, by break or first, the call is cancelled.
+    def stream(**request)
+      Enumerator.new { |parts| chat(**request) { |part| parts << part } }
+    end
+
+    # Logs a call that the program made itself: one entry, of a record as schema/record.json has it.
+    def log(**record)
+      text = JSON.generate(record)
+      Reply.of(:record_json, @logger, text, text.bytesize)
+    end
+
+    # Begins a call that the program makes itself, which has an entry even if the process is killed.
+    # With a block, what it returns is the record to finish with, and an exception finishes it as an error.
+    def begin(**record)
+      text = JSON.generate(record)
+      handle = Native::Out.make
+      begun = Reply.of(:record_begin_json, @logger, text, text.bytesize, handle)
+      pending = Pending.new(handle.value, begun.entry_id)
+      return pending unless block_given?
+
+      begin
+        pending.finish(**yield)
+      rescue Exception => e # rubocop:disable Lint/RescueException
+        pending.finish(status: "error", error_type: e.class.name)
+        raise
+      end
+    end
+
+    # What the log shows for a text: 64 hexadecimal digits.
+    def hash_text(text)
+      Reply.of(:logger_hash, @logger, text, text.bytesize).content
+    end
+
+    # The health of the logger, as JSON.
+    def stats
+      Reply.of(:logger_stats, @logger).json
+    end
+
+    # Has the disk confirm what was written, and seals it.
+    def flush(timeout: 5)
+      Reply.of(:logger_flush, @logger, (timeout * 1000).to_i)
+    end
+
+    # Takes no new calls, waits for the running ones, cancels those that are left after timeout seconds,
+    # and has the disk confirm and seal the log. Closing twice is fine.
+    def close(timeout: 5)
+      return unless OPEN.delete(self)
+
+      begin
+        Reply.of(:logger_close, @logger, (timeout * 1000).to_i)
+      ensure
+        # They have ended; what they came to is on its way to who waits for it.
+        deadline = now + 5
+        sleep 0.001 until @calls.empty? || !@poller.alive? || now > deadline
+        Native.queue_free(@queue)
+        Native.logger_free(@logger)
+      end
+    end
+
+    # At exit: ends what runs, and waits for no answer.
+    def shutdown # :nodoc:
+      Native.queue_free(@queue)
+      Native.logger_close(@logger, 0, nil)
+      Native.logger_free(@logger)
+    end
+
+    private
+
+    def now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+
+    def start
+      queue = Native::Out.make
+      Reply.of(:queue_new, @logger, @queue_options, queue)
+      @queue = queue.value
+      @calls = {}
+      @pid = Process.pid
+      @poller = Thread.new(@queue, @calls) { |number, calls| poll(number, calls) }
+      @poller.name = "audit_logger"
+    end
+
+    def submit(text)
+      @lock.synchronize do
+        # A forked child has no threads of its parent's, and the queue is the parent's.
+        start if @pid != Process.pid
+        call = Call.new(@tags += 1, Thread::Queue.new)
+        @calls[call.tag] = call
+        begin
+          Reply.of(:queue_submit, @queue, text, text.bytesize, call.tag)
+        rescue Error
+          @calls.delete(call.tag)
+          raise
+        end
+        call
+      end
+    end
+
+    # Ends a call, and waits until its entry is written.
+    def cancel(call)
+      Native.queue_cancel(@queue, call.tag, nil)
+      nil until call.events.pop.is_a?(Reply)
+    end
+
+    # The one thread: gives each event to the call that it belongs to.
+    def poll(queue, calls)
+      place = Native::Out.make
+      while (status = Native.queue_next(queue, -1, place)) == Native::OK
+        event = place.value
+        tag = Native.reply_int(event, Reply::TAG)
+        if Native.reply_int(event, Reply::EVENT) == DONE
+          calls.delete(tag).events << Reply.new(Native.reply_int(event, Reply::STATUS), event)
+        else
+          calls[tag].events << Reply.text(event, Reply::CONTENT)
+          Native.reply_free(event)
+        end
+      end
+    ensure
+      # The queue is gone, and with it what it still had to tell.
+      gone = Reply.closed(place.value)
+      calls.each_value { |call| call.events << gone }
+    end
+
+    OPEN = {} # rubocop:disable Style/MutableConstant
+    private_constant :OPEN
+    at_exit { OPEN.each_key(&:shutdown) }
+  end
+end
