@@ -8,7 +8,7 @@ Gem::Specification.new do |spec|
   spec.summary = "LLM calls that each leave exactly one entry in an append-only audit log"
   spec.authors = ["The audit_logger authors"]
   spec.licenses = ["MIT", "Apache-2.0"]
-  spec.required_ruby_version = ">= 3.0"
+  spec.required_ruby_version = ">= 3.1"
   # lib/audit_logger holds the library: the gem is for one kind of machine.
   spec.platform = Gem::Platform::CURRENT
   spec.files = Dir["lib/**/*.{rb,so}", "README.md", "LICENSE-*"]

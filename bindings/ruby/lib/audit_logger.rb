@@ -3,6 +3,7 @@
 require_relative "audit_logger/version"
 require_relative "audit_logger/native"
 require_relative "audit_logger/reply"
+require_relative "audit_logger/call"
 require_relative "audit_logger/pending"
 require_relative "audit_logger/client"
 

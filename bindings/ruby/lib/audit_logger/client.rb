@@ -13,8 +13,7 @@ module AuditLogger
   #   client.close
   class Client
     DONE = 3
-    Call = Struct.new(:tag, :events)
-    private_constant :DONE, :Call
+    private_constant :DONE
 
     # What the library said of the log, as JSON: "path", "recovered", "torn", "warnings".
     attr_reader :opened
@@ -28,7 +27,7 @@ module AuditLogger
       @logger = logger.value
       @lock = Mutex.new
       @tags = 0
-      start
+      listen
       OPEN[self] = true
     rescue StandardError
       Native.logger_free(@logger) if @logger
@@ -48,24 +47,22 @@ module AuditLogger
     end
 
     # Makes a call, and waits for its answer: user_id and prompt, and what else schema/request.json has.
-    # With a block the answer is streamed, and the block gets each part as it comes (with stream: "chunks"
-    # the server's payloads). Whatever leaves the block, an exception, break or Timeout, cancels the call.
-    def chat(**request)
-      request[:stream] ||= true if block_given?
-      call = submit(JSON.generate(request))
-      begin
-        while (part = call.events.pop).is_a?(String)
-          yield part if block_given?
-        end
-        (over = part).checked
-      ensure
-        cancel(call) unless over
-      end
+    # With a block the answer is streamed, see Call#each. Whatever interrupts it, cancels the call.
+    def chat(**request, &)
+      block_given? ? stream(**request).each(&) : start(**request).reply
     end
 
-    # The parts of a streamed answer, as an Enumerator. Left early, by break or first, the call is cancelled.
+    # Begins a streamed call. Returns a Call, whose each gives the parts; with stream: "chunks" they are
+    # the server's payloads, with "all" both.
     def stream(**request)
-      Enumerator.new { |parts| chat(**request) { |part| parts << part } }
+      start(**request, stream: request[:stream] || true)
+    end
+
+    # Begins a call, and doesn't wait. Returns a Call.
+    def start(**request)
+      text = JSON.generate(request)
+      tag, events, queue = @lock.synchronize { submit(text) }
+      Call.new(events, request[:stream].to_s == "all") { Native.queue_cancel(queue, tag, nil) }
     end
 
     # Logs a call that the program made itself: one entry, of a record as schema/record.json has it.
@@ -133,7 +130,8 @@ module AuditLogger
 
     def now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
 
-    def start
+    # A queue, and the one thread.
+    def listen
       queue = Native::Out.make
       Reply.of(:queue_new, @logger, @queue_options, queue)
       @queue = queue.value
@@ -144,44 +142,34 @@ module AuditLogger
     end
 
     def submit(text)
-      @lock.synchronize do
-        # A forked child has no threads of its parent's, and the queue is the parent's.
-        start if @pid != Process.pid
-        call = Call.new(@tags += 1, Thread::Queue.new)
-        @calls[call.tag] = call
-        begin
-          Reply.of(:queue_submit, @queue, text, text.bytesize, call.tag)
-        rescue Error
-          @calls.delete(call.tag)
-          raise
-        end
-        call
-      end
+      # A forked child has no threads of its parent's, and the queue is the parent's.
+      listen if @pid != Process.pid
+      tag = @tags += 1
+      @calls[tag] = Thread::Queue.new
+      Reply.of(:queue_submit, @queue, text, text.bytesize, tag)
+      [tag, @calls[tag], @queue]
+    rescue Error
+      @calls.delete(tag)
+      raise
     end
 
-    # Ends a call, and waits until its entry is written.
-    def cancel(call)
-      Native.queue_cancel(@queue, call.tag, nil)
-      nil until call.events.pop.is_a?(Reply)
-    end
-
-    # The one thread: gives each event to the call that it belongs to.
+    # Gives each event to the call that it belongs to.
     def poll(queue, calls)
       place = Native::Out.make
-      while (status = Native.queue_next(queue, -1, place)) == Native::OK
+      while Native.queue_next(queue, -1, place) == Native::OK
         event = place.value
         tag = Native.reply_int(event, Reply::TAG)
-        if Native.reply_int(event, Reply::EVENT) == DONE
-          calls.delete(tag).events << Reply.new(Native.reply_int(event, Reply::STATUS), event)
+        case Native.reply_int(event, Reply::EVENT)
+        when DONE
+          calls.delete(tag) << Reply.new(Native.reply_int(event, Reply::STATUS), event)
         else
-          calls[tag].events << Reply.text(event, Reply::CONTENT)
-          Native.reply_free(event)
+          calls[tag] << Reply.part(event)
         end
       end
     ensure
       # The queue is gone, and with it what it still had to tell.
       gone = Reply.closed(place.value)
-      calls.each_value { |call| call.events << gone }
+      calls.each_value { |events| events << gone }
     end
 
     OPEN = {} # rubocop:disable Style/MutableConstant

@@ -20,6 +20,7 @@ module AuditLogger
     STATUS = 107
     EVENT = 108
     TAG = 109
+    KINDS = { 1 => :delta, 2 => :chunk }.freeze
 
     attr_reader :status, *TEXTS.keys, *NUMBERS.keys
 
@@ -40,6 +41,13 @@ module AuditLogger
     # Of a call whose queue is gone: the client was closed, or the process ends.
     def self.closed(handle)
       new(Native::CANCELLED, handle, error_type: "Cancelled", error_message: "the client was closed meanwhile")
+    end
+
+    # What an event is, and its text.
+    def self.part(handle)
+      [KINDS[Native.reply_int(handle, EVENT)], text(handle, CONTENT)]
+    ensure
+      Native.reply_free(handle)
     end
 
     # Calls a function of the library's whose last parameter is a reply, which is returned, or raised.
