@@ -145,9 +145,10 @@ module AuditLogger
       # A forked child has no threads of its parent's, and the queue is the parent's.
       listen if @pid != Process.pid
       tag = @tags += 1
-      @calls[tag] = Thread::Queue.new
+      # Kept here too: the call may be over before its submission returns.
+      events = @calls[tag] = Thread::Queue.new
       Reply.of(:queue_submit, @queue, text, text.bytesize, tag)
-      [tag, @calls[tag], @queue]
+      [tag, events, @queue]
     rescue Error
       @calls.delete(tag)
       raise
