@@ -13,7 +13,7 @@ public final class AuditException extends RuntimeException {
 
     /** The name of the status: "AUDIT_E_CALL", "AUDIT_E_CANCELLED", ... */
     public String status() {
-        return Native.statusName(reply.status());
+        return reply.status();
     }
 
     /** The class of the error, as the entry has it: "RateLimitError", "APITimeoutError", "Cancelled", ... */

@@ -15,7 +15,8 @@ import java.util.stream.StreamSupport;
 public final class ChatStream implements Iterator<String>, Iterable<String>, AutoCloseable {
     private final Client client;
     private final Client.Call call;
-    private String next;
+    private Client.Part next;
+    private boolean chunk;
     private boolean ended;
 
     ChatStream(Client client, Client.Call call) {
@@ -46,9 +47,15 @@ public final class ChatStream implements Iterator<String>, Iterable<String>, Aut
         if (!hasNext()) {
             throw new NoSuchElementException("the answer is over");
         }
-        String part = next;
+        String text = next.text();
+        chunk = next.chunk();
         next = null;
-        return part;
+        return text;
+    }
+
+    /** Whether the part that came last is a payload of the server's, as with "stream" "chunks" or "all". */
+    public boolean isChunk() {
+        return chunk;
     }
 
     @Override

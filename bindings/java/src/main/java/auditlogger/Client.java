@@ -38,10 +38,13 @@ public final class Client implements AutoCloseable {
     private final Map<Long, Call> calls = new ConcurrentHashMap<>();
     private final Thread hook = new Thread(this::shutdown, "audit_logger shutdown");
 
+    /** What came of an answer: text, or a payload of the server's. */
+    record Part(boolean chunk, String text) {}
+
     /** A call that was submitted: its events, Optional.empty() the last, and how it ended. */
     static final class Call {
         final long tag;
-        final BlockingQueue<Optional<String>> events = new LinkedBlockingQueue<>();
+        final BlockingQueue<Optional<Part>> events = new LinkedBlockingQueue<>();
         final CompletableFuture<Reply> done = new CompletableFuture<>();
 
         Call(long tag) {
@@ -132,7 +135,7 @@ public final class Client implements AutoCloseable {
      * Makes a streamed call.
      *
      * @param request as for {@link #chat}; with "stream" set to "chunks" the parts are the server's
-     *     payloads, not the text
+     *     payloads, with "all" both
      * @return the parts, to be closed
      */
     public ChatStream stream(Map<String, ?> request) {
@@ -188,8 +191,9 @@ public final class Client implements AutoCloseable {
      */
     public void close(Duration timeout) {
         long[] reply = new long[1];
-        Reply closed = Reply.take(LIBRARY.audit_logger_close(logger, timeout.toMillis(), reply), reply[0]);
-        if (closed.status() == Native.HANDLE) {
+        int status = LIBRARY.audit_logger_close(logger, timeout.toMillis(), reply);
+        Reply closed = Reply.take(status, reply[0]);
+        if (status == Native.HANDLE) {
             return;
         }
         try {
@@ -238,10 +242,12 @@ public final class Client implements AutoCloseable {
         while ((status = LIBRARY.audit_queue_next(queue, -1, place)) == Native.OK) {
             long event = place[0];
             long tag = Reply.number(event, Reply.TAG);
-            if (Reply.number(event, Reply.EVENT) == Native.EVENT_DONE) {
+            long kind = Reply.number(event, Reply.EVENT);
+            if (kind == Native.EVENT_DONE) {
                 calls.remove(tag).end(Reply.take((int) Reply.number(event, Reply.STATUS), event));
             } else {
-                calls.get(tag).events.add(Optional.of(Reply.text(event, Reply.CONTENT)));
+                Part part = new Part(kind == Native.EVENT_CHUNK, Reply.text(event, Reply.CONTENT));
+                calls.get(tag).events.add(Optional.of(part));
                 LIBRARY.audit_reply_free(event);
             }
         }

@@ -17,6 +17,7 @@ final class Native {
     static final int OK = 0;
     static final int HANDLE = -2;
     static final int CANCELLED = -7;
+    static final int EVENT_CHUNK = 2;
     static final int EVENT_DONE = 3;
 
     static final CLibrary LIBRARY = load();

@@ -40,7 +40,7 @@ public final class Pending implements AutoCloseable {
         try {
             finish(Map.of("status", "error", "error_type", "OutcomeUnknown"));
         } catch (AuditException e) {
-            if (e.reply().status() != Native.HANDLE) {
+            if (!e.status().equals("AUDIT_E_HANDLE")) {
                 throw e;
             }
         }

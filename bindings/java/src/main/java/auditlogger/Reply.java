@@ -5,7 +5,7 @@ import static auditlogger.Native.LIBRARY;
 /**
  * What the library answers. What isn't known is null; a number is -1.
  *
- * @param status 0, or the number of an AUDIT_E_ status
+ * @param status "AUDIT_OK", or the name of an error's status
  * @param content the answer of the model, or the part that came before an error
  * @param json the body of the response; of a streamed one the chat.completion that it adds up to
  * @param entry the entry, as its line stands in the log
@@ -25,7 +25,7 @@ import static auditlogger.Native.LIBRARY;
  * @param attempts how often the request was tried
  */
 public record Reply(
-        int status, String content, String json, String entry, String entryId, String errorType,
+        String status, String content, String json, String entry, String entryId, String errorType,
         String errorMessage, String finishReason, String model, String provider, String generationId,
         String providerErrorType, long httpStatus, long outcome, long promptTokens, long completionTokens,
         long retryAfterMs, long attempts) {
@@ -38,8 +38,8 @@ public record Reply(
     /** Reads a reply of the library's, and frees it. */
     static Reply take(int status, long reply) {
         try {
-            return new Reply(status, text(reply, CONTENT), text(reply, 2), text(reply, 3), text(reply, 4), text(reply, 5),
-                    text(reply, 6), text(reply, 7), text(reply, 8), text(reply, 9), text(reply, 10), text(reply, 11),
+            return new Reply(Native.statusName(status), text(reply, CONTENT), text(reply, 2), text(reply, 3),
+                    text(reply, 4), text(reply, 5), text(reply, 6), text(reply, 7), text(reply, 8), text(reply, 9), text(reply, 10), text(reply, 11),
                     number(reply, 101), number(reply, 102), number(reply, 103), number(reply, 104),
                     number(reply, 105), number(reply, 106));
         } finally {
@@ -48,7 +48,7 @@ public record Reply(
     }
 
     static Reply cancelled(String why) {
-        return new Reply(Native.CANCELLED, null, null, null, null, "Cancelled", why, null, null, null, null, null,
+        return new Reply(Native.statusName(Native.CANCELLED), null, null, null, null, "Cancelled", why, null, null, null, null, null,
                 -1, -1, -1, -1, -1, -1);
     }
 
@@ -58,7 +58,7 @@ public record Reply(
     }
 
     Reply checked() {
-        if (status != Native.OK) {
+        if (!status.equals("AUDIT_OK")) {
             throw new AuditException(this);
         }
         return this;
