@@ -14,5 +14,5 @@ Gem::Specification.new do |spec|
   spec.files = Dir["lib/**/*.{rb,so}", "README.md", "LICENSE-*"]
   spec.metadata["rubygems_mfa_required"] = "true"
   # With Ruby until 3.5, a gem of its own from then on.
-  spec.add_dependency "fiddle", ">= 1.0"
+  spec.add_dependency "fiddle", "~> 1.0"
 end
