@@ -9,7 +9,7 @@ use AuditLogger\Call;
 use AuditLogger\Client;
 use AuditLogger\Reply;
 
-require getenv('AUDIT_LOGGER_AUTOLOAD') ?: __DIR__ . '/../vendor/autoload.php';
+require __DIR__ . '/vendor/autoload.php';
 
 final class Skip extends Exception
 {

@@ -29,7 +29,7 @@ class Conformance
 
   def self.run(cases, server, directory)
     failed = false
-    JSON.parse(File.read(cases)).each_with_index do |test, number|
+    JSON.parse(File.read(cases, encoding: "UTF-8")).each_with_index do |test, number|
       result, reason = new(cases, server, directory, test, number).result
       failed ||= result == "fail"
       puts JSON.generate(case: test["name"], result:, reason:)
@@ -62,7 +62,7 @@ class Conformance
   end
 
   def written
-    lines = Dir["#{@log}/audit_*.jsonl"].flat_map { |file| File.readlines(file, chomp: true) }
+    lines = Dir["#{@log}/audit_*.jsonl"].flat_map { |file| File.readlines(file, chomp: true, encoding: "UTF-8") }
     raise "#{lines.size} entries instead of #{@case["entries"]}" if lines.size != @case["entries"]
 
     missing = @lines - lines
