@@ -14,7 +14,7 @@ rm -rf dist
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 mkdir dist "$stage/package" "$stage/package/native"
-cp -r composer.json README.md preload.php src ../../LICENSE-* "$stage/package"
+cp -r composer.json README.md header.php preload.php src ../../LICENSE-* "$stage/package"
 cp "$AUDIT_LOGGER_PREFIX/lib/libaudit_logger.so" "$stage/package/native"
 # Of a result that is const char *, FFI makes a string that ends at the first NUL.
 "${CC:-cc}" -E -P -DAUDIT_CDEF "$AUDIT_LOGGER_PREFIX/include/audit_logger.h" |

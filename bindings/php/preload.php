@@ -2,10 +2,8 @@
 
 declare(strict_types=1);
 
-// For php-fpm: opcache.preload=/path/to/vendor/audit-logger/audit-logger/preload.php. With it requests need
-// no ffi.enable, which php.ini leaves at "preload", and read no declarations.
+// For opcache.preload: php.ini's ffi.enable=preload lets only preloaded code call FFI. README.md says more.
 
 foreach (['AuditException', 'Call', 'Client', 'Inbox', 'Native', 'Pending', 'Reply'] as $class) {
     require_once __DIR__ . "/src/$class.php";
 }
-AuditLogger\Native::preload();

@@ -22,21 +22,11 @@ final class Native
         return self::$library ??= self::preloaded() ?? FFI::cdef(self::declarations(), self::file());
     }
 
-    /** For opcache.preload: afterwards requests need no ffi.enable, and read no declarations. */
-    public static function preload(): void
+    /** A header for ffi.preload, after which requests find the library in a scope of its name. */
+    public static function header(): string
     {
-        $header = tempnam(sys_get_temp_dir(), 'audit_logger');
-        try {
-            file_put_contents($header, sprintf(
-                "#define FFI_SCOPE \"%s\"\n#define FFI_LIB \"%s\"\n%s",
-                self::SCOPE,
-                self::file(),
-                self::declarations(),
-            ));
-            FFI::load($header);
-        } finally {
-            unlink($header);
-        }
+        return sprintf("#define FFI_SCOPE \"%s\"\n#define FFI_LIB \"%s\"\n", self::SCOPE, self::file())
+            . self::declarations();
     }
 
     /**

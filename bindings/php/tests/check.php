@@ -127,7 +127,8 @@ $promises = [
     'php-fpm serves calls, with the library preloaded and FFI shut for requests' => function (Client $client, string $log): void {
         $fpm = "$log.fpm";
         mkdir($fpm);
-        $preload = __DIR__ . '/vendor/audit-logger/audit-logger/preload.php';
+        $package = __DIR__ . '/vendor/audit-logger/audit-logger';
+        file_put_contents("$fpm/header", shell_exec(PHP_BINARY . ' ' . escapeshellarg("$package/header.php")));
         file_put_contents("$fpm/conf", <<<END
             [global]
             error_log = $fpm/errors
@@ -138,7 +139,8 @@ $promises = [
             pm.max_children = 1
             catch_workers_output = yes
             END);
-        $ini = ['opcache.enable=1', "opcache.preload=$preload", 'opcache.preload_user=root', 'ffi.enable=preload'];
+        $ini = ['opcache.enable=1', "opcache.preload=$package/preload.php", 'ffi.enable=preload',
+            "ffi.preload=$fpm/header", ...(posix_getuid() === 0 ? ['opcache.preload_user=root'] : [])];
         $options = array_merge(...array_map(fn (string $value) => ['-d', $value], $ini));
         $process = proc_open([getenv('PHP_FPM'), '-R', '-y', "$fpm/conf", ...$options], [], $pipes);
         try {
@@ -148,12 +150,12 @@ $promises = [
             $ask = fn (string $query): string => (string) shell_exec(
                 'REQUEST_METHOD=GET QUERY_STRING=' . $query . ' SCRIPT_FILENAME=' . escapeshellarg(__DIR__ . '/fpm.php')
                 . ' LOG=' . escapeshellarg("$fpm/log") . ' SERVER_URL=' . escapeshellarg($GLOBALS['server'])
-                . ' cgi-fcgi -bind -connect ' . escapeshellarg("$fpm/socket"),
+                . ' cgi-fcgi -bind -connect ' . escapeshellarg("$fpm/socket") . ' 2>&1',
             );
             $first = $ask('ask');
-            same(1, preg_match('/You said: hello (\d+)$/', $first) ?: $first . file_get_contents("$fpm/errors"));
+            same(1, preg_match('/You said: hello (\d+)$/', $first) ?: $first );
             $ask('die');
-            same(substr($first, -20), substr($ask('ask'), -20)); // The same worker.
+            same(strrchr($first, 'Y'), strrchr($ask('ask'), 'Y')); // The same worker.
             same([null, 'Cancelled', null], errorTypes("$fpm/log"));
         } finally {
             proc_terminate($process);
