@@ -312,6 +312,10 @@ macro_rules! languages {
 languages! {
     cpp: "C++",
     go: "Go",
+    java: "Java",
+    csharp: "C#",
+    ruby: "Ruby",
+    php: "PHP",
 }
 
 #[test]
