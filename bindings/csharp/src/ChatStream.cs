@@ -24,10 +24,7 @@ namespace AuditLogger
             Tag = tag;
         }
 
-        internal bool IsDone
-        {
-            get { return Done.Task.IsCompleted; }
-        }
+        internal bool IsDone => Done.Task.IsCompleted;
 
         internal void Add(int kind, string text)
         {
@@ -70,36 +67,27 @@ namespace AuditLogger
         /// <summary>Whether it's a payload of the server's, as with stream = "chunks" or "all".</summary>
         public bool IsChunk { get; private set; }
 
-        object IEnumerator.Current
-        {
-            get { return Current; }
-        }
+        object IEnumerator.Current => Current;
 
         /// <summary>Waits for a part, on this thread. False at the end of the answer.</summary>
         public bool MoveNext()
         {
             call.Ready.Wait();
-            return Taken() || Ended(Client.Result(call.Done.Task.Result, token));
+            return Taken() || Ended();
         }
 
         /// <summary>Waits for a part. False at the end of the answer.</summary>
         public async Task<bool> MoveNextAsync()
         {
             await call.Ready.WaitAsync().ConfigureAwait(false);
-            return Taken() || Ended(Client.Result(call.Done.Task.Result, token));
+            return Taken() || Ended();
         }
 
         /// <summary>Waits for the end of the call: all of the answer, and the entry.</summary>
-        public async Task<Reply> ReplyAsync()
-        {
-            return Client.Result(await call.Done.Task.ConfigureAwait(false), token);
-        }
+        public async Task<Reply> ReplyAsync() => Client.Result(await call.Done.Task.ConfigureAwait(false), token);
 
         /// <summary>Waits for the end of the call, on this thread.</summary>
-        public Reply Reply()
-        {
-            return ReplyAsync().GetAwaiter().GetResult();
-        }
+        public Reply Reply() => ReplyAsync().GetAwaiter().GetResult();
 
         /// <summary>Ends the call, if it runs, and waits until its entry is written.</summary>
         public void Dispose()
@@ -118,21 +106,12 @@ namespace AuditLogger
         }
 
         /// <summary>Itself, for await foreach.</summary>
-        public ChatStream GetAsyncEnumerator()
-        {
-            return this;
-        }
+        public ChatStream GetAsyncEnumerator() => this;
 
         /// <summary>Itself: the parts can be taken once.</summary>
-        public IEnumerator<string> GetEnumerator()
-        {
-            return this;
-        }
+        public IEnumerator<string> GetEnumerator() => this;
 
-        IEnumerator IEnumerable.GetEnumerator()
-        {
-            return this;
-        }
+        IEnumerator IEnumerable.GetEnumerator() => this;
 
         void IEnumerator.Reset()
         {
@@ -141,8 +120,7 @@ namespace AuditLogger
 
         private bool Taken()
         {
-            KeyValuePair<int, string> part;
-            if (!call.Parts.TryDequeue(out part))
+            if (!call.Parts.TryDequeue(out KeyValuePair<int, string> part))
             {
                 return false;
             }
@@ -151,9 +129,10 @@ namespace AuditLogger
             return true;
         }
 
-        private bool Ended(Reply reply)
+        private bool Ended()
         {
             call.Ready.Release(); // So that moving on again is no wait.
+            Client.Result(call.Done.Task.Result, token);
             return false;
         }
     }

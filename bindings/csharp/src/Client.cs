@@ -1,8 +1,7 @@
 using System;
-using System.Collections;
 using System.Collections.Concurrent;
 using System.Collections.Generic;
-using System.Reflection;
+using System.Linq;
 using System.Threading;
 using System.Threading.Tasks;
 
@@ -34,9 +33,8 @@ namespace AuditLogger
         /// <param name="queueOptions">running: how many calls run at once (64; to 4,096); event_bytes.</param>
         public Client(object config, object queueOptions = null)
         {
-            IntPtr reply;
             byte[] options = Native.Terminated(Json.Write(queueOptions ?? new { }));
-            int status = Native.audit_logger_new(Native.Terminated(Json.Write(config)), out logger, out reply);
+            int status = Native.audit_logger_new(Native.Terminated(Json.Write(config)), out logger, out IntPtr reply);
             Opened = Reply.Take(status, reply).Checked().Json;
             status = Native.audit_queue_new(logger, options, out queue, out reply);
             if (status != Native.Ok)
@@ -97,23 +95,26 @@ namespace AuditLogger
         public ChatStream Stream(object request, CancellationToken token = default(CancellationToken))
         {
             token.ThrowIfCancellationRequested();
-            return new ChatStream(this, Submit(Json.Write(Streamed(request))), token);
+            Dictionary<string, object> streamed = Json.Members(request);
+            streamed.TryGetValue("stream", out object stream);
+            streamed["stream"] = stream ?? true;
+            return new ChatStream(this, Submit(Json.Write(streamed)), token);
         }
 
         /// <summary>Logs a call that the program made itself: one entry.</summary>
         public Reply Log(object record)
         {
             byte[] text = Native.Utf8(Json.Write(record));
-            IntPtr reply;
-            return Reply.Take(Native.audit_record_json(logger, text, Native.Length(text), out reply), reply).Checked();
+            int status = Native.audit_record_json(logger, text, Native.Length(text), out IntPtr reply);
+            return Reply.Take(status, reply).Checked();
         }
 
         /// <summary>Begins a call that the program makes itself, which has an entry even if the process is killed.</summary>
         public Pending Begin(object record)
         {
             byte[] text = Native.Utf8(Json.Write(record));
-            IntPtr pending, reply;
-            int status = Native.audit_record_begin_json(logger, text, Native.Length(text), out pending, out reply);
+            int status = Native.audit_record_begin_json(
+                logger, text, Native.Length(text), out IntPtr pending, out IntPtr reply);
             return new Pending(pending, Reply.Take(status, reply).Checked().EntryId);
         }
 
@@ -121,23 +122,22 @@ namespace AuditLogger
         public string Hash(string text)
         {
             byte[] bytes = Native.Utf8(text);
-            IntPtr reply;
-            int status = Native.audit_logger_hash(logger, bytes, Native.Length(bytes), out reply);
+            int status = Native.audit_logger_hash(logger, bytes, Native.Length(bytes), out IntPtr reply);
             return Reply.Take(status, reply).Checked().Content;
         }
 
         /// <summary>The health of the logger, as JSON.</summary>
         public string Stats()
         {
-            IntPtr reply;
-            return Reply.Take(Native.audit_logger_stats(logger, out reply), reply).Checked().Json;
+            int status = Native.audit_logger_stats(logger, out IntPtr reply);
+            return Reply.Take(status, reply).Checked().Json;
         }
 
         /// <summary>Has the disk confirm what was written, and seals it.</summary>
         public void Flush(TimeSpan timeout)
         {
-            IntPtr reply;
-            Reply.Take(Native.audit_logger_flush(logger, (long)timeout.TotalMilliseconds, out reply), reply).Checked();
+            int status = Native.audit_logger_flush(logger, (long)timeout.TotalMilliseconds, out IntPtr reply);
+            Reply.Take(status, reply).Checked();
         }
 
         /// <summary>Closes it, with 5 seconds for calls that run.</summary>
@@ -152,20 +152,14 @@ namespace AuditLogger
         /// </summary>
         public void Close(TimeSpan timeout)
         {
-            IntPtr reply;
-            int status = Native.audit_logger_close(logger, (long)timeout.TotalMilliseconds, out reply);
+            int status = Native.audit_logger_close(logger, (long)timeout.TotalMilliseconds, out IntPtr reply);
             Reply closed = Reply.Take(status, reply);
             if (status == Native.Handle)
             {
                 return;
             }
             // They have ended; what they came to is on its way to who waits for it.
-            List<Task> ends = new List<Task>();
-            foreach (Call call in calls.Values)
-            {
-                ends.Add(call.Done.Task);
-            }
-            Task.WaitAll(ends.ToArray(), Closing);
+            Task.WaitAll(calls.Values.Select(call => (Task)call.Done.Task).ToArray(), Closing);
             Native.audit_queue_free(queue);
             Native.audit_logger_free(logger);
             AppDomain.CurrentDomain.ProcessExit -= Shutdown;
@@ -190,41 +184,15 @@ namespace AuditLogger
             }
         }
 
-        /// <summary>The request with "stream", unless it says that itself.</summary>
-        private static Dictionary<string, object> Streamed(object request)
-        {
-            Dictionary<string, object> streamed = new Dictionary<string, object>();
-            if (request is IDictionary)
-            {
-                foreach (DictionaryEntry member in (IDictionary)request)
-                {
-                    streamed[(string)member.Key] = member.Value;
-                }
-            }
-            else
-            {
-                foreach (PropertyInfo property in request.GetType().GetProperties())
-                {
-                    streamed[property.Name] = property.GetValue(request, null);
-                }
-            }
-            object stream;
-            streamed.TryGetValue("stream", out stream);
-            streamed["stream"] = stream ?? true;
-            return streamed;
-        }
-
         private Call Submit(string request)
         {
             byte[] text = Native.Utf8(request);
             Call call = new Call((ulong)Interlocked.Increment(ref tags));
             calls[call.Tag] = call;
-            IntPtr reply;
-            int status = Native.audit_queue_submit(queue, text, Native.Length(text), call.Tag, out reply);
+            int status = Native.audit_queue_submit(queue, text, Native.Length(text), call.Tag, out IntPtr reply);
             if (status != Native.Ok)
             {
-                Call never;
-                calls.TryRemove(call.Tag, out never);
+                calls.TryRemove(call.Tag, out _);
             }
             Reply.Take(status, reply).Checked();
             return call;
@@ -260,9 +228,8 @@ namespace AuditLogger
 
         private void Shutdown(object sender, EventArgs e)
         {
-            IntPtr reply;
             Native.audit_queue_free(queue);
-            Native.audit_logger_close(logger, 0, out reply);
+            Native.audit_logger_close(logger, 0, out IntPtr reply);
             Native.audit_reply_free(reply);
             Native.audit_logger_free(logger);
         }

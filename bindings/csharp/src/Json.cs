@@ -1,7 +1,8 @@
 using System;
 using System.Collections;
+using System.Collections.Generic;
 using System.Globalization;
-using System.Reflection;
+using System.Linq;
 using System.Text;
 
 namespace AuditLogger
@@ -16,30 +17,33 @@ namespace AuditLogger
             return json.ToString();
         }
 
+        /// <summary>The members of a dictionary, or of an object of an anonymous type.</summary>
+        internal static Dictionary<string, object> Members(object value)
+        {
+            if (value is IDictionary dictionary)
+            {
+                return dictionary.Keys.Cast<object>().ToDictionary(
+                    key => Convert.ToString(key, CultureInfo.InvariantCulture), key => dictionary[key]);
+            }
+            return value.GetType().GetProperties().ToDictionary(
+                property => property.Name, property => property.GetValue(value, null));
+        }
+
         private static void Write(StringBuilder json, object value)
         {
             if (value == null)
             {
                 json.Append("null");
             }
-            else if (value is string)
+            else if (value is string text)
             {
-                Quote(json, (string)value);
+                Quote(json, text);
             }
-            else if (value is bool)
+            else if (value is bool truth)
             {
-                json.Append((bool)value ? "true" : "false");
+                json.Append(truth ? "true" : "false");
             }
-            else if (value is IDictionary)
-            {
-                string separator = "{";
-                foreach (DictionaryEntry member in (IDictionary)value)
-                {
-                    Member(json, ref separator, Convert.ToString(member.Key, CultureInfo.InvariantCulture), member.Value);
-                }
-                json.Append(separator == "{" ? "{}" : "}");
-            }
-            else if (value is IEnumerable)
+            else if (value is IEnumerable && !(value is IDictionary))
             {
                 string separator = "[";
                 foreach (object item in (IEnumerable)value)
@@ -55,21 +59,15 @@ namespace AuditLogger
             }
             else
             {
-                // An object of an anonymous type, mostly.
                 string separator = "{";
-                foreach (PropertyInfo property in value.GetType().GetProperties())
+                foreach (KeyValuePair<string, object> member in Members(value))
                 {
-                    Member(json, ref separator, property.Name, property.GetValue(value, null));
+                    Quote(json.Append(separator), member.Key);
+                    Write(json.Append(':'), member.Value);
+                    separator = ",";
                 }
                 json.Append(separator == "{" ? "{}" : "}");
             }
-        }
-
-        private static void Member(StringBuilder json, ref string separator, string name, object value)
-        {
-            Quote(json.Append(separator), name);
-            Write(json.Append(':'), value);
-            separator = ",";
         }
 
         private static void Number(StringBuilder json, IFormattable value)

@@ -27,8 +27,7 @@ namespace AuditLogger
         public Reply Finish(object record)
         {
             byte[] text = Native.Utf8(Json.Write(record));
-            IntPtr reply;
-            int status = Native.audit_record_finish_json(handle, text, Native.Length(text), out reply);
+            int status = Native.audit_record_finish_json(handle, text, Native.Length(text), out IntPtr reply);
             return Reply.Take(status, reply).Checked();
         }
 

@@ -140,15 +140,9 @@ namespace AuditLogger
         public Reply Reply { get; }
 
         /// <summary>The name of the status: "AUDIT_E_CALL", "AUDIT_E_CANCELLED", ...</summary>
-        public string Status
-        {
-            get { return Reply.Status; }
-        }
+        public string Status => Reply.Status;
 
         /// <summary>The class of the error, as the entry has it: "RateLimitError", "Cancelled", ...</summary>
-        public string Type
-        {
-            get { return Reply.ErrorType; }
-        }
+        public string Type => Reply.ErrorType;
     }
 }
