@@ -176,6 +176,15 @@ fn the_version_is_the_same_everywhere() {
         readme.contains(&format!("libaudit_logger.so.{minor}")),
         "README.md, installing"
     );
+    for package in [
+        "bindings/csharp/AuditLogger.csproj",
+        "bindings/csharp/AuditLogger.nuspec",
+        "bindings/java/pom.xml",
+        "bindings/php/composer.json",
+        "bindings/ruby/lib/audit_logger/version.rb",
+    ] {
+        assert!(document(package).contains(version), "{package}");
+    }
 }
 
 // All documents.
