@@ -121,10 +121,10 @@ fn counted_right(recipe: &str, said: &str) {
     }
 }
 
-/// The blocks of commands of the page: with the tool, the schemas, jq, and looking for a text.
-fn commands() -> [String; 4] {
+/// The blocks of commands of the page: with the tool, the schemas, jq, exporting, and looking for a text.
+fn commands() -> [String; 5] {
     let commands = blocks(PAGE, "sh");
-    commands.try_into().expect("they are four")
+    commands.try_into().expect("they are five")
 }
 
 /// Writes what the readers are told, as the page does.
@@ -139,12 +139,18 @@ fn the_commands_of_the_page_on_reading_count_right() {
         return;
     }
     let scratch = log(&ODD);
-    let [with_the_tool, schemas, with_jq, finding] =
+    let [with_the_tool, schemas, with_jq, exporting, finding] =
         commands().map(|block| run(shell(&scratch).args(["-euc", &block])));
     for number in ["25222", "217", "56.75"] {
         assert!(with_the_tool.contains(number), "{number}: {with_the_tool}");
     }
-    assert_eq!(schemas, "");
+    assert_eq!(schemas + &exporting, "");
+    let lines = |name| {
+        let text = fs::read_to_string(scratch.join(name)).expect("it's there");
+        text.lines().count()
+    };
+    assert_eq!(lines("spans.jsonl"), 25_222);
+    assert_eq!(lines("audit.csv"), 25_223);
     counted_right("jq", &with_jq);
     assert!(
         finding.contains(SKY) || finding.contains("user"),

@@ -6,10 +6,13 @@
 #![deny(clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used)]
 
 mod entries;
+mod export;
 mod far;
+mod formats;
 mod keygen;
 mod maintain;
 mod man;
+mod once;
 mod output;
 mod prove;
 mod schema;
@@ -50,6 +53,7 @@ enum Command {
     Maintain(maintain::Arguments),
     Tail(tail::Arguments),
     Stats(stats::Arguments),
+    Export(export::Arguments),
     Schema(schema::Arguments),
     #[command(hide = true)]
     Man(man::Arguments),
@@ -66,6 +70,7 @@ fn main() -> ExitCode {
         Command::Maintain(arguments) => maintain::run(&arguments, &mut out),
         Command::Tail(arguments) => tail::run(&arguments, &mut out),
         Command::Stats(arguments) => stats::run(&arguments, &mut out),
+        Command::Export(arguments) => export::run(&arguments, &mut out),
         Command::Schema(arguments) => schema::run(&arguments, &mut out),
         Command::Man(arguments) => man::run(&arguments, Arguments::command()),
     };

@@ -1,22 +1,19 @@
 //! `stats`: what a log adds up to.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use audit_logger::tool::Error;
-use audit_logger::tool::lines::Seen;
-use audit_logger::tool::name::DayName;
-use audit_logger::tool::report::Remarks;
 use audit_logger::tool::source::{self, Directory};
-use audit_logger::tool::twins::{Ids, Repeated};
 use chrono::NaiveDate;
 use clap::{Args, ValueEnum};
 use hdrhistogram::Histogram;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::entries::{Entry, Versions, days, each_line, key};
-use crate::output::{Output, Progress, complain, plain};
+use crate::entries::Entry;
+use crate::once::{Once, between};
+use crate::output::{Output, Progress, plain};
 
 /// How many rows are told apart, and how many of them have percentiles. What is in no row of its own is
 /// in one for all of it.
@@ -171,64 +168,36 @@ impl Sums {
 /// A log, added up.
 struct Log<'a> {
     arguments: &'a Arguments,
-    directory: &'a Directory<'a>,
-    ids: Ids,
     groups: BTreeMap<String, Sums>,
     total: Sums,
     /// Calls without an entry, which the log says there were.
     gaps: u64,
-    /// Lines that are no entries.
-    skipped: u64,
-    /// Lines with the id of an entry that counts, and that aren't it.
-    conflicts: Remarks,
-    /// What couldn't be read.
-    left_out: Remarks,
 }
 
 pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
     let files = source::open(&arguments.directory)?;
     let directory = Directory::new(&files, &|| false);
-    let mut days = days(&directory)?;
-    let within = |day: &String| {
-        arguments.from.is_none_or(|from| *day >= from.to_string())
-            && arguments.to.is_none_or(|to| *day <= to.to_string())
-    };
-    days.retain(|day, _| within(day));
+    let days = between(&directory, arguments.from, arguments.to)?;
+    let mut once = Once::new(&directory);
     let mut log = Log {
         arguments,
-        directory: &directory,
-        ids: Ids::default(),
         groups: BTreeMap::new(),
         total: Sums::new(true)?,
         gaps: 0,
-        skipped: 0,
-        conflicts: Remarks::default(),
-        left_out: Remarks::default(),
     };
     let mut progress = Progress::new();
     let count = days.len() as u64;
     for (done, (day, files)) in (0..).zip(&days) {
         progress.show("adding up", done, count);
-        log.add_day(day, files)?;
+        once.day(day, files, |entry, line| log.add(day, entry, line.text))?;
     }
     drop(progress);
     if arguments.json {
-        print_json(&log, out);
+        print_json(&log, &once, out);
     } else {
-        print_table(&log, out);
+        print_table(&log, &once, out);
     }
-    for (remarks, what) in [
-        (&log.left_out, "is left out"),
-        (&log.conflicts, "doesn't count"),
-    ] {
-        for remark in &remarks.kept {
-            complain(&format!("{} {what}: {}", remark.file, remark.message));
-        }
-        let more = remarks.count - remarks.kept.len() as u64;
-        if more > 0 {
-            complain(&format!("and {more} more"));
-        }
-    }
+    once.complain();
     Ok(())
 }
 
@@ -239,101 +208,6 @@ fn cut(name: &str) -> &str {
 }
 
 impl Log<'_> {
-    /// Adds a day. First its ids alone are read, for those that come more than once: of such the lines are
-    /// compared, and one of them counts.
-    fn add_day(&mut self, day: &str, files: &[DayName]) -> Result<(), Error> {
-        let mut repeated = Repeated::default();
-        loop {
-            self.read(files, false, |log, _, line| {
-                log.ids
-                    .of(line.text)
-                    .into_iter()
-                    .for_each(|id| repeated.add(id));
-                Ok(())
-            })?;
-            if !repeated.end() {
-                break;
-            }
-        }
-        if repeated.too_many {
-            let message = format!(
-                "more than {} ids come twice: others count twice",
-                Repeated::MOST
-            );
-            self.conflicts.add(day, message);
-        }
-        let mut counts = HashMap::new();
-        if !repeated.found.is_empty() {
-            let mut versions = Versions::default();
-            self.read(files, false, |log, _, line| {
-                if let Some((id, digest)) = key(&log.ids, line)
-                    && repeated.found.contains(&id)
-                    && let Some(entry) = Entry::parse(line.text)
-                {
-                    versions.add(id, digest, &entry.timestamp);
-                }
-                Ok(())
-            })?;
-            counts = versions.decide(self.directory)?;
-        }
-        let mut counted = HashSet::new();
-        self.read(files, true, |log, file, line| {
-            let Some(entry) = Entry::parse(line.text) else {
-                log.skipped += u64::from(!line.is_blank());
-                return Ok(());
-            };
-            if !counts.is_empty()
-                && let Some((id, digest)) = key(&log.ids, line)
-                && let Some(counting) = counts.get(&id)
-            {
-                if *counting != digest {
-                    let id = plain(cut(&entry.id));
-                    let message =
-                        format!("another line has the id {id}, and is the one that counts");
-                    log.conflicts
-                        .add(&format!("{}:{}", file.file_name(), line.number), message);
-                    return Ok(());
-                }
-                if !counted.insert(id) {
-                    return Ok(());
-                }
-            }
-            log.add(day, &entry, line.text)
-        })
-    }
-
-    /// Hands over all whole lines of some files. What can't be read is left out, and that is noted if it's
-    /// to be.
-    fn read(
-        &mut self,
-        files: &[DayName],
-        noted: bool,
-        mut take: impl FnMut(&mut Self, DayName, &Seen) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        for file in files {
-            let mut taken = Ok(());
-            // It may have been removed since the directory was listed.
-            let read = self
-                .directory
-                .day(*file, 0)
-                .and_then(|source| match source {
-                    Some(source) => each_line(source, 0, |line| {
-                        if taken.is_ok() {
-                            taken = take(self, *file, line);
-                        }
-                    }),
-                    None => Ok(0),
-                });
-            taken?;
-            if let Err(error) = read
-                && noted
-            {
-                self.left_out.add(&file.file_name(), error.to_string());
-            }
-        }
-        Ok(())
-    }
-
     fn add(&mut self, day: &str, entry: &Entry, line: &[u8]) -> Result<(), Error> {
         if entry.event_type == "audit_gap" {
             self.gaps += Gap::parse(line).map_or(0, |gap| gap.metadata.calls);
@@ -379,7 +253,7 @@ impl Gap {
 }
 
 /// Row by row: there may be many.
-fn print_json(log: &Log, out: &mut Output) {
+fn print_json(log: &Log, once: &Once, out: &mut Output) {
     let by = log.arguments.by;
     out.raw(b"{\"groups\":[");
     for (number, (name, sums)) in log.groups.iter().enumerate() {
@@ -388,7 +262,7 @@ fn print_json(log: &Log, out: &mut Output) {
         let comma = if number > 0 { "," } else { "" };
         out.raw(format!("{comma}{json}").as_bytes());
     }
-    let left_out: Vec<&str> = log
+    let left_out: Vec<&str> = once
         .left_out
         .kept
         .iter()
@@ -397,8 +271,8 @@ fn print_json(log: &Log, out: &mut Output) {
     for (key, value) in [
         ("total", log.total.json()),
         ("gaps", log.gaps.into()),
-        ("skipped_lines", log.skipped.into()),
-        ("conflicts", log.conflicts.count.into()),
+        ("skipped_lines", once.skipped.into()),
+        ("conflicts", once.conflicts.count.into()),
         ("left_out", left_out.into()),
     ] {
         let before = if key == "total" { "]," } else { "," };
@@ -407,7 +281,7 @@ fn print_json(log: &Log, out: &mut Output) {
     out.raw_line(b"}");
 }
 
-fn print_table(log: &Log, out: &mut Output) {
+fn print_table(log: &Log, once: &Once, out: &mut Output) {
     let total = &log.total;
     let heads = [
         log.arguments.by.name(),
@@ -456,12 +330,12 @@ fn print_table(log: &Log, out: &mut Output) {
         (total.without_tokens, "calls have no token counts"),
         (total.without_cost, "calls have no cost"),
         (log.gaps, "calls have no entry: the log couldn't take them"),
-        (log.skipped, "lines are no entries"),
+        (once.skipped, "lines are no entries"),
         (
-            log.conflicts.count,
+            once.conflicts.count,
             "lines have the id of another entry that counts",
         ),
-        (log.left_out.count, "files can't be read, and are left out"),
+        (once.left_out.count, "files can't be read, and are left out"),
     ];
     if notes.iter().any(|(count, _)| *count > 0) {
         out.line("");

@@ -15,6 +15,7 @@ use chrono::{DateTime, Days, Utc};
 use clap::Args;
 
 use crate::entries::{Entry, Tokens, Versions, days, each_line};
+use crate::formats::{Format, Writer};
 use crate::output::{Colour, Output, complain, plain};
 
 /// How often a log is looked at for more.
@@ -44,6 +45,7 @@ Examples:
   audit-logger tail audit_logs -n 20
   audit-logger tail audit_logs -f --status error
   audit-logger tail audit_logs -f --user user-42 --json | jq .latency_ms
+  audit-logger tail audit_logs -f -n 0 --format otel >> spans.jsonl
 
 A line is: time, outcome, user, model, tokens of the prompt + of the answer, latency, id. Following goes on
 past midnight, into further files, and through files that are renamed or cut.")]
@@ -69,6 +71,9 @@ pub struct Arguments {
     /// Print the lines as they stand in the log
     #[arg(long)]
     json: bool,
+    /// Print them in another format, as export does
+    #[arg(long, value_name = "FORMAT", conflicts_with = "json")]
+    format: Option<Format>,
 }
 
 impl Arguments {
@@ -119,10 +124,18 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
     let mut tail = Tail {
         arguments,
         directory: &Directory::new(&files, &|| false),
-        shown: Shown::default(),
+        shown: Shown {
+            writer: arguments
+                .format
+                .map(|format| Writer::new(format, &arguments.directory)),
+            ..Shown::default()
+        },
         files: HashMap::new(),
         left_out: Vec::new(),
     };
+    if let Some(writer) = &tail.shown.writer {
+        writer.begin(out);
+    }
     tail.last(out)?;
     while arguments.follow && out.flush() {
         sleep(PAUSE);
@@ -367,6 +380,8 @@ fn another(line: &[u8]) {
 /// The ids of what was shown, and which lines they were.
 #[derive(Default)]
 struct Shown {
+    /// Shows them in another format.
+    writer: Option<Writer>,
     keys: Ids,
     lines: HashMap<u64, Digest>,
     order: VecDeque<u64>,
@@ -378,7 +393,10 @@ impl Shown {
         if let Some(entry) = arguments.wanted(line)
             && self.remember(line, digest)
         {
-            arguments.print(line, &entry, out);
+            match &self.writer {
+                Some(writer) => writer.write(line, &digest, out),
+                None => arguments.print(line, &entry, out),
+            }
         }
     }
 

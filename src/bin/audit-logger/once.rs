@@ -1,0 +1,171 @@
+//! Every entry of a log once: what stands twice is folded, and of lines with one id that differ one counts.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use audit_logger::tool::Error;
+use audit_logger::tool::lines::Seen;
+use audit_logger::tool::name::DayName;
+use audit_logger::tool::report::Remarks;
+use audit_logger::tool::source::Directory;
+use audit_logger::tool::twins::{Ids, Repeated};
+use chrono::NaiveDate;
+
+use crate::entries::{Entry, Versions, days, each_line, key};
+use crate::output::{complain, plain};
+
+/// Of a stranger's id so much is shown: an entry's is shorter.
+const LONGEST_ID: usize = 64;
+
+/// The files of the days from one to another, both among them.
+pub fn between(
+    directory: &Directory,
+    from: Option<NaiveDate>,
+    to: Option<NaiveDate>,
+) -> Result<BTreeMap<String, Vec<DayName>>, Error> {
+    let mut days = days(directory)?;
+    days.retain(|day, _| {
+        from.is_none_or(|from| *day >= from.to_string())
+            && to.is_none_or(|to| *day <= to.to_string())
+    });
+    Ok(days)
+}
+
+/// A log that is read day by day.
+pub struct Once<'a> {
+    directory: &'a Directory<'a>,
+    ids: Ids,
+    /// Lines that are no entries.
+    pub skipped: u64,
+    /// Lines with the id of an entry that counts, and that aren't it.
+    pub conflicts: Remarks,
+    /// What couldn't be read.
+    pub left_out: Remarks,
+}
+
+impl<'a> Once<'a> {
+    pub fn new(directory: &'a Directory<'a>) -> Once<'a> {
+        Once {
+            directory,
+            ids: Ids::default(),
+            skipped: 0,
+            conflicts: Remarks::default(),
+            left_out: Remarks::default(),
+        }
+    }
+
+    /// Hands over each entry of a day. First its ids alone are read, for those that come more than once: of such
+    /// the lines are compared, and one of them counts.
+    pub fn day(
+        &mut self,
+        day: &str,
+        files: &[DayName],
+        mut take: impl FnMut(&Entry, &Seen) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut repeated = Repeated::default();
+        loop {
+            self.read(files, false, |log, _, line| {
+                log.ids
+                    .of(line.text)
+                    .into_iter()
+                    .for_each(|id| repeated.add(id));
+                Ok(())
+            })?;
+            if !repeated.end() {
+                break;
+            }
+        }
+        if repeated.too_many {
+            let message = format!(
+                "more than {} ids come twice: others count twice",
+                Repeated::MOST
+            );
+            self.conflicts.add(day, message);
+        }
+        let mut counts = HashMap::new();
+        if !repeated.found.is_empty() {
+            let mut versions = Versions::default();
+            self.read(files, false, |log, _, line| {
+                if let Some((id, digest)) = key(&log.ids, line)
+                    && repeated.found.contains(&id)
+                    && let Some(entry) = Entry::parse(line.text)
+                {
+                    versions.add(id, digest, &entry.timestamp);
+                }
+                Ok(())
+            })?;
+            counts = versions.decide(self.directory)?;
+        }
+        let mut counted = HashSet::new();
+        self.read(files, true, |log, file, line| {
+            let Some(entry) = Entry::parse(line.text) else {
+                log.skipped += u64::from(!line.is_blank());
+                return Ok(());
+            };
+            if !counts.is_empty()
+                && let Some((id, digest)) = key(&log.ids, line)
+                && let Some(counting) = counts.get(&id)
+            {
+                if *counting != digest {
+                    let id: String = plain(&entry.id).chars().take(LONGEST_ID).collect();
+                    let message =
+                        format!("another line has the id {id}, and is the one that counts");
+                    log.conflicts
+                        .add(&format!("{}:{}", file.file_name(), line.number), message);
+                    return Ok(());
+                }
+                if !counted.insert(id) {
+                    return Ok(());
+                }
+            }
+            take(&entry, line)
+        })
+    }
+
+    /// Hands over all whole lines of some files. What can't be read is left out, and that is noted if it's
+    /// to be.
+    fn read(
+        &mut self,
+        files: &[DayName],
+        noted: bool,
+        mut take: impl FnMut(&mut Self, DayName, &Seen) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        for file in files {
+            let mut taken = Ok(());
+            // It may have been removed since the directory was listed.
+            let read = self
+                .directory
+                .day(*file, 0)
+                .and_then(|source| match source {
+                    Some(source) => each_line(source, 0, |line| {
+                        if taken.is_ok() {
+                            taken = take(self, *file, line);
+                        }
+                    }),
+                    None => Ok(0),
+                });
+            taken?;
+            if let Err(error) = read
+                && noted
+            {
+                self.left_out.add(&file.file_name(), error.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    /// Says on the standard error what doesn't count.
+    pub fn complain(&self) {
+        for (remarks, what) in [
+            (&self.left_out, "is left out"),
+            (&self.conflicts, "doesn't count"),
+        ] {
+            for remark in &remarks.kept {
+                complain(&format!("{} {what}: {}", remark.file, remark.message));
+            }
+            let more = remarks.count - remarks.kept.len() as u64;
+            if more > 0 {
+                complain(&format!("and {more} more"));
+            }
+        }
+    }
+}
