@@ -774,6 +774,29 @@ fn following_survives_files_that_are_renamed_cut_or_removed() {
 }
 
 #[test]
+fn every_field_of_an_entry_is_in_the_schema_of_every_reader() {
+    let scratch = Scratch::new();
+    let schema = |reader| printed(scratch.path(), &["schema", "--for", reader], 0);
+    let source = fs::read_to_string(root().join("schema/entry.json")).expect("it's there");
+    assert_eq!(schema("jsonschema"), source);
+    let source: Value = serde_json::from_str(&source).expect("it is JSON");
+    let fields = &source["properties"];
+    let details = &fields["details"]["properties"];
+    for reader in ["duckdb", "clickhouse", "polars", "arrow", "spark"] {
+        let said = schema(reader);
+        let both = [fields, details].map(|object| object.as_object().expect("it's one"));
+        for field in both.into_iter().flat_map(|object| object.keys()) {
+            // Arrow has no type for objects of any members.
+            let left_out = reader == "arrow" && field == "metadata";
+            let is_there = [format!("\"{field}\""), format!("`{field}`")]
+                .iter()
+                .any(|quoted| said.contains(quoted));
+            assert_eq!(is_there, !left_out, "{reader}: {field}");
+        }
+    }
+}
+
+#[test]
 fn the_manual_says_what_the_help_says() {
     let (scratch, kept) = (Scratch::new(), root().join("man"));
     printed(scratch.path(), &["man", "."], 0);
@@ -795,7 +818,7 @@ fn the_manual_says_what_the_help_says() {
         pages
     };
     let (made, kept) = (pages(scratch.path()), pages(&kept));
-    assert_eq!(made.len(), 8);
+    assert!(made.len() > 8);
     assert!(
         made == kept,
         "man/ is old: cargo run --features cli -- man man"
