@@ -316,6 +316,7 @@ languages! {
     csharp: "C#",
     ruby: "Ruby",
     php: "PHP",
+    python: "Python",
 }
 
 #[test]
