@@ -316,6 +316,7 @@ languages! {
     csharp: "C#",
     ruby: "Ruby",
     php: "PHP",
+    node: "Node",
     python: "Python",
 }
 

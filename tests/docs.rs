@@ -180,6 +180,7 @@ fn the_version_is_the_same_everywhere() {
         "bindings/csharp/AuditLogger.csproj",
         "bindings/csharp/AuditLogger.nuspec",
         "bindings/java/pom.xml",
+        "bindings/node/package.json",
         "bindings/php/composer.json",
         "bindings/ruby/lib/audit_logger/version.rb",
     ] {
