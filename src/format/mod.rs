@@ -3,10 +3,12 @@
 //! FORMAT.md describes it. The journal's bytes are with what alone reads and writes them (`log`).
 
 pub mod checkpoint;
+pub mod cosignature;
 pub mod entry;
 pub mod merkle;
 pub mod name;
 pub mod note;
+pub mod policy;
 pub mod recent;
 pub mod record;
 pub mod tiles;

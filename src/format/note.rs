@@ -70,11 +70,15 @@ fn is_weak(key: &PublicKey) -> bool {
 /// The bytes of a signature.
 const SIGNATURE: usize = 64;
 
-/// A note with more signatures is refused: it could keep a reader busy for ever.
-const MAX_SIGNATURES: usize = 16;
+/// A note with more signatures is refused: it could keep a reader busy for ever. As many are read by
+/// golang.org/x/mod/sumdb/note; the specification asks for 16.
+pub const MAX_SIGNATURES: usize = 100;
 
-/// A longer note is refused. A checkpoint with 16 signatures is far shorter.
-const MAX_NOTE: usize = 64 * 1024;
+/// A longer note is refused.
+const MAX_NOTE: usize = 256 * 1024;
+
+/// The longest name of a log. Witnesses and policies stumble over longer ones.
+pub const MAX_NAME: usize = 200;
 
 /// What begins the line of a signature: an em dash and a space.
 pub const DASH: &str = "\u{2014} ";
@@ -93,33 +97,39 @@ pub fn is_in_name(c: char) -> bool {
     !(c == '+' || c.is_whitespace() || c.is_control())
 }
 
+/// Whether a log may be called that: by a key's name that isn't too long, and without the sign that
+/// begins a comment for readers of policies.
+pub fn is_log_name(name: &str) -> bool {
+    name.len() <= MAX_NAME && is_name(name) && !name.contains('#')
+}
+
 /// Base64 as it must be written: padded, and nothing in the bits that padding leaves over.
 pub fn decode(text: &str) -> Option<Vec<u8>> {
     BASE64.decode(text).ok()
 }
 
 /// The id of a key: the first four bytes of `SHA-256(name || 0x0A || type || public key)`.
-fn key_id(name: &str, key: &PublicKey) -> [u8; 4] {
+fn key_id(name: &str, kind: u8, key: &PublicKey) -> [u8; 4] {
     let mut hasher = Sha256::new();
     hasher.update(name);
-    hasher.update([b'\n', TYPE]);
+    hasher.update([b'\n', kind]);
     hasher.update(key);
     let [a, b, c, d, ..] = Hash::from(hasher.finalize());
     [a, b, c, d]
 }
 
-/// A public key with its name. Displays as `<name>+<8 hex digits of its id>+<base64>`, the base64
-/// holding the type and the 32 bytes of the key.
+/// A public key of some type, with its name. Displays as
+/// `<name>+<8 hex digits of its id>+<base64 of the type and the key>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verifier {
+pub struct NamedKey<const TYPE: u8> {
     name: String,
     id: [u8; 4],
     key: PublicKey,
 }
 
-impl Verifier {
-    /// Reads a public key's text.
-    pub fn parse(text: &str) -> Result<Verifier, String> {
+impl<const TYPE: u8> NamedKey<TYPE> {
+    /// Reads its text.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = |what: &str| {
             format!(
                 "the public key {what}; right is <name>+<8 hex digits>+<base64>, as in the file vkey"
@@ -133,8 +143,8 @@ impl Verifier {
             return Err(wrong("has no proper name"));
         }
         let bytes = decode(key).ok_or_else(|| wrong("has a third part that isn't base64"))?;
-        let Some((&TYPE, key)) = bytes.split_first() else {
-            return Err(wrong("isn't of type 1, Ed25519"));
+        let Some((_, key)) = bytes.split_first().filter(|(kind, _)| **kind == TYPE) else {
+            return Err(wrong(&format!("isn't of type {TYPE}, Ed25519")));
         };
         let key = key
             .try_into()
@@ -142,57 +152,71 @@ impl Verifier {
         if is_weak(&key) {
             return Err(wrong("is one that fits signatures of nobody"));
         }
-        let verifier = Verifier::new(name, key);
-        if hex(verifier.id) != id {
+        let named = NamedKey::new(name, key);
+        if hex(named.id) != id {
             return Err(wrong("has an id that doesn't belong to its name and key"));
         }
-        Ok(verifier)
+        Ok(named)
     }
 
-    fn new(name: &str, key: PublicKey) -> Verifier {
-        let id = key_id(name, &key);
+    fn new(name: &str, key: PublicKey) -> Self {
+        let id = key_id(name, TYPE, &key);
         let name = name.to_owned();
-        Verifier { name, id, key }
+        NamedKey { name, id, key }
     }
 
-    /// The key's name, which is the origin of the log that it signs.
+    /// Its name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The text of a note that this key has signed. Signatures by others are ignored.
-    pub fn open<'n>(&self, note: &'n str) -> Result<&'n str, NoteError> {
-        let (text, signatures) = split(note)?;
-        let mut found = false;
-        for signature in signatures {
-            let (name, bytes) = signature?;
-            let Some((id, signed)) = bytes.split_first_chunk::<4>() else {
-                return Err(NoteError::Malformed);
-            };
-            if name != self.name || *id != self.id {
-                continue;
-            }
-            if signed.len() != SIGNATURE {
-                return Err(NoteError::Malformed);
-            }
-            UnparsedPublicKey::new(&ED25519, &self.key)
-                .verify(text.as_bytes(), signed)
-                .map_err(|_| NoteError::Forged)?;
-            found = true;
-        }
-        if found {
-            Ok(text)
-        } else {
-            Err(NoteError::Unsigned)
-        }
+    /// The key without its name.
+    pub fn bytes(&self) -> &PublicKey {
+        &self.key
+    }
+
+    /// The signature in a note that claims to be by this key, if there is one. Of several the first
+    /// counts.
+    pub fn signature_in<'n>(&self, note: &'n Note<'_>) -> Option<&'n [u8]> {
+        let own = |signature: &&Signature| signature.id == self.id && signature.name == self.name;
+        let found = note.signatures.iter().find(own)?;
+        Some(&found.bytes)
+    }
+
+    /// Whether it has signed that.
+    pub fn has_signed(&self, message: &[u8], signature: &[u8]) -> Result<(), NoteError> {
+        UnparsedPublicKey::new(&ED25519, &self.key)
+            .verify(message, signature)
+            .map_err(|_| NoteError::Forged)
     }
 }
 
-impl fmt::Display for Verifier {
+impl<const TYPE: u8> fmt::Display for NamedKey<TYPE> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut bytes = vec![TYPE];
         bytes.extend_from_slice(&self.key);
         write!(f, "{}+{}+{}", self.name, hex(self.id), BASE64.encode(bytes))
+    }
+}
+
+/// The public key of a log. Its name is the log's origin.
+pub type Verifier = NamedKey<TYPE>;
+
+impl Verifier {
+    /// The text of a note that this key has signed. Signatures by others are ignored.
+    pub fn open<'n>(&self, note: &'n str) -> Result<&'n str, NoteError> {
+        let note = Note::parse(note)?;
+        self.verify(&note)?;
+        Ok(note.text)
+    }
+
+    /// Whether this key has signed a note.
+    pub fn verify(&self, note: &Note<'_>) -> Result<(), NoteError> {
+        let signature = self.signature_in(note).ok_or(NoteError::Unsigned)?;
+        if signature.len() != SIGNATURE {
+            return Err(NoteError::Malformed);
+        }
+        self.has_signed(note.text.as_bytes(), signature)
     }
 }
 
@@ -216,9 +240,11 @@ struct PrivateKey {
 impl Signer {
     /// The key that grows from 32 random bytes.
     pub fn from_seed(name: &str, seed: &[u8; 32]) -> Result<Signer, String> {
-        if !is_name(name) {
+        if !is_log_name(name) {
+            let begin: String = name.chars().take(MAX_NAME).collect();
             return Err(format!(
-                "a key can't be called {name:?}; right is a name without white space and plus"
+                "a log can't be called {begin:?}; right is a name of at most {MAX_NAME} bytes without \
+                 white space, \"+\" and \"#\""
             ));
         }
         let unusable = || "the private key can't be used".to_owned();
@@ -296,6 +322,8 @@ impl fmt::Debug for Signer {
 pub enum NoteError {
     /// It isn't a note.
     Malformed,
+    /// It has more signatures than are read.
+    TooMany,
     /// None of its signatures claims to be by the key.
     Unsigned,
     /// A signature that claims to be by the key isn't.
@@ -304,40 +332,113 @@ pub enum NoteError {
 
 impl fmt::Display for NoteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            NoteError::Malformed => "isn't a signed note",
-            NoteError::Unsigned => "isn't signed by the log's key",
-            NoteError::Forged => "has a signature that doesn't fit its text",
-        })
+        match self {
+            NoteError::Malformed => f.write_str("isn't a signed note"),
+            NoteError::TooMany => write!(f, "has more than {MAX_SIGNATURES} signatures"),
+            NoteError::Unsigned => f.write_str("isn't signed by the log's key"),
+            NoteError::Forged => f.write_str("has a signature that doesn't fit its text"),
+        }
     }
 }
 
-/// A line of a signature: the key's name, and its id with the signature.
-type SignatureLine<'n> = Result<(&'n str, Vec<u8>), NoteError>;
+/// A note: a text, and who claims to have signed it.
+#[derive(Debug)]
+pub struct Note<'n> {
+    /// Its last line feed included.
+    pub text: &'n str,
+    signatures: Vec<Signature<'n>>,
+}
 
-/// A note's text and its signatures.
-fn split(note: &str) -> Result<(&str, impl Iterator<Item = SignatureLine<'_>>), NoteError> {
-    let control = |c: char| c < ' ' && c != '\n';
-    if note.len() > MAX_NOTE || note.contains(control) || !note.ends_with('\n') {
-        return Err(NoteError::Malformed);
+/// A line of a signature: the key's name, its id, and what follows.
+#[derive(Debug)]
+struct Signature<'n> {
+    name: &'n str,
+    id: [u8; 4],
+    bytes: Vec<u8>,
+    line: &'n str,
+}
+
+impl<'n> Note<'n> {
+    /// Reads one.
+    pub fn parse(note: &'n str) -> Result<Note<'n>, NoteError> {
+        let control = |c: char| c < ' ' && c != '\n';
+        if note.len() > MAX_NOTE || note.contains(control) || !note.ends_with('\n') {
+            return Err(NoteError::Malformed);
+        }
+        // The last empty line, because the text may hold others.
+        let empty = note.rfind("\n\n").ok_or(NoteError::Malformed)?;
+        let (text, lines) = (&note[..=empty], &note[empty + 2..]);
+        let mut signatures = Vec::new();
+        for line in lines.split_terminator('\n') {
+            if signatures.len() == MAX_SIGNATURES {
+                return Err(NoteError::TooMany);
+            }
+            signatures.push(Signature::parse(line).ok_or(NoteError::Malformed)?);
+        }
+        if signatures.is_empty() {
+            return Err(NoteError::Malformed);
+        }
+        Ok(Note { text, signatures })
     }
-    // The last empty line, because the text may hold others.
-    let empty = note.rfind("\n\n").ok_or(NoteError::Malformed)?;
-    let (text, signatures) = (&note[..=empty], &note[empty + 2..]);
-    let count = signatures.matches('\n').count();
-    if count == 0 || count > MAX_SIGNATURES {
-        return Err(NoteError::Malformed);
+
+    /// The note with its signatures and those of another note with this text, one of each key: the
+    /// other's, if both have one.
+    pub fn joined(&self, other: &Note<'_>) -> String {
+        let mut joined = format!("{}\n", self.text);
+        let mut written: Vec<(&str, [u8; 4])> = Vec::new();
+        for signature in &self.signatures {
+            let key = (signature.name, signature.id);
+            if written.contains(&key) {
+                continue;
+            }
+            let by_key = |other: &&Signature<'_>| (other.name, other.id) == key;
+            let newer = other.signatures.iter().find(by_key);
+            joined.push_str(newer.map_or(signature.line, |newer| newer.line));
+            joined.push('\n');
+            written.push(key);
+        }
+        for signature in &other.signatures {
+            let key = (signature.name, signature.id);
+            if !written.contains(&key) {
+                joined.push_str(signature.line);
+                joined.push('\n');
+                written.push(key);
+            }
+        }
+        joined
     }
-    let read = |line: &'_ str| {
+
+    /// How many signatures it has.
+    pub fn count(&self) -> usize {
+        self.signatures.len()
+    }
+
+    /// The note with the signatures of some keys only, by name and id.
+    pub fn only(&self, is_wanted: impl Fn(&str, [u8; 4]) -> bool) -> String {
+        let wanted = self
+            .signatures
+            .iter()
+            .filter(|signature| is_wanted(signature.name, signature.id));
+        let lines = wanted.flat_map(|signature| [signature.line, "\n"]);
+        let mut note = format!("{}\n", self.text);
+        note.extend(lines);
+        note
+    }
+}
+
+impl<'n> Signature<'n> {
+    fn parse(line: &'n str) -> Option<Signature<'n>> {
         let (name, bytes) = line.strip_prefix(DASH)?.split_once(' ')?;
         let bytes = decode(bytes)?;
-        (is_name(name) && bytes.len() > 4).then_some((name.len(), bytes))
-    };
-    let lines = signatures.split_terminator('\n').map(move |line| {
-        let (length, bytes) = read(line).ok_or(NoteError::Malformed)?;
-        Ok((&line[DASH.len()..DASH.len() + length], bytes))
-    });
-    Ok((text, lines))
+        let (id, rest) = bytes.split_first_chunk::<4>()?;
+        let whole = is_name(name) && !rest.is_empty();
+        whole.then(|| Signature {
+            name,
+            id: *id,
+            bytes: rest.to_vec(),
+            line,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -491,25 +592,57 @@ mod tests {
         assert!(is_name("audit.example/llm-ä"));
     }
 
-    #[test]
-    fn sixteen_signatures_are_read_and_seventeen_refused() {
-        let signer = signer();
-        let mut note = signer.sign("text\n");
-        for number in 0..15 {
+    /// A note of the signer's with some more signatures, by other keys.
+    fn note_with(others: u8) -> String {
+        let mut note = signer().sign("text\n");
+        for number in 0..others {
             let other = Signer::from_seed(&format!("other{number}"), &[number; 32]).unwrap();
             let signed = other.sign("text\n");
             note.push_str(&signed["text\n\n".len()..]);
         }
-        assert_eq!(signer.verifier.open(&note), Ok("text\n"));
-        let line = note["text\n\n".len()..]
-            .split_inclusive('\n')
-            .next()
-            .unwrap();
-        assert_eq!(
-            signer.verifier.open(&format!("{note}{line}")),
-            Err(NoteError::Malformed)
-        );
+        note
+    }
+
+    #[test]
+    fn a_hundred_signatures_are_read_and_one_more_refused_by_a_name_of_its_own() {
+        let verifier = signer().verifier.clone();
+        let note = note_with(99);
+        assert_eq!(verifier.open(&note), Ok("text\n"));
+        let more = note_with(100);
+        assert_eq!(verifier.open(&more), Err(NoteError::TooMany));
         let stranger = Signer::from_seed("stranger", &SEED).unwrap();
         assert_eq!(stranger.verifier.open(&note), Err(NoteError::Unsigned));
+    }
+
+    #[test]
+    fn of_several_lines_of_a_key_the_first_counts_and_joining_keeps_one() {
+        let signer = signer();
+        let note = signer.sign("text\n");
+        let line = &note["text\n\n".len()..];
+        let twice = format!("{note}{line}");
+        assert_eq!(signer.verifier.open(&twice), Ok("text\n"));
+        let mut other = line.trim_end().to_owned();
+        let last = other.pop().map(|_| "AAAA=");
+        other.truncate(other.len() - 4);
+        let bad = format!("{other}{}\n", last.unwrap());
+        assert_eq!(signer.verifier.open(&format!("{note}{bad}")), Ok("text\n"));
+        assert_eq!(
+            signer.verifier.open(&format!("text\n\n{bad}{line}")),
+            Err(NoteError::Forged)
+        );
+        let (twice, more) = (Note::parse(&twice).unwrap(), note_with(2));
+        let joined = twice.joined(&Note::parse(&more).unwrap());
+        assert_eq!(joined, more);
+    }
+
+    #[test]
+    fn logs_have_names_that_witnesses_and_policies_read() {
+        let longest = "n".repeat(MAX_NAME);
+        assert!(Signer::from_seed(&longest, &SEED).is_ok());
+        for name in [format!("{longest}n"), "audit#1".into(), "n".repeat(5000)] {
+            let refused = Signer::from_seed(&name, &SEED).unwrap_err();
+            assert!(refused.contains("at most 200 bytes"), "{refused}");
+            assert!(refused.len() < 400, "{refused}");
+        }
     }
 }
