@@ -24,6 +24,8 @@
  *                              HANDLE      LOG         CALL        TIMEOUT     NOT_FOUND   FORKED
  *  audit_logger_new      x           x     x
  *  audit_logger_flush          x           x                       x
+ *  audit_logger_flush_with
+ *                        x     x           x                       x    (and AUDIT_E_WITNESS)
  *  audit_logger_close          x           x                       x                 x
  *  audit_logger_stats    x     x           x
  *  audit_logger_hash     x     x
@@ -235,6 +237,10 @@ enum {
     // A defect of the library, or the process is out of descriptors, handles or threads; the
     // message says which. AUDIT_REPLY_OUTCOME says whether anything was sent.
     AUDIT_E_INTERNAL = -13,
+
+    // The quorum of witnesses hasn't signed the log in time: of audit_logger_flush_with alone. The
+    // entries are on the disk and sealed.
+    AUDIT_E_WITNESS = -14,
 };
 
 // Ends calls from outside: from another thread, or from a signal handler. Once triggered it stays
@@ -404,6 +410,28 @@ AuditStatus audit_logger_flush(AuditLogger *logger,
                                int64_t timeout_ms,
                                AuditReply **reply);
 
+// Flushes, as audit_logger_flush does, with options.
+//
+// logger: from audit_logger_new.
+//
+// timeout_ms: how long to wait in all; negative for no limit, and then each witness is asked once.
+//
+// options: a JSON object, NUL-terminated, or NULL for none. "witnessed" (true or false): shows the
+// log's checkpoint to its witnesses at once, and waits until those that the policy of the
+// configuration calls a quorum have signed it. With "witness_mode" "best_effort" a quorum that
+// isn't complete in that time is no error; with "required" it is.
+//
+// reply: where the reply goes, or NULL.
+//
+// Returns AUDIT_OK; AUDIT_E_WITNESS (the entries are on the disk and sealed, and the quorum hasn't
+// signed; the message says what each witness came to); AUDIT_E_ARGUMENT (also "witnessed" for a log
+// that has no witnesses); and what audit_logger_flush returns. Any thread.
+AUDIT_MUST_USE
+AuditStatus audit_logger_flush_with(AuditLogger *logger,
+                                    int64_t timeout_ms,
+                                    const char *options,
+                                    AuditReply **reply);
+
 // Closes a logger: takes no new calls, waits for the running ones, cancels those that are left
 // when the time is up (their entries are written), and flushes, as audit_logger_flush does. The
 // handle stays valid until it is freed: audit_chat, audit_logger_log and audit_logger_begin answer
@@ -451,6 +479,9 @@ void audit_log_free(AuditLogger *logger);
 // that somebody changed before they were sealed); "pending" (entries that wait); "in_memory_only"
 // (those of them that a kill would lose); "last_error" (null, or {"time", "message"}); "integrity"
 // (where the logger seals: "origin", and once it has, "size" of the tree and "sealed_at");
+// "witnesses" (where it has some: "size" and "witnessed_at" of what the quorum signed last; "each":
+// "name", "size" and "cosigned_at" of what it signed last, "failures" since, the last "error" or
+// null, and "disputes": whether it has seen more of the log than there is, or another tree);
 // "running" (calls, those that wait in a queue among them); "threads_refused" (times that a queue's
 // call found no thread, and waits for another's); "warnings" (texts). Alarm on pending, gaps,
 // unconfirmed and altered, on failed when it grows, and on a sealed_at that stays behind while
@@ -766,13 +797,16 @@ void audit_queue_free(AuditQueue *queue);
 // options: a JSON object, NUL-terminated, or NULL: "vkey" (the public key's text) or "vkey_file"
 // (a file with it), without which the one in the directory is taken on faith; "guard_file" (the
 // guard, which knows how far the log had come); "checkpoints" (an array of paths: files with
-// checkpoints that were kept).
+// checkpoints that were kept); "policy_file" (a policy in the form of C2SP tlog-policy: the log's
+// key, and whose signatures are asked for).
 //
 // cancel: ends it when it is triggered, or NULL.
 //
 // reply: where the reply goes, or NULL. With AUDIT_OK and AUDIT_E_TAMPERED, AUDIT_REPLY_JSON is
 // the report, an object: "intact"; "grade" (how much the verdict is worth: "self-attested" or
-// "signed", and "remembered" if a guard or a kept checkpoint was compared); "origin", "size" and
+// "signed", or "witnessed, as of" a time if the policy's quorum has signed it, and "remembered" if
+// a guard or a kept checkpoint was compared); "witnessed" (then: "size", "as_of", "in_future",
+// "witnesses": their names); "origin", "size" and
 // "root" of the tree; "files" and "lines" that are as they were sealed, "unsealed_lines" and what
 // else was counted; "begun" and "last_record" (when the tree was begun, and grew last);
 // "finding_count" and "findings" (at most 20 of a file and 100 in all: "class", "file", "line",
@@ -781,7 +815,8 @@ void audit_queue_free(AuditQueue *queue);
 // is gone), "rolled_back" (the tree is older than what is known of it, or another), "tree" (its
 // parts don't fit), "forged" (not signed by the key), "unreadable" (damaged, or no plain file; the
 // rest is verified), "returned" (a file that retention had removed), "twin" (a compressed file
-// beside the plain one that holds something else). What is no finding is reported beside them:
+// beside the plain one that holds something else), "unwitnessed" (the policy's quorum has signed no
+// checkpoint). What is no finding is reported beside them:
 // "strangers" (names like those of the log's files that aren't theirs, at most 32, and
 // "stranger_count"); "unreadable" (files of which nothing was sealed) and "conflicts" (lines that
 // aren't sealed and have a sealed entry's id, which counts), at most 32 of "file" and "message"

@@ -15,6 +15,8 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, Status};
 use crate::format::entry::{MAX_ATTEMPTS, MAX_DETAILS};
+use crate::format::note::{MAX_NAME, is_log_name};
+use crate::format::policy::{self, Policy};
 use crate::hash::Hashing;
 use crate::json::{self, Numbers};
 use crate::server::{self, Proxy, Trust};
@@ -94,6 +96,30 @@ pub struct Integrity {
     pub seal_interval: Duration,
     /// How often a log in which nothing happens gives a sign of life.
     pub heartbeat: Duration,
+    /// Whom it's shown to.
+    pub witnesses: Option<Witnesses>,
+}
+
+/// How a log is shown to witnesses.
+#[derive(Debug, Clone)]
+pub struct Witnesses {
+    /// Who they are, and which of them are enough.
+    pub policy: Policy,
+    /// Where each is asked, in the policy's order, if that says it.
+    pub places: Vec<Option<Place>>,
+    /// Whether a flush that asks for them fails without the quorum.
+    pub required: bool,
+    /// How often they are shown what is new.
+    pub interval: Duration,
+}
+
+/// Where a witness is asked.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Its URL.
+    pub url: Uri,
+    /// The proxy before it.
+    pub proxy: Option<Proxy>,
 }
 
 impl Default for Integrity {
@@ -104,6 +130,7 @@ impl Default for Integrity {
             origin: None,
             seal_interval: Duration::from_secs(1),
             heartbeat: Duration::from_secs(900),
+            witnesses: None,
         }
     }
 }
@@ -279,13 +306,23 @@ impl Config {
                 "\"base_url\" {wrong}; it must look like \"https://openrouter.ai/api/v1\""
             ))
         })?;
-        config.proxy = match proxy.as_deref() {
-            None => None,
-            Some("env") => Proxy::from_environment(&config.url).map_err(Error::config)?,
-            Some(url) => {
-                Some(Proxy::of(url).map_err(|wrong| Error::config(format!("\"proxy\" {wrong}")))?)
+        let proxy_before = |url: &Uri| match proxy.as_deref() {
+            None => Ok(None),
+            Some("env") => Proxy::from_environment(url).map_err(Error::config),
+            Some(proxy) => {
+                let wrong = |wrong| Error::config(format!("\"proxy\" {wrong}"));
+                Proxy::of(proxy).map(Some).map_err(wrong)
             }
         };
+        config.proxy = proxy_before(&config.url)?;
+        let integrity = config.integrity.as_mut();
+        let witnesses = integrity.and_then(|integrity| integrity.witnesses.as_mut());
+        for place in witnesses
+            .into_iter()
+            .flat_map(|all| all.places.iter_mut().flatten())
+        {
+            place.proxy = proxy_before(&place.url)?;
+        }
         match (client_cert, client_key) {
             (None, None) => {}
             (Some(chain), Some(key)) => {
@@ -434,6 +471,27 @@ impl CallOptions {
     }
 }
 
+/// What a flush is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Flushing {
+    /// The quorum of witnesses as well.
+    pub witnessed: bool,
+}
+
+impl Flushing {
+    /// Reads the options of a flush; none are given if there is no text.
+    pub fn parse(text: Option<&str>) -> Result<Flushing, Error> {
+        let mut wanted = Flushing::default();
+        for setting in settings("options: ", Status::Argument, text.unwrap_or("{}"))? {
+            match setting.key.as_str() {
+                "witnessed" => wanted.witnessed = setting.flag()?,
+                _ => return Err(setting.error("is not a known key; there is \"witnessed\"")),
+            }
+        }
+        Ok(wanted)
+    }
+}
+
 /// What is to be done with days that are over.
 #[derive(Debug, Clone, Default)]
 pub struct Maintenance {
@@ -534,6 +592,20 @@ fn read_guarded_key_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
         ));
     }
     Ok(bytes)
+}
+
+/// The policy in a file.
+pub fn read_policy(path: &Path) -> Result<Policy, String> {
+    let mut options = std::fs::OpenOptions::new();
+    let opened = options.read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let read = opened.and_then(|file| {
+        let mut text = Vec::new();
+        file.take(policy::LONGEST + 1).read_to_end(&mut text)?;
+        Ok(text)
+    });
+    let shown = path.display();
+    let text = read.map_err(|error| format!("{shown} can't be read: {error}"))?;
+    Policy::parse(&text).map_err(|wrong| format!("{shown} can't be used: it {wrong}"))
 }
 
 fn key_from_environment(variable: String) -> Result<KeySource, Error> {
@@ -716,6 +788,24 @@ impl Setting {
     }
 
     /// The text of a signing key, from the file that is named.
+    /// A policy, and where its witnesses are asked.
+    fn policy(&self) -> Result<(Policy, Vec<Option<Place>>), Error> {
+        let path = self.path()?;
+        let policy = read_policy(&path).map_err(|wrong| self.error(wrong))?;
+        let place = |url: &Option<String>| match url.as_deref().map(server::witness) {
+            None => Ok(None),
+            Some(Ok(url)) => Ok(Some(Place { url, proxy: None })),
+            Some(Err(wrong)) => Err(self.error(format_args!("names a witness whose URL {wrong}"))),
+        };
+        let witnesses = policy.witnesses().iter();
+        let places: Result<Vec<_>, Error> = witnesses.map(|witness| place(&witness.url)).collect();
+        let places = places?;
+        if places.iter().all(Option::is_none) {
+            return Err(self.error("names no witness with a URL, so none could be asked"));
+        }
+        Ok((policy, places))
+    }
+
     fn key_file(&self) -> Result<Option<Secret>, Error> {
         let Some(path) = self.or_null(Setting::text)? else {
             return Ok(None);
@@ -729,7 +819,8 @@ impl Setting {
 
     /// How the log is sealed, if it is.
     fn integrity(&self) -> Result<Option<Integrity>, Error> {
-        const LONGEST_ORIGIN: usize = 200;
+        /// Behind it come a dash and eight digits.
+        const LONGEST_ORIGIN: usize = MAX_NAME - 9;
         if self.value.as_str() == "false" {
             return Ok(None);
         }
@@ -737,18 +828,20 @@ impl Setting {
             return Err(self.error("must be an object or false"));
         }
         let mut integrity = Integrity::default();
+        let mut policy = None;
+        let (mut required, mut interval) = (false, Duration::from_secs(60));
         for setting in settings("\"integrity\": ", self.status, &self.value)? {
             match setting.key.as_str() {
                 "key_file" => integrity.key = setting.key_file()?,
                 "guard_file" => integrity.guard_file = setting.or_null(Setting::path)?,
                 "origin" => {
                     integrity.origin = setting.or_null(Setting::text)?;
-                    let unusable = |c: char| c == '+' || c.is_whitespace() || c.is_control();
-                    if integrity.origin.as_ref().is_some_and(|origin| {
-                        origin.len() > LONGEST_ORIGIN || origin.contains(unusable)
-                    }) {
+                    let origin = integrity.origin.as_ref();
+                    if origin
+                        .is_some_and(|origin| origin.len() > LONGEST_ORIGIN || !is_log_name(origin))
+                    {
                         return Err(setting.error(format_args!(
-                            "must be at most {LONGEST_ORIGIN} bytes without white space and plus"
+                            "must be at most {LONGEST_ORIGIN} bytes without white space, \"+\" and \"#\""
                         )));
                     }
                 }
@@ -759,9 +852,22 @@ impl Setting {
                 "heartbeat_s" => {
                     integrity.heartbeat = Duration::from_secs(setting.integer(1, 86_400)?);
                 }
+                "witness_policy" => policy = setting.or_null(Setting::policy)?,
+                "witness_mode" => {
+                    required = setting.one_of([("best_effort", false), ("required", true)])?;
+                }
+                "witness_interval_s" => {
+                    interval = Duration::from_secs(setting.integer(1, 86_400)?);
+                }
                 _ => return Err(setting.unknown()),
             }
         }
+        integrity.witnesses = policy.map(|(policy, places)| Witnesses {
+            policy,
+            places,
+            required,
+            interval,
+        });
         Ok(Some(integrity))
     }
 

@@ -35,11 +35,13 @@ pub enum Status {
     Forked = -12,
     /// A defect of this library.
     Internal = -13,
+    /// The quorum of witnesses hasn't seen the log.
+    Witness = -14,
 }
 
 impl Status {
     /// Every status, for tables and tests.
-    pub const ALL: [Status; 14] = [
+    pub const ALL: [Status; 15] = [
         Status::Ok,
         Status::Argument,
         Status::Handle,
@@ -54,6 +56,7 @@ impl Status {
         Status::Reentrant,
         Status::Forked,
         Status::Internal,
+        Status::Witness,
     ];
 
     /// The name of the C constant, NUL-terminated.
@@ -73,6 +76,7 @@ impl Status {
             Status::Reentrant => c"AUDIT_E_REENTRANT",
             Status::Forked => c"AUDIT_E_FORKED",
             Status::Internal => c"AUDIT_E_INTERNAL",
+            Status::Witness => c"AUDIT_E_WITNESS",
         }
     }
 }

@@ -3,7 +3,7 @@
 //! The public interface is C's: [`ffi`], described in `include/audit_logger.h`. DESIGN.md tells the
 //! life of one call and where each step lives, and why it is built so; FORMAT.md describes the log.
 //!
-//! The arrows between modules point down, without circles: `ffi` > `queue` > `client` > `logger` > `log` > `read` >
+//! The arrows between modules point down, without circles: `ffi` > `queue`, `witness` > `client` > `logger` > `log` > `read` >
 //! `config` > `server`, `format` > `json`, `hash`, `clock`, `panics` > `error` > `sys`. tests/layers.rs holds them to it.
 
 #![deny(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs)]
@@ -51,6 +51,7 @@ mod queue;
 mod read;
 mod server;
 mod sys;
+mod witness;
 
 /// What the command line tool is built on. No part of the interface: it may change in any release.
 ///

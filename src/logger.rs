@@ -12,7 +12,7 @@ use crate::error::{Error, Status};
 use crate::format::entry::{Details, Entry, Line, MAX_DETAILS, Outcome};
 use crate::hash::{ContentHash, Hashing};
 use crate::json::{self, Numbers, Object};
-use crate::log::{self, Access, Intent, Log, Sealing};
+use crate::log::{self, Access, Intent, Log, MakeWitnessing, Sealing};
 use crate::sys::{self, Event, PerProcess, RandomBytes};
 
 /// Writes the entries of one log.
@@ -132,8 +132,12 @@ const MAX_GROWTH: usize = 128;
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
 impl Logger {
-    /// Opens the log that the configuration names. Returns what it found, as JSON, with it.
-    pub fn open(config: &Config) -> Result<(Logger, Vec<u8>), Error> {
+    /// Opens the log that the configuration names, and has it shown to witnesses if it is to be. Returns
+    /// what it found, as JSON, with it.
+    pub fn open(
+        config: &Config,
+        witnessing: Option<MakeWitnessing>,
+    ) -> Result<(Logger, Vec<u8>), Error> {
         sys::watch_forks().map_err(|error| {
             Error::new(
                 Status::Internal,
@@ -156,6 +160,7 @@ impl Logger {
                 heartbeat: integrity.heartbeat,
                 hash_key_id: config.hashing.key_id().map(str::to_owned),
             }),
+            witnessing,
             gap_entry: count_gaps.then(|| -> log::GapEntry {
                 let (host, hashing) = (host.clone(), config.hashing.clone());
                 Box::new(move |calls, first, last| {
@@ -176,6 +181,7 @@ impl Logger {
         };
         let mut swept = log::Swept::default();
         let log = &logger.process_with(&mut swept)?.log;
+        check_policy(config, log).inspect_err(|_| log.close())?;
         let mut report = Vec::new();
         let mut to = Object::begin(&mut report);
         to.text("path", &log.path().to_string_lossy());
@@ -304,9 +310,23 @@ impl Logger {
         }
     }
 
-    /// Writes what waits and has the disk confirm the log, in that time if there's a limit.
-    pub fn flush(&self, timeout: Option<Duration>) -> Result<(), Error> {
-        self.process()?.log.flush_within(timeout)
+    /// Writes what waits and has the disk confirm the log, in that time if there's a limit; if it's to be
+    /// `witnessed`, the quorum of witnesses as well.
+    pub fn flush(&self, timeout: Option<Duration>, witnessed: bool) -> Result<(), Error> {
+        let began = Instant::now();
+        let log = &self.process()?.log;
+        log.flush_within(timeout)?;
+        if !witnessed {
+            return Ok(());
+        }
+        let Some(witnessing) = log.witnessing() else {
+            return Err(Error::argument(
+                "\"witnessed\": the log has no witnesses; set \"witness_policy\" in \"integrity\" of \
+                 the configuration",
+            ));
+        };
+        let left = timeout.map(|timeout| timeout.saturating_sub(began.elapsed()));
+        witnessing.wait(log, left)
     }
 
     /// Takes no new calls, waits for the running ones until the time is up, ends those that are
@@ -397,6 +417,22 @@ impl Logger {
         to.end();
         Ok(json)
     }
+}
+
+/// Refuses a policy that is for other logs.
+fn check_policy(config: &Config, log: &Log) -> Result<(), Error> {
+    let integrity = config.integrity.as_ref();
+    let witnesses = integrity.and_then(|integrity| integrity.witnesses.as_ref());
+    let (Some(witnesses), Some(key)) = (witnesses, log.verifier()) else {
+        return Ok(());
+    };
+    let logs = witnesses.policy.logs();
+    if logs.is_empty() || logs.contains(key) {
+        return Ok(());
+    }
+    Err(Error::config(format!(
+        "\"integrity\": \"witness_policy\" is for other logs; its line for this one is \"log {key}\""
+    )))
 }
 
 /// The entry that stands for calls that went on when the log couldn't take theirs.

@@ -45,10 +45,21 @@ pub struct Trust {
 
 /// The URL that requests go to.
 pub fn endpoint(base_url: &str, allow_http: bool) -> Result<Uri, &'static str> {
+    below(base_url, "chat/completions", allow_http)
+}
+
+/// The URL by which a witness is shown checkpoints. What it's sent is no secret, and what it answers is
+/// signed.
+pub fn witness(prefix: &str) -> Result<Uri, &'static str> {
+    below(prefix, "add-checkpoint", true)
+}
+
+/// A URL below another one.
+fn below(base_url: &str, path: &str, allow_http: bool) -> Result<Uri, &'static str> {
     if base_url.contains(['?', '#']) {
         return Err("has a query or a fragment");
     }
-    let full = format!("{}/chat/completions", base_url.trim_end_matches('/'));
+    let full = format!("{}/{path}", base_url.trim_end_matches('/'));
     let Ok(uri) = full.parse::<Uri>() else {
         return Err("isn't a URL");
     };

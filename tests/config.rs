@@ -126,6 +126,7 @@ fn the_parser_accepts_what_the_schema_allows_and_nothing_else() {
                     "hash_key_file",
                     "integrity.key_file",
                     "integrity.guard_file",
+                    "integrity.witness_policy",
                 ]
                 .contains(&key.as_str())
                     || value.is_null()

@@ -175,6 +175,7 @@ fn the_functions_of_a_handle_stand_together() {
     let by_handle = [
         "audit_logger_new",
         "audit_logger_flush",
+        "audit_logger_flush_with",
         "audit_logger_close",
         "audit_logger_free",
         "audit_log_free",
@@ -301,6 +302,7 @@ fn every_status_has_its_name_and_its_number() {
         ("REENTRANT", -11),
         ("FORKED", -12),
         ("INTERNAL", -13),
+        ("WITNESS", -14),
     ];
     assert_eq!(numbers, published);
     for (name, number) in published {

@@ -8,17 +8,23 @@ use std::path::Path;
 use support::root;
 
 /// From top to bottom. A module may use those below it, and its own parts.
-const LAYERS: [(&str, &[&str]); 15] = [
+const LAYERS: [(&str, &[&str]); 16] = [
     (
         "ffi",
         &[
-            "queue", "client", "logger", "log", "read", "format", "config", "json", "panics",
-            "error", "sys",
+            "queue", "witness", "client", "logger", "log", "read", "format", "config", "json",
+            "panics", "error", "sys",
         ],
     ),
     (
         "queue",
         &["client", "logger", "config", "panics", "error", "sys"],
+    ),
+    (
+        "witness",
+        &[
+            "client", "log", "config", "format", "json", "clock", "panics", "error", "sys",
+        ],
     ),
     (
         "client",
@@ -41,7 +47,9 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ),
     (
         "read",
-        &["config", "format", "json", "error", "sys", "fuzzing"],
+        &[
+            "config", "format", "json", "clock", "error", "sys", "fuzzing",
+        ],
     ),
     (
         "config",

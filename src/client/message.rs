@@ -84,13 +84,16 @@ impl RequestHead<'_> {
             path,
             " HTTP/1.1\r\nhost: ",
             authority,
-            "\r\ncontent-type: application/json\r\ncontent-length: ",
+            "\r\ncontent-length: ",
             &length,
             "\r\naccept-encoding: gzip\r\n",
         ] {
             out.extend_from_slice(part.as_bytes());
         }
         let is_given = |name: &str| self.headers.iter().any(|(known, _)| known == name);
+        if !is_given("content-type") {
+            out.extend_from_slice(b"content-type: application/json\r\n");
+        }
         if !is_given("user-agent") {
             let agent = concat!(
                 "user-agent: audit_logger/",

@@ -11,10 +11,11 @@ use super::reply::Reply;
 use super::talk;
 use super::types::*;
 use crate::client::Client;
-use crate::config::Config;
+use crate::config::{Config, Flushing};
 use crate::error::{Error, Status};
 use crate::logger::Logger;
 use crate::sys::{self, HostThread};
+use crate::witness;
 
 include!(concat!(env!("OUT_DIR"), "/symbol_versions/logger.rs"));
 
@@ -101,7 +102,7 @@ pub unsafe extern "C" fn audit_logger_new(
         needs_place("logger", logger)?;
         // SAFETY: as the caller promises.
         let config = Config::parse(unsafe { c_text("config", config) }?)?;
-        let (opened, report) = Logger::open(&config)?;
+        let (opened, report) = Logger::open(&config, witness::of(&config))?;
         watch_exit();
         let service = Service {
             logger: Arc::new(opened),
@@ -142,7 +143,46 @@ pub unsafe extern "C" fn audit_logger_flush(
     reply: *mut *mut AuditReply,
 ) -> AuditStatus {
     let flush = |_: &HostThread| {
-        let flushed = service(logger)?.logger.flush(limit(timeout_ms));
+        let flushed = service(logger)?.logger.flush(limit(timeout_ms), false);
+        flushed.map(|()| Reply::ok())
+    };
+    // SAFETY: as the caller promises.
+    unsafe { reply_to(reply, flush) }
+}
+
+/// Flushes, as audit_logger_flush does, with options.
+///
+/// logger: from audit_logger_new.
+///
+/// timeout_ms: how long to wait in all; negative for no limit, and then each witness is asked once.
+///
+/// options: a JSON object, NUL-terminated, or NULL for none. "witnessed" (true or false): shows the
+/// log's checkpoint to its witnesses at once, and waits until those that the policy of the
+/// configuration calls a quorum have signed it. With "witness_mode" "best_effort" a quorum that
+/// isn't complete in that time is no error; with "required" it is.
+///
+/// reply: where the reply goes, or NULL.
+///
+/// Returns AUDIT_OK; AUDIT_E_WITNESS (the entries are on the disk and sealed, and the quorum hasn't
+/// signed; the message says what each witness came to); AUDIT_E_ARGUMENT (also "witnessed" for a log
+/// that has no witnesses); and what audit_logger_flush returns. Any thread.
+///
+/// # Safety
+///
+/// Pointers are NULL or valid as described.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn audit_logger_flush_with(
+    logger: *mut AuditLogger,
+    timeout_ms: i64,
+    options: *const c_char,
+    reply: *mut *mut AuditReply,
+) -> AuditStatus {
+    let flush = |_: &HostThread| {
+        let service = service(logger)?;
+        // SAFETY: as the caller promises.
+        let options = Flushing::parse(unsafe { c_text("options", options) }?)?;
+        let flushed = service.logger.flush(limit(timeout_ms), options.witnessed);
         flushed.map(|()| Reply::ok())
     };
     // SAFETY: as the caller promises.
@@ -234,6 +274,9 @@ pub extern "C" fn audit_log_free(logger: *mut AuditLogger) {
 /// that somebody changed before they were sealed); "pending" (entries that wait); "in_memory_only"
 /// (those of them that a kill would lose); "last_error" (null, or {"time", "message"}); "integrity"
 /// (where the logger seals: "origin", and once it has, "size" of the tree and "sealed_at");
+/// "witnesses" (where it has some: "size" and "witnessed_at" of what the quorum signed last; "each":
+/// "name", "size" and "cosigned_at" of what it signed last, "failures" since, the last "error" or
+/// null, and "disputes": whether it has seen more of the log than there is, or another tree);
 /// "running" (calls, those that wait in a queue among them); "threads_refused" (times that a queue's
 /// call found no thread, and waits for another's); "warnings" (texts). Alarm on pending, gaps,
 /// unconfirmed and altered, on failed when it grows, and on a sealed_at that stays behind while

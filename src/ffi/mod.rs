@@ -24,8 +24,8 @@ pub use json::{
     audit_chat_json, audit_record_begin_json, audit_record_finish_json, audit_record_json,
 };
 pub use logger::{
-    audit_log_free, audit_logger_close, audit_logger_flush, audit_logger_free, audit_logger_hash,
-    audit_logger_new, audit_logger_stats,
+    audit_log_free, audit_logger_close, audit_logger_flush, audit_logger_flush_with,
+    audit_logger_free, audit_logger_hash, audit_logger_new, audit_logger_stats,
 };
 pub use maintain::audit_logger_maintain;
 pub use queue::{

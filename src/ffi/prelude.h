@@ -24,6 +24,8 @@
  *                              HANDLE      LOG         CALL        TIMEOUT     NOT_FOUND   FORKED
  *  audit_logger_new      x           x     x
  *  audit_logger_flush          x           x                       x
+ *  audit_logger_flush_with
+ *                        x     x           x                       x    (and AUDIT_E_WITNESS)
  *  audit_logger_close          x           x                       x                 x
  *  audit_logger_stats    x     x           x
  *  audit_logger_hash     x     x

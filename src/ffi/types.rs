@@ -46,6 +46,9 @@ pub const AUDIT_E_FORKED: AuditStatus = -12;
 /// A defect of the library, or the process is out of descriptors, handles or threads; the
 /// message says which. AUDIT_REPLY_OUTCOME says whether anything was sent.
 pub const AUDIT_E_INTERNAL: AuditStatus = -13;
+/// The quorum of witnesses hasn't signed the log in time: of audit_logger_flush_with alone. The
+/// entries are on the disk and sealed.
+pub const AUDIT_E_WITNESS: AuditStatus = -14;
 
 /// Text: the answer of the model, or the part of it that came before an error; NULL if none
 /// came. Of an AUDIT_EVENT_DELTA or AUDIT_EVENT_CHUNK: what came.

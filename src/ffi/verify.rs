@@ -23,13 +23,16 @@ include!(concat!(env!("OUT_DIR"), "/symbol_versions/verify.rs"));
 /// options: a JSON object, NUL-terminated, or NULL: "vkey" (the public key's text) or "vkey_file"
 /// (a file with it), without which the one in the directory is taken on faith; "guard_file" (the
 /// guard, which knows how far the log had come); "checkpoints" (an array of paths: files with
-/// checkpoints that were kept).
+/// checkpoints that were kept); "policy_file" (a policy in the form of C2SP tlog-policy: the log's
+/// key, and whose signatures are asked for).
 ///
 /// cancel: ends it when it is triggered, or NULL.
 ///
 /// reply: where the reply goes, or NULL. With AUDIT_OK and AUDIT_E_TAMPERED, AUDIT_REPLY_JSON is
 /// the report, an object: "intact"; "grade" (how much the verdict is worth: "self-attested" or
-/// "signed", and "remembered" if a guard or a kept checkpoint was compared); "origin", "size" and
+/// "signed", or "witnessed, as of" a time if the policy's quorum has signed it, and "remembered" if
+/// a guard or a kept checkpoint was compared); "witnessed" (then: "size", "as_of", "in_future",
+/// "witnesses": their names); "origin", "size" and
 /// "root" of the tree; "files" and "lines" that are as they were sealed, "unsealed_lines" and what
 /// else was counted; "begun" and "last_record" (when the tree was begun, and grew last);
 /// "finding_count" and "findings" (at most 20 of a file and 100 in all: "class", "file", "line",
@@ -38,7 +41,8 @@ include!(concat!(env!("OUT_DIR"), "/symbol_versions/verify.rs"));
 /// is gone), "rolled_back" (the tree is older than what is known of it, or another), "tree" (its
 /// parts don't fit), "forged" (not signed by the key), "unreadable" (damaged, or no plain file; the
 /// rest is verified), "returned" (a file that retention had removed), "twin" (a compressed file
-/// beside the plain one that holds something else). What is no finding is reported beside them:
+/// beside the plain one that holds something else), "unwitnessed" (the policy's quorum has signed no
+/// checkpoint). What is no finding is reported beside them:
 /// "strangers" (names like those of the log's files that aren't theirs, at most 32, and
 /// "stranger_count"); "unreadable" (files of which nothing was sealed) and "conflicts" (lines that
 /// aren't sealed and have a sealed entry's id, which counts), at most 32 of "file" and "message"

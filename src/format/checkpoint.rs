@@ -160,9 +160,18 @@ fn third_last_line(bytes: &[u8]) -> Option<usize> {
     Some(start)
 }
 
-/// The last of the notes that is a checkpoint signed by `verifier`, and the note itself.
-pub fn last_checkpoint<'b>(bytes: &'b [u8], verifier: &Verifier) -> Option<(Checkpoint, &'b str)> {
-    notes(bytes).into_iter().rev().find_map(|note| {
+/// The newest of the notes that is a checkpoint signed by `verifier`, and the note itself: that of the
+/// greatest size, and of several the last. (One that got cosignatures stands behind a newer one for a
+/// moment.)
+pub fn newest_checkpoint<'b>(
+    bytes: &'b [u8],
+    verifier: &Verifier,
+) -> Option<(Checkpoint, &'b str)> {
+    let claimed = |note: &&str| note.split('\n').nth(1).and_then(parse_size);
+    let mut notes = notes(bytes);
+    // What is claimed is compared first: to check a signature takes far longer.
+    notes.sort_by_key(claimed);
+    notes.into_iter().rev().find_map(|note| {
         let checkpoint = Checkpoint::open(note, verifier).ok()?;
         Some((checkpoint, note))
     })
@@ -240,7 +249,7 @@ mod tests {
         for cut in 0..second.len() {
             let mut heads = first.clone().into_bytes();
             heads.extend_from_slice(&second.as_bytes()[..cut]);
-            let (found, note) = last_checkpoint(&heads, signer.verifier()).unwrap();
+            let (found, note) = newest_checkpoint(&heads, signer.verifier()).unwrap();
             assert_eq!((found.size, note), (1, &first[..]), "{cut}");
 
             // And what is appended after it isn't lost.
@@ -248,10 +257,12 @@ mod tests {
                 heads.push(b'\n');
             }
             heads.extend_from_slice(third.as_bytes());
-            let (found, note) = last_checkpoint(&heads, signer.verifier()).unwrap();
+            let (found, note) = newest_checkpoint(&heads, signer.verifier()).unwrap();
             assert_eq!((found.size, note), (3, &third[..]), "{cut}");
         }
-        let all = [first, second, third].concat();
+        let all = [&third[..], &first, &second].concat();
+        let (found, _) = newest_checkpoint(all.as_bytes(), signer.verifier()).unwrap();
+        assert_eq!(found.size, 3);
         assert_eq!(notes(all.as_bytes()).len(), 3);
         // What stands between them and has no such form is passed over, however much it is.
         let garbage =

@@ -168,10 +168,8 @@ pub fn check_inclusion(proof: &[Hash], index: u64, leaf: &Hash, size: u64, root:
 }
 
 /// The proof that the tree of `size` leaves begins with the tree of `old` leaves: PROOF of
-/// RFC 6962, section 2.1.2. `verify` builds the tree anew and needs none: it's what the tests hold grown
-/// trees to. Empty if they are one tree or the older is empty. `None` if the older
+/// RFC 6962, section 2.1.2. Empty if they are one tree or the older is empty. `None` if the older
 /// is the larger.
-#[cfg(test)]
 pub fn prove_consistency<N: Nodes>(
     old: u64,
     size: u64,

@@ -170,6 +170,11 @@ impl<const TYPE: u8> NamedKey<TYPE> {
         &self.name
     }
 
+    /// Whether this is its name and its id.
+    pub fn is(&self, name: &str, id: [u8; 4]) -> bool {
+        self.id == id && self.name == name
+    }
+
     /// The key without its name.
     pub fn bytes(&self) -> &PublicKey {
         &self.key
@@ -178,7 +183,7 @@ impl<const TYPE: u8> NamedKey<TYPE> {
     /// The signature in a note that claims to be by this key, if there is one. Of several the first
     /// counts.
     pub fn signature_in<'n>(&self, note: &'n Note<'_>) -> Option<&'n [u8]> {
-        let own = |signature: &&Signature| signature.id == self.id && signature.name == self.name;
+        let own = |signature: &&Signature<'_>| self.is(signature.name, signature.id);
         let found = note.signatures.iter().find(own)?;
         Some(&found.bytes)
     }

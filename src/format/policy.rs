@@ -139,7 +139,10 @@ impl Policy {
 
 impl<'t> Reading<'t> {
     fn line(&mut self, line: &'t [u8]) -> Result<(), String> {
-        if line.iter().any(|byte| !matches!(byte, b'\t' | 0x20..=0x7e | 0x80..)) {
+        if line
+            .iter()
+            .any(|byte| !matches!(byte, b'\t' | 0x20..=0x7e | 0x80..))
+        {
             return Err("has a control character that isn't a tab".to_owned());
         }
         let mut words = line
@@ -223,7 +226,10 @@ impl<'t> Reading<'t> {
         let mut found = Vec::with_capacity(members.len());
         for member in members {
             let Some(defined) = self.names.get_mut(member) else {
-                return Err(format!("names {}, which no line before it defines", show(member)));
+                return Err(format!(
+                    "names {}, which no line before it defines",
+                    show(member)
+                ));
             };
             if std::mem::replace(&mut defined.is_used, true) {
                 return Err(format!(
@@ -249,7 +255,10 @@ impl<'t> Reading<'t> {
             Some(defined) => Some(defined.member),
             None if name == NONE => None,
             None => {
-                return Err(format!("names {}, which no line before it defines", show(name)));
+                return Err(format!(
+                    "names {}, which no line before it defines",
+                    show(name)
+                ));
             }
         };
         match self.quorum.replace(quorum) {
@@ -271,12 +280,16 @@ impl<'t> Reading<'t> {
 }
 
 fn text(bytes: &[u8]) -> Result<&str, String> {
-    std::str::from_utf8(bytes).map_err(|_| "has a key, a number or a URL that isn't UTF-8".to_owned())
+    std::str::from_utf8(bytes)
+        .map_err(|_| "has a key, a number or a URL that isn't UTF-8".to_owned())
 }
 
 /// A word for a message.
 fn show(word: &[u8]) -> String {
-    format!("{:?}", String::from_utf8_lossy(&word[..word.len().min(MAX_NAME)]))
+    format!(
+        "{:?}",
+        String::from_utf8_lossy(&word[..word.len().min(MAX_NAME)])
+    )
 }
 
 #[cfg(test)]
@@ -316,7 +329,9 @@ mod tests {
         assert_eq!(policy.witnesses().len(), 6);
         // Every set of witnesses.
         for set in 0..64u64 {
-            let times: Vec<_> = (0..6).map(|at| (set >> at & 1 == 1).then_some(at + 1)).collect();
+            let times: Vec<_> = (0..6)
+                .map(|at| (set >> at & 1 == 1).then_some(at + 1))
+                .collect();
             let x: Vec<u64> = times[..3].iter().flatten().copied().collect();
             let y = times[3..].iter().flatten().next();
             let due = x.get(1).zip(y).map(|(x, y)| *x.max(y));
@@ -354,9 +369,7 @@ mod tests {
     fn what_the_specification_doesn_t_allow_is_refused_by_its_line() {
         let (w1, w2) = (key(1), key(2));
         let renamed = Witness::new("another", 1).vkey();
-        let with = |lines: &str| {
-            format!("witness a {w1}\nwitness b {w2}\n{lines}\n")
-        };
+        let with = |lines: &str| format!("witness a {w1}\nwitness b {w2}\n{lines}\n");
         for (text, part) in [
             (String::new(), "line feed"),
             ("quorum none".into(), "line feed"),
@@ -378,29 +391,54 @@ mod tests {
             (with("group g Any a b\nquorum g"), "1 to 2"),
             (with("group g 99999999999999999999 a b\nquorum g"), "1 to 2"),
             (with("group g any a a\nquorum g"), "already"),
-            (with("group g any a\ngroup h any a b\nquorum h"), "line 4 names \"a\""),
+            (
+                with("group g any a\ngroup h any a b\nquorum h"),
+                "line 4 names \"a\"",
+            ),
             (with("group g any g\nquorum g"), "line 3 names \"g\""),
             (with("group g any none\nquorum g"), "line 3 names \"none\""),
             (with("group a any b\nquorum a"), "a second time"),
-            (with("group none any b\nquorum none"), "stands for no quorum"),
+            (
+                with("group none any b\nquorum none"),
+                "stands for no quorum",
+            ),
             (with("quorum g\ngroup g any a"), "line 3 names \"g\""),
             (with(&format!("witness c {w1}\nquorum a")), "once more"),
             (with(&format!("witness c {renamed}\nquorum a")), "once more"),
-            (with(&format!("witness a {}\nquorum a", key(3))), "a second time"),
-            (with(&format!("witness none {}\nquorum a", key(3))), "no quorum"),
-            (with(&format!("witness c {} u v\nquorum a", key(3))), "line 3 must be"),
+            (
+                with(&format!("witness a {}\nquorum a", key(3))),
+                "a second time",
+            ),
+            (
+                with(&format!("witness none {}\nquorum a", key(3))),
+                "no quorum",
+            ),
+            (
+                with(&format!("witness c {} u v\nquorum a", key(3))),
+                "line 3 must be",
+            ),
             (with("witness c\nquorum a"), "line 3 must be"),
             (with("witness c x+y+z\nquorum a"), "line 3 the public key"),
             (with(&format!("witness c {}\nquorum a", log(1))), "type 4"),
             (format!("log {w1}\nquorum none\n"), "type 1"),
-            (format!("log {0}\nlog {0}\nquorum none\n", log(1)), "line 2 has the public"),
-            (format!("log {} u v\nquorum none\n", log(1)), "line 1 must be"),
+            (
+                format!("log {0}\nlog {0}\nquorum none\n", log(1)),
+                "line 2 has the public",
+            ),
+            (
+                format!("log {} u v\nquorum none\n", log(1)),
+                "line 1 must be",
+            ),
             ("log\nquorum none\n".into(), "line 1 must be"),
         ] {
             let refused = Policy::parse(text.as_bytes()).unwrap_err();
             assert!(refused.contains(part), "{text:?}: {refused}");
         }
         let long = "#".repeat(LONGEST as usize) + "\n";
-        assert!(Policy::parse(long.as_bytes()).unwrap_err().contains("more than"));
+        assert!(
+            Policy::parse(long.as_bytes())
+                .unwrap_err()
+                .contains("more than")
+        );
     }
 }

@@ -17,6 +17,7 @@
 //! | `gap` | `ts`, `file`, `off`, `len` | bytes that were sealed, or known, aren't there; the file's next `seg` begins at `off` |
 //! | `recovered` | `ts`, `file`, `off`, `len` | bytes that weren't sealed in their time; their `seg` follows |
 //! | `rollback` | `ts`, `size`, `root` | the directory was older than the guard, which knew this size and root |
+//! | `dispute` | `ts`, `witness`, `size`, `known` | the witness of this key said that it had seen the log at `size`, or another tree there, while the log had come to `known` |
 //!
 //! A `seg` begins where the file's last one ended, at first at 0; after a `gap` where that says. After a
 //! `prune` there is none. Lines that are empty or only spaces are blank. The bytes are those of the file
@@ -100,6 +101,15 @@ pub enum RecordBody {
         size: u64,
         /// The root that was known.
         root: Hash,
+    },
+    /// A witness has seen more of the log than there is, or another tree.
+    Dispute {
+        /// Its public key's text.
+        witness: String,
+        /// The size that it says it saw.
+        size: u64,
+        /// How far the log had come.
+        known: u64,
     },
     /// Of a later version.
     Unknown,
@@ -187,6 +197,11 @@ impl Record {
                 size: number("size")?,
                 root: parse_hash(&text("root")?).ok_or("has a \"root\" that isn't a hash")?,
             },
+            "dispute" => RecordBody::Dispute {
+                witness: text("witness")?,
+                size: number("size")?,
+                known: number("known")?,
+            },
             _ => {
                 return Ok(Record {
                     ts: text("ts").unwrap_or_default(),
@@ -263,6 +278,16 @@ impl Record {
                 kind("rollback", None);
                 object.json("size", size);
                 object.text("root", &format_hash(root));
+            }
+            RecordBody::Dispute {
+                witness,
+                size,
+                known,
+            } => {
+                kind("dispute", None);
+                object.text("witness", witness);
+                object.json("size", size);
+                object.json("known", known);
             }
         }
         object.end();

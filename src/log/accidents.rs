@@ -69,6 +69,7 @@ fn settings(path: &Path) -> Settings {
         now,
         gap_entry: None,
         sealing: Some(sealing(None)),
+        witnessing: None,
     }
 }
 
@@ -584,6 +585,7 @@ impl Simulated {
             machine: self.machine.clone(),
             settings: Arc::new(Settings {
                 sealing: guarded_by(guard),
+                witnessing: None,
                 ..settings(&self.settings.path)
             }),
         }

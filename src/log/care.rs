@@ -239,6 +239,7 @@ impl Log {
         }
         let mended = self.mend_what_was_met().is_ok();
         let sealed = self.seal_if_due();
+        self.start_witnessing();
         let state = self.lock();
         completed.is_ok()
             && rescued

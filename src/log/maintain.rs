@@ -82,6 +82,7 @@ pub fn maintain(
         now: SystemTime::now,
         gap_entry: None,
         sealing: sealing(path, wanted),
+        witnessing: None,
     };
     let log = Log::at(&Arc::new(settings), None, false)?;
     let mut run = Run {

@@ -30,6 +30,7 @@ mod seal;
 mod sweep;
 mod tiles;
 mod tree;
+mod witness;
 
 #[cfg(test)]
 mod accidents;
@@ -65,6 +66,7 @@ use refused::Refused;
 use seal::Sealer;
 pub use seal::Sealing;
 pub use sweep::Swept;
+pub use witness::{MakeWitnessing, Offer, Witnessing};
 
 /// What a log is asked to be.
 pub struct Settings {
@@ -83,6 +85,8 @@ pub struct Settings {
     pub gap_entry: Option<GapEntry>,
     /// How the log is sealed, if it is.
     pub sealing: Option<Sealing>,
+    /// Makes, in each process, what shows the tree to witnesses, if they are to see it.
+    pub witnessing: Option<MakeWitnessing>,
 }
 
 /// Of how many calls, the first and the last.
@@ -106,6 +110,8 @@ pub struct Log {
     flushing: Mutex<()>,
     swept: Mutex<Option<Instant>>,
     care: Arc<Care>,
+    /// Shows the tree to witnesses, if they are to see it.
+    witnessing: Option<Box<dyn Witnessing>>,
 }
 
 /// What changes with each entry.
@@ -191,6 +197,7 @@ impl Log {
             flushing: Mutex::default(),
             swept: Mutex::default(),
             care: Arc::default(),
+            witnessing: settings.witnessing.as_ref().map(|make| make()),
         });
         let completed = log.complete(its_hashes);
         log.is_complete.store(completed.is_ok(), Ordering::Release);
@@ -284,6 +291,9 @@ impl Log {
     /// The last of a log in this process: writes what waits, leaves the rest to others, and seals as
     /// much as can be done soon.
     pub fn close(&self) {
+        if let Some(witnessing) = &self.witnessing {
+            witnessing.end();
+        }
         self.leave();
         let Some(sealer) = self.sealer.get() else {
             return;
@@ -331,6 +341,9 @@ impl Log {
         self.health_of(&self.lock()).write(to);
         if let Some(sealer) = self.sealer.get() {
             sealer.health(to.nested("integrity"));
+        }
+        if let Some(witnessing) = &self.witnessing {
+            witnessing.health(to.nested("witnesses"));
         }
     }
 

@@ -98,6 +98,7 @@ impl Schedule {
             now,
             gap_entry: None,
             sealing,
+            witnessing: None,
         };
         Schedule {
             machine: Machine::new(seed),

@@ -24,6 +24,7 @@ use super::tiles::is_damage;
 use super::tree::Tree;
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::format::checkpoint::Checkpoint;
 use crate::format::name::{DayName, Place};
 use crate::format::record::RecordBody;
 use crate::json::Object;
@@ -346,6 +347,23 @@ impl Sealer {
         self.last().pruned.clone_from(known.pruned());
         state.known = Some(known);
         Ok(())
+    }
+
+    /// The tree that is sealed.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Keeps what witnesses have signed. Waits for who seals, and keeps nobody from it meanwhile.
+    pub fn keep_cosignatures(&self, checkpoint: &Checkpoint, cosigned: &str) -> io::Result<()> {
+        let attempt = || {
+            let _state = self.state();
+            let Some(_lock) = self.tree.try_lock()? else {
+                return Ok(None);
+            };
+            self.tree.keep_cosignatures(checkpoint, cosigned).map(Some)
+        };
+        wait_for(PATIENCE, || Ok(()), attempt)?.ok_or_else(|| self.is_locked())
     }
 
     /// Does something to a file while nobody seals, and is told up to where it's sealed. `None` while

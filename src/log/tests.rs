@@ -31,6 +31,7 @@ fn settings(path: &std::path::Path, now: Now) -> Arc<Settings> {
         now,
         gap_entry: None,
         sealing: None,
+        witnessing: None,
     })
 }
 

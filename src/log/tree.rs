@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::format::checkpoint::{Checkpoint, last_checkpoint, notes};
-use crate::format::merkle::{Edge, Hash, empty_root};
-use crate::format::note::Signer;
+use crate::format::checkpoint::{Checkpoint, newest_checkpoint, notes};
+use crate::format::merkle::{Edge, Hash, empty_root, prove_consistency};
+use crate::format::note::{DASH, Note, Signer, Verifier};
 use crate::format::record::{Record, RecordBody, VERSION};
 use crate::format::tiles::{self, Fetch as _, Kind, Tile, WIDTH, entries};
 use crate::json::Object;
@@ -29,7 +29,7 @@ const LOCK: &str = "seal";
 const CACHE: &str = "state";
 
 /// So much of the end of `heads` holds several notes; and so much is looked through if it doesn't.
-const END_OF_HEADS: [u64; 2] = [4096, 1 << 20];
+const END_OF_HEADS: [u64; 2] = [16 << 10, 1 << 20];
 
 /// From this length on older notes are left out of `heads`.
 const LONG_HEADS: u64 = 1 << 20;
@@ -126,10 +126,15 @@ impl Tree {
         self.signer.verifier().name()
     }
 
+    /// The public key of who signs it.
+    pub fn verifier(&self) -> &Verifier {
+        self.signer.verifier()
+    }
+
     /// The last that was signed.
     pub fn head(&self) -> io::Result<Option<Checkpoint>> {
         let found = |bytes: &[u8]| {
-            last_checkpoint(bytes, self.signer.verifier()).map(|(checkpoint, _)| checkpoint)
+            newest_checkpoint(bytes, self.signer.verifier()).map(|(checkpoint, _)| checkpoint)
         };
         let mut head = None;
         if let Some(file) = if_there(self.folder().open("heads", How::Read))? {
@@ -153,6 +158,49 @@ impl Tree {
 
     fn published(&self) -> io::Result<Option<Vec<u8>>> {
         if_there(self.folder().read("checkpoint", SMALL))
+    }
+
+    /// The checkpoint that is published, and its note.
+    pub fn published_note(&self) -> io::Result<Option<(Checkpoint, String)>> {
+        let note = self.published()?.unwrap_or_default();
+        let note = String::from_utf8(note).unwrap_or_default();
+        let checkpoint = Checkpoint::open(&note, self.verifier()).ok();
+        Ok(checkpoint.map(|checkpoint| (checkpoint, note)))
+    }
+
+    /// The proof that the tree of an earlier size, from 1, is the beginning of that of another size.
+    pub fn consistency(&self, earlier: u64, size: u64) -> io::Result<Vec<Hash>> {
+        let proof = prove_consistency(earlier, size, &tiles::Tree::new(&self.tiles, size));
+        let proof = proof.map_err(unreadable)?;
+        proof.ok_or_else(|| damaged(format!("it has no tree of size {earlier} in one of {size}")))
+    }
+
+    /// Adds signatures of witnesses, which a note of the checkpoint has, to the published one, if that is
+    /// still the same, and keeps them in `heads`. Nothing is kept of what isn't the tree's.
+    pub fn keep_cosignatures(&self, checkpoint: &Checkpoint, cosigned: &str) -> io::Result<()> {
+        let Some(head) = self.head()?.filter(|head| head.size >= checkpoint.size) else {
+            return Ok(());
+        };
+        if self.root(checkpoint.size, head.size)? != checkpoint.root {
+            return Ok(());
+        }
+        let wrong = |error| io::Error::other(format!("the cosigned checkpoint {error}"));
+        let cosigned = Note::parse(cosigned).map_err(wrong)?;
+        let published = self.published_note()?;
+        let published = published.filter(|(published, _)| published == checkpoint);
+        let own = match &published {
+            Some((_, note)) => note.clone(),
+            None => self.signer.sign(&checkpoint.to_string()),
+        };
+        let note = Note::parse(&own).map_err(wrong)?.joined(&cosigned);
+        if published.is_some() {
+            self.folder().replace("checkpoint", note.as_bytes(), true)?;
+            self.folder().sync()?;
+        }
+        // Who takes the last note for the newest one finds that behind it.
+        let again = (head.size > checkpoint.size).then(|| self.signer.sign(&head.to_string()));
+        let notes = [note, again.unwrap_or_default()].concat();
+        self.folder().append("heads", notes.as_bytes())?.sync_data()
     }
 
     /// The id of the key of the log's hashes, which its first entry says, if they are keyed.
@@ -248,7 +296,7 @@ impl Tree {
     }
 
     /// The root at an earlier size.
-    fn root(&self, earlier: u64, size: u64) -> io::Result<Hash> {
+    pub fn root(&self, earlier: u64, size: u64) -> io::Result<Hash> {
         let edge = Edge::read(earlier, &tiles::Tree::new(&self.tiles, size));
         edge.map(|edge| edge.root()).map_err(unreadable)
     }
@@ -386,10 +434,14 @@ impl Tree {
         heads.read_exact_at(&mut bytes, from)?;
         let notes = notes(&bytes);
         let half = notes.len() / 2;
+        // The newest that witnesses have signed says most.
+        let signature = ["\n", DASH].concat();
+        let cosigned = |note: &&str| note.matches(&signature).count() > 1;
+        let newest = notes.iter().rposition(cosigned);
         let kept = notes
             .iter()
             .enumerate()
-            .filter(|(at, _)| *at >= half || at % 2 == 0)
+            .filter(|(at, _)| *at >= half || at % 2 == 0 || newest == Some(*at))
             .map(|(_, note)| *note);
         let kept: String = kept.collect();
         self.folder().replace("heads", kept.as_bytes(), true)?;

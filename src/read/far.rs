@@ -109,7 +109,13 @@ impl Sealed {
         let directory = Directory::new(&files, cancelled);
         let verifier = key(&directory, options.vkey.as_deref())?;
         let mut findings = Findings::default();
-        let mut known = remembered(&directory, options, &verifier, &mut findings)?;
+        let mut known = remembered(
+            &directory,
+            options,
+            &verifier,
+            options.vkey.is_some(),
+            &mut findings,
+        )?;
         let remembered = known.len() as u64;
         let own = own_checkpoints(&directory, Some(&verifier), &mut findings);
         let Some(newest) = own.iter().max_by_key(|own| own.size).cloned() else {

@@ -4,7 +4,7 @@
 use super::prove::check;
 use super::testlog::{DAY, TestLog};
 use super::verify::{Options, verify};
-use crate::format::checkpoint::{Checkpoint, last_checkpoint, notes};
+use crate::format::checkpoint::{Checkpoint, newest_checkpoint, notes};
 use crate::format::note::{Signer, Verifier};
 use crate::format::record::{Entry, Range, Record, RecordBody};
 use crate::format::tiles::{entries, entries_len};
@@ -72,7 +72,7 @@ fn no_changed_note_says_what_its_signer_didnt_and_a_whole_one_behind_it_is_found
             assert!(text.contains(note));
         }
         let heads = [input, b"\n", last.as_bytes()].concat();
-        let found = last_checkpoint(&heads, signer.verifier());
+        let found = newest_checkpoint(&heads, signer.verifier());
         assert_eq!(found, Some((checkpoint(3), &*last)));
     });
 }

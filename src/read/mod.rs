@@ -16,6 +16,7 @@ mod strangers;
 mod tree;
 pub mod twins;
 pub mod verify;
+mod witnessed;
 
 #[cfg(test)]
 mod accidents;

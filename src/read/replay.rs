@@ -15,6 +15,7 @@ use crate::format::checkpoint::Checkpoint;
 use crate::format::merkle::{Edge, Hash, leaf_hash};
 use crate::format::name::DayName;
 use crate::format::note::Verifier;
+use crate::format::policy::Policy;
 use crate::format::record::{Entry, Record, RecordBody, VERSION};
 use crate::format::tiles::{Fetch, Kind, Tile, WIDTH, entries, read};
 
@@ -35,6 +36,8 @@ pub(super) struct Run<'a> {
     pub(super) directory: &'a Directory<'a>,
     pub(super) queue: &'a Queue,
     pub(super) verifier: Option<Verifier>,
+    /// Whose witnesses are believed.
+    pub(super) policy: Option<&'a Policy>,
     /// The newest of the directory's own checkpoints.
     pub(super) newest: Option<Checkpoint>,
     /// From which entry on tiles may be behind.
@@ -386,10 +389,30 @@ impl Run<'_> {
                 );
                 self.findings.tree(Class::RolledBack, "", message);
             }
+            RecordBody::Dispute {
+                witness,
+                size,
+                known,
+            } => {
+                self.report.disputes += 1;
+                if self.trusts(&witness) {
+                    let message = format!(
+                        "entry {index}: the witness {witness} had seen the log at size {size}, or \
+                         another tree, when it had come to {known}: the directory had been put back"
+                    );
+                    self.findings.tree(Class::RolledBack, "", message);
+                }
+            }
             RecordBody::Heartbeat => self.report.heartbeats += 1,
             RecordBody::Expired { .. } | RecordBody::Unknown => {}
         }
         Ok(())
+    }
+
+    /// Whether a witness is one of the policy's, by its key's text.
+    fn trusts(&self, witness: &str) -> bool {
+        let mut witnesses = self.policy.iter().flat_map(|policy| policy.witnesses());
+        witnesses.any(|known| known.key.to_string() == witness)
     }
 
     /// The file of that name, as the one used last. Others are closed when too many are open.

@@ -1,6 +1,7 @@
 //! What a verification found, and what it is worth.
 
 use super::source::TREE;
+pub use super::witnessed::Witnessed;
 use crate::error::{Error, Status};
 use crate::format::checkpoint::format_hash;
 use crate::format::merkle::Hash;
@@ -45,6 +46,8 @@ pub enum Class {
     Returned,
     /// A compressed file stands beside the plain one of its name, and holds something else.
     Twin,
+    /// The policy's quorum of witnesses has signed no checkpoint.
+    Unwitnessed,
 }
 
 impl Class {
@@ -63,6 +66,7 @@ impl Class {
             Class::Unreadable => "unreadable",
             Class::Returned => "returned",
             Class::Twin => "twin",
+            Class::Unwitnessed => "unwitnessed",
         }
     }
 }
@@ -188,6 +192,8 @@ pub struct Report {
     pub key_given: bool,
     /// How many sizes and roots from outside the directory were compared.
     pub remembered: u64,
+    /// What the quorum of the policy has signed last.
+    pub witnessed: Option<Witnessed>,
     /// Files with sealed lines.
     pub files: u64,
     /// Sealed lines that are as they were.
@@ -208,6 +214,8 @@ pub struct Report {
     pub recovered: u64,
     /// Times that it found the directory put back to an older state.
     pub rollbacks: u64,
+    /// Times that a witness had seen more of it than there was, or another tree.
+    pub disputes: u64,
     /// Signs of life.
     pub heartbeats: u64,
     /// Files that retention has given up, and that are still there as they were sealed.
@@ -260,12 +268,15 @@ impl Report {
     }
 
     /// How much the verdict is worth.
-    pub fn grade(&self) -> &'static str {
-        match (self.key_given, self.remembered > 0) {
-            (false, false) => "self-attested",
-            (false, true) => "self-attested, remembered",
-            (true, false) => "signed",
-            (true, true) => "signed, remembered",
+    pub fn grade(&self) -> String {
+        let by_whom = match (&self.witnessed, self.key_given) {
+            (Some(witnessed), _) => format!("witnessed, as of {}", witnessed.as_of),
+            (None, true) => "signed".to_owned(),
+            (None, false) => "self-attested".to_owned(),
+        };
+        match self.remembered {
+            0 => by_whom,
+            _ => format!("{by_whom}, remembered"),
         }
     }
 
@@ -278,6 +289,17 @@ impl Report {
                  lies in the directory; give the one that was noted when the log was made"
                     .to_owned(),
             );
+        }
+        if let Some(Witnessed { size, as_of, .. }) = &self.witnessed {
+            found.push(format!(
+                "a forgery by whoever has the private key, in what came after size {size}, which the \
+                 witnesses signed at {as_of}; before that it takes the keys of a quorum of them as well"
+            ));
+            found.push(format!(
+                "an older copy of the whole directory, if it has come to size {size} as well"
+            ));
+            self.blind_to_the_new(&mut found);
+            return found;
         }
         let key = "a forgery by whoever has the private key, which is whoever can read .state/key \
                    unless the log was given another";
@@ -298,6 +320,11 @@ impl Report {
                     .to_owned(),
             );
         }
+        self.blind_to_the_new(&mut found);
+        found
+    }
+
+    fn blind_to_the_new(&self, found: &mut Vec<String>) {
         if self.unsealed_lines > 0 {
             found.push(format!(
                 "a change in the {} lines ({} bytes) that aren't sealed yet",
@@ -305,14 +332,13 @@ impl Report {
             ));
         }
         found.push("a change made before its line was sealed".to_owned());
-        found
     }
 
     /// Appends the report as a JSON object.
     pub fn write(&self, out: &mut Vec<u8>) {
         let mut object = Object::begin(out);
         object.json("intact", self.intact());
-        object.text("grade", self.grade());
+        object.text("grade", &self.grade());
         object.text("origin", &self.origin);
         object.json("size", self.size);
         object.text("root", &format_hash(&self.root));
@@ -328,12 +354,21 @@ impl Report {
             ("gaps", self.gaps),
             ("recovered", self.recovered),
             ("rollbacks", self.rollbacks),
+            ("disputes", self.disputes),
             ("heartbeats", self.heartbeats),
             ("prunable", self.prunable),
             ("unsettled", self.unsettled),
             ("stranger_count", self.stranger_count),
         ] {
             object.json(key, value);
+        }
+        if let Some(witnessed) = &self.witnessed {
+            let mut object = object.nested("witnessed");
+            object.json("size", witnessed.size);
+            object.text("as_of", &witnessed.as_of);
+            object.json("in_future", witnessed.in_future);
+            object.texts("witnesses", &witnessed.names);
+            object.end();
         }
         object.texts("strangers", &self.strangers);
         for (key, remarks) in [

@@ -124,7 +124,7 @@ pub fn newest(directory: &Directory, verifier: &Verifier) -> Option<Signed> {
     for name in ["checkpoint", "heads"] {
         let bytes = directory.notes(name).ok().flatten().unwrap_or_default();
         if let Some((checkpoint, note)) =
-            crate::format::checkpoint::last_checkpoint(&bytes, verifier)
+            crate::format::checkpoint::newest_checkpoint(&bytes, verifier)
             && newest
                 .as_ref()
                 .is_none_or(|(newest, _)| newest.size < checkpoint.size)

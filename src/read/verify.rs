@@ -18,12 +18,14 @@ use super::hashed::Queue;
 use super::replay::Run;
 use super::report::{Class, Findings, Report};
 use super::source::{self, Directory, Files, end_of_named};
-use super::tree::{Entries, key, own_checkpoints, unsigned_size};
-use crate::config::{Setting, settings};
+use super::tree::{Entries, own_checkpoints, unsigned_size};
+use super::witnessed::{self, Witnessed, key_by};
+use crate::config::{Setting, read_policy, settings};
 use crate::error::{Error, Status};
 use crate::format::checkpoint::{self, Checkpoint, notes};
 use crate::format::merkle::Edge;
 use crate::format::note::Verifier;
+use crate::format::policy::Policy;
 use crate::format::tiles::WIDTH;
 
 /// How much is read of the end of a guard. A logger reads no more either.
@@ -41,6 +43,8 @@ pub struct Options {
     pub guard: Option<PathBuf>,
     /// Files with checkpoints that were kept elsewhere.
     pub checkpoints: Vec<PathBuf>,
+    /// The file with the policy: whose signatures are asked for.
+    pub policy: Option<PathBuf>,
 }
 
 impl Options {
@@ -50,6 +54,9 @@ impl Options {
         for setting in settings("options: ", Status::Argument, text)? {
             match setting.key.as_str() {
                 "guard_file" => options.guard = setting.or_null(Setting::text)?.map(PathBuf::from),
+                "policy_file" => {
+                    options.policy = setting.or_null(Setting::text)?.map(PathBuf::from)
+                }
                 "checkpoints" => options.checkpoints = setting.paths()?,
                 _ => take_key(&mut options.vkey, &setting)?,
             }
@@ -94,11 +101,12 @@ pub(super) fn remembered(
     directory: &Directory<'_>,
     options: &Options,
     verifier: &Verifier,
+    key_given: bool,
     findings: &mut Findings,
 ) -> Result<Vec<Known>, Error> {
     let mut known = Vec::new();
     let mut stranger = |message: String| {
-        if options.vkey.is_some() {
+        if key_given {
             return Err(Error::argument(message));
         }
         findings.tree(Class::Forged, "vkey", message);
@@ -141,6 +149,30 @@ pub(super) fn remembered(
         }
     }
     Ok(known)
+}
+
+/// The newest checkpoint that the policy's quorum has signed, of the log's own and those kept.
+fn by_witnesses(
+    directory: &Directory<'_>,
+    options: &Options,
+    verifier: &Verifier,
+    policy: &Policy,
+    findings: &mut Findings,
+) -> Result<Option<(Checkpoint, Witnessed)>, Error> {
+    let mut files = Vec::new();
+    for name in ["heads", "checkpoint"] {
+        // What can't be read of them was found.
+        let bytes = directory.notes(name).ok().flatten();
+        files.push((name.to_owned(), bytes.unwrap_or_default()));
+    }
+    for path in &options.checkpoints {
+        files.push((path.display().to_string(), end_of_named(path, CHECKPOINTS)?));
+    }
+    let files: Vec<_> = files
+        .iter()
+        .map(|(name, bytes)| (&name[..], &bytes[..]))
+        .collect();
+    Ok(witnessed::find(&files, verifier, policy, findings))
 }
 
 /// The name of the guard that the log says it has. Version 1 didn't say it.
@@ -196,18 +228,20 @@ pub fn verify_in(
 ) -> Result<Report, Error> {
     let directory = Directory::new(files, cancelled);
     let mut findings = Findings::default();
-    let verifier = match key(&directory, options.vkey.as_deref()) {
-        Ok(verifier) => Some(verifier),
+    let policy = options.policy.as_deref().map(read_policy).transpose();
+    let policy = policy.map_err(|wrong| Error::argument(format!("the policy {wrong}")))?;
+    let (verifier, key_given) = match key_by(&directory, options.vkey.as_deref(), policy.as_ref()) {
+        Ok((verifier, given)) => (Some(verifier), given),
         Err(error) if error.status == Status::Tampered => {
             // Nothing that is signed can be believed; the rest can still be compared.
             findings.tree(Class::Unreadable, "vkey", error.message);
-            None
+            (None, false)
         }
         Err(error) => return Err(error),
     };
     // First the guard: of a log that is being written it would run ahead of a tree read before.
     let mut known = match &verifier {
-        Some(verifier) => remembered(&directory, options, verifier, &mut findings)?,
+        Some(verifier) => remembered(&directory, options, verifier, key_given, &mut findings)?,
         None => Vec::new(),
     };
     let own = own_checkpoints(&directory, verifier.as_ref(), &mut findings);
@@ -218,10 +252,24 @@ pub fn verify_in(
             (None, Some(newest)) => newest.origin.clone(),
             (None, None) => String::new(),
         },
-        key_given: options.vkey.is_some(),
+        key_given,
         remembered: known.len() as u64,
         ..Report::default()
     };
+    if let (Some(policy), Some(verifier)) = (&policy, &verifier) {
+        let found = by_witnesses(&directory, options, verifier, policy, &mut findings)?;
+        if let Some((checkpoint, witnessed)) = found {
+            known.push(Known {
+                who: format!(
+                    "the checkpoint of size {} that witnesses signed",
+                    checkpoint.size
+                ),
+                outside: true,
+                checkpoint,
+            });
+            report.witnessed = Some(witnessed);
+        }
+    }
     known.extend(own.into_iter().map(|checkpoint| Known {
         who: format!("the log's own checkpoint of size {}", checkpoint.size),
         outside: false,
@@ -251,6 +299,7 @@ pub fn verify_in(
         directory: &directory,
         queue,
         verifier,
+        policy: policy.as_ref(),
         newest,
         settled: entries.settled(),
         report,

@@ -229,6 +229,16 @@ impl Logger {
         Answer { status, reply }
     }
 
+    pub fn flush_with(&self, timeout_ms: i64, options: &str) -> Answer {
+        let options = CString::new(options).expect("no NUL");
+        let mut reply = ptr::null_mut();
+        // SAFETY: the text and the reply are locals.
+        let status = unsafe {
+            audit_logger_flush_with(self.0, timeout_ms, options.as_ptr(), &raw mut reply)
+        };
+        Answer { status, reply }
+    }
+
     pub fn close(&self, timeout_ms: i64) -> Answer {
         let mut reply = ptr::null_mut();
         let status = unsafe { audit_logger_close(self.0, timeout_ms, &raw mut reply) };

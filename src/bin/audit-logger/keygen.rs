@@ -16,7 +16,7 @@ Examples:
   audit-logger keygen -o /etc/audit/log.key
   audit-logger keygen --origin audit.example/llm -o log.key >log.vkey")]
 pub struct Arguments {
-    /// The log's name, without white space and plus; the machine's name and a random suffix if absent
+    /// The log's name, of at most 200 bytes without white space, "+" and "#"; the machine's name and a random suffix if absent
     #[arg(long, value_name = "NAME")]
     origin: Option<String>,
     /// The private key's file, mode 0600; one that is there is never overwritten

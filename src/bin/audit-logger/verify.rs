@@ -19,6 +19,7 @@ use crate::output::{Colour, Output, Progress, plain};
 Examples:
   audit-logger verify audit_logs
   audit-logger verify audit_logs --vkey log.vkey --guard /var/lib/audit/guard
+  audit-logger verify audit_logs --policy policy.txt
   audit-logger verify audit_logs --checkpoint kept/2026-11-01 --checkpoint kept/2026-11-02 --json
   zcat gathered/*.gz | audit-logger verify --lines - --tree copies/web-1
   audit-logger verify --lines gathered.jsonl --fleet fleet.json --from 2026-11-01 --to 2026-11-30
@@ -30,7 +31,7 @@ must be as they were written, to the byte. A fleet is {\"hosts\": [{\"name\", \"
 details.host says.
 
 Without --vkey the log vouches for itself, without --guard and --checkpoint an older copy of it in its place
-isn't noticed; what is printed says so.
+isn't noticed; what is printed says so. --policy says which signatures of witnesses the log must have.
 
 Exit codes: 0 nothing is wrong, 1 something is, 2 wrong usage, 3 it can't be read or isn't sealed")]
 pub struct Arguments {
@@ -65,6 +66,10 @@ pub struct Arguments {
     /// With --lines: no line of a day after it need be there
     #[arg(long, value_name = "DATE", requires = "lines")]
     to: Option<String>,
+    /// A file with a policy (C2SP tlog-policy): the log's key, its witnesses, and how many of them must have
+    /// signed
+    #[arg(long, value_name = "FILE", conflicts_with = "lines")]
+    policy: Option<PathBuf>,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -75,6 +80,7 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
         vkey: arguments.vkey.as_deref().map(crate::vkey).transpose()?,
         guard: arguments.guard.clone(),
         checkpoints: arguments.checkpoints.clone(),
+        policy: arguments.policy.clone(),
     };
     let hosts = match (&arguments.fleet, &arguments.tree) {
         (Some(fleet), _) => far::Host::fleet(fleet)?,
@@ -135,6 +141,19 @@ fn print(report: &Report, out: &mut Output) {
             report.remembered
         ));
     }
+    if let Some(witnessed) = &report.witnessed {
+        out.line(format_args!(
+            "witnessed:  {} entries, as of {}{}, by {}",
+            witnessed.size,
+            witnessed.as_of,
+            if witnessed.in_future {
+                " (in the future)"
+            } else {
+                ""
+            },
+            plain(&witnessed.names.join(", "))
+        ));
+    }
     if report.unsealed_lines > 0 {
         out.line(format_args!(
             "not sealed: {} lines, {} bytes, at the ends of files",
@@ -147,6 +166,10 @@ fn print(report: &Report, out: &mut Output) {
         (report.gaps, "times sealed bytes were missing"),
         (report.recovered, "times bytes were sealed late"),
         (report.rollbacks, "times the directory had been put back"),
+        (
+            report.disputes,
+            "times a witness had seen more of it, or another tree",
+        ),
         (
             report.prunable,
             "files that retention has given up, still there",

@@ -1,0 +1,77 @@
+//! Requests that are no calls: a body goes to a URL, and a short answer comes back.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
+
+use super::limits::{Limits, Phase};
+use super::socket::At;
+use super::transport::{End, Request, Settings, Transport};
+use crate::config::{Config, Headers, Place};
+use crate::sys::Event;
+
+/// A longer answer is none that is asked for here.
+const LONGEST: u64 = 64 * 1024;
+
+/// Where requests go.
+pub struct Post {
+    transport: Transport,
+    headers: Headers,
+    connect: Duration,
+}
+
+impl Post {
+    /// Requests to a place, by the transport of calls, without their key and their headers.
+    pub fn to(place: &Place, config: &Config) -> Post {
+        let transport = Transport::new(Settings {
+            url: place.url.clone(),
+            proxy: place.proxy.clone(),
+            trust: config.trust.clone(),
+            max_response_bytes: LONGEST,
+        });
+        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+        Post {
+            transport,
+            headers: Vec::from([(CONTENT_TYPE, plain)]),
+            connect: config.connect_timeout,
+        }
+    }
+
+    /// Sends a body, and takes the answer's status and body. Ends when the time is up, or `stop` happens.
+    pub fn send(
+        &self,
+        body: &[u8],
+        deadline: Instant,
+        stop: Option<&Event>,
+    ) -> Result<(u16, Vec<u8>), String> {
+        let idle = deadline.saturating_duration_since(Instant::now());
+        let stop = stop.map_or(-1, Event::fd);
+        let at = At {
+            limits: Limits::new(deadline, idle, self.connect, [stop, -1]),
+            phase: Cell::new(Phase::Requesting),
+            sent: Cell::new(false),
+        };
+        let request = Request {
+            authorization: None,
+            headers: &self.headers,
+            body,
+        };
+        let sent = self.transport.send(&request, &at);
+        let mut exchange = sent.map_err(|failure| failure.fault.message)?;
+        let status = exchange.status;
+        let mut came = Vec::new();
+        loop {
+            came.extend_from_slice(exchange.came());
+            exchange.consume(exchange.came().len());
+            match exchange.fill(&at) {
+                None => {}
+                Some(End::Cut(fault)) => return Err(fault.message),
+                Some(_) => break,
+            }
+        }
+        self.transport.keep(exchange);
+        Ok((status, came))
+    }
+}
