@@ -117,6 +117,50 @@ fn each_small_damage_to_gathered_lines_is_named_and_their_order_is_no_matter() {
 }
 
 #[test]
+fn only_a_line_that_can_have_been_written_since_counts_as_not_sealed_yet() {
+    let scratch = Scratch::new();
+    let (log, _) = sealed(&scratch, LINES);
+    let lines = lines_of(&log);
+    let now = chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now());
+    let stamped = |seconds| {
+        let time = now + chrono::TimeDelta::seconds(seconds);
+        time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+    };
+    for (timestamp, unknown, unsealed) in [
+        (stamped(60), 0, 1),
+        (stamped(-86_400), 1, 0),
+        (stamped(86_400), 1, 0),
+        ("9998-01-01T00:00:00.000000Z".to_owned(), 1, 0),
+        ("zzz".to_owned(), 1, 0),
+        (stamped(60).replace('Z', "+00:00"), 1, 0),
+    ] {
+        let mut more = lines.clone();
+        more.push(json!({"id": "forged", "timestamp": timestamp}).to_string());
+        let (report, code) = of_tree(&more, &log);
+        assert_eq!(counts(&report), [0, 0, unknown, 0], "{timestamp}: {report}");
+        assert_eq!(report["unsealed"], unsealed, "{timestamp}");
+        assert_eq!(code, i32::from(unknown > 0), "{timestamp}");
+    }
+}
+
+#[test]
+fn a_line_of_any_length_is_a_line() {
+    let scratch = Scratch::new();
+    let (log, _) = sealed(&scratch, LINES);
+    let mut lines = lines_of(&log);
+    for length in [(1 << 20) - 1, 1 << 20, (16 << 20) + 1, 40 << 20] {
+        lines.insert(3, "x".repeat(length));
+    }
+    let (report, code) = of_tree(&lines, &log);
+    assert_eq!((counts(&report), code), ([0, 0, 4, 0], 1));
+    assert_eq!(report["lines"], LINES + 4);
+    let places = [0, 1, 2, 3].map(|at| report["not_sealed"][at]["line"].as_u64());
+    let mut places: Vec<u64> = places.into_iter().flatten().collect();
+    places.sort_unstable();
+    assert_eq!(places, [4, 5, 6, 7]);
+}
+
+#[test]
 fn days_outside_of_those_that_are_asked_for_need_not_be_there() {
     let scratch = Scratch::new();
     let (log, _) = sealed(&scratch, LINES);
@@ -176,6 +220,14 @@ fn a_fleet_s_lines_come_as_one_and_each_host_s_are_told_apart() {
     assert_eq!(code, 1);
     assert_eq!(report["logs"][2]["intact"], false, "{report}");
     hosts[2]["checkpoints"] = json!([]);
+
+    // One without a tree: the others have their answers all the same.
+    hosts.push(json!({"name": "web-4", "tree": "nowhere"}));
+    let (report, code) = told(&hosts, &without);
+    assert_eq!((counts(&report), code), ([0, 1, 0, 0], 3), "{report}");
+    assert_eq!(report["not_there"][0]["host"], "web-2");
+    assert!(report["logs"][3]["error"].is_string(), "{report}");
+    hosts.pop();
 
     hosts[1]["silent_after_s"] = json!(0);
     let (report, code) = told(&hosts, &all);

@@ -5,8 +5,8 @@
 //! anew each time: who forges a line can't aim at one. In order, they are looked up by their first
 //! bits, and a bit each says which has come. So a hundred million lines take less than a gigabyte.
 
-use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::BuildHasher as _;
 use std::path::{Path, PathBuf};
 
@@ -97,8 +97,24 @@ impl Sealed {
     }
 
     /// Adds a log's tree, and verifies it: its root must be the one that is signed, and lead to all that
-    /// is known beside it. Its files aren't looked at. What is wrong is in the report.
+    /// is known beside it. Its files aren't looked at. What is wrong is in the report. After an error
+    /// nothing of it is added.
     pub fn add(
+        &mut self,
+        path: &Path,
+        options: &Options,
+        progress: &mut dyn FnMut(u64, u64),
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Report, Error> {
+        let before = self.prints.len();
+        let added = self.add_whole(path, options, progress, cancelled);
+        if added.is_err() {
+            self.prints.truncate(before);
+        }
+        added
+    }
+
+    fn add_whole(
         &mut self,
         path: &Path,
         options: &Options,
@@ -292,6 +308,7 @@ fn walk(
 ) -> Result<Vec<String>, Error> {
     let broken = |what: String| Error::new(Status::Tampered, format!("the tree: {what}"));
     let mut names: Vec<String> = Vec::new();
+    let mut numbers: BTreeMap<DayName, usize> = BTreeMap::new();
     let mut segment: Option<(usize, u64)> = None;
     for number in 0..all.size().div_ceil(WIDTH) {
         if directory.is_stopped() {
@@ -311,16 +328,11 @@ fn walk(
                 }
                 Entry::Record(record) => {
                     let mut number_of = |name: &str| {
-                        DayName::parse(name)?;
-                        Some(
-                            names
-                                .iter()
-                                .rposition(|known| known == name)
-                                .unwrap_or_else(|| {
-                                    names.push(name.to_owned());
-                                    names.len() - 1
-                                }),
-                        )
+                        let number = *numbers.entry(DayName::parse(name)?).or_insert(names.len());
+                        if number == names.len() {
+                            names.push(name.to_owned());
+                        }
+                        Some(number)
                     };
                     let pruned = match record.body {
                         RecordBody::Seg { range, lines } => {

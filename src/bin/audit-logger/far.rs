@@ -1,5 +1,6 @@
 //! `verify --lines`: whether lines that were gathered somewhere else are those that logs have sealed.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,7 +14,7 @@ use audit_logger::tool::far::{Came, Keys, Missing, Sealed};
 use audit_logger::tool::report::Report;
 use audit_logger::tool::verify::Options;
 use audit_logger::tool::{Error, Status};
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
 use serde_json::json;
@@ -51,6 +52,17 @@ pub struct Days {
     pub to: Option<String>,
 }
 
+/// What each host's tree was found to be, or why there is no answer of it: the others have theirs.
+struct Answers(Vec<Result<Report, Error>>);
+
+impl Answers {
+    /// That of a host by its name.
+    fn of<'a>(&'a self, hosts: &[Host], name: &str) -> Option<&'a Result<Report, Error>> {
+        let at = hosts.iter().position(|host| host.name == name)?;
+        self.0.get(at)
+    }
+}
+
 /// What was found of one log's day.
 #[derive(Default)]
 struct Counts {
@@ -58,6 +70,8 @@ struct Counts {
     unknown: u64,
     doubled: u64,
     unsealed: u64,
+    /// Of a host whose tree gives no answer.
+    unanswered: u64,
 }
 
 /// What was found of all.
@@ -131,11 +145,11 @@ impl Host {
     }
 
     fn is_silent(&self, report: &Report) -> bool {
-        let last = DateTime::parse_from_rfc3339(&report.last_record);
+        let last = stamp(&report.last_record);
         self.silent_after_s.is_some_and(|seconds| {
             let silence = TimeDelta::seconds(i64::from(seconds));
             let now = DateTime::<Utc>::from(SystemTime::now());
-            last.map_or(true, |last| now - last.to_utc() > silence)
+            last.is_none_or(|last| now - last > silence)
         })
     }
 }
@@ -149,16 +163,21 @@ pub fn run(
     out: &mut Output,
 ) -> Result<(), Error> {
     let mut sealed = Sealed::default();
-    let mut reports = Vec::new();
+    let mut answers = Vec::new();
+    // Which of the hosts the logs are.
+    let mut logs = Vec::new();
     let mut progress = Progress::new();
-    for host in hosts {
+    for (number, host) in hosts.iter().enumerate() {
         let mut show = |done, of| progress.show("reading trees", done, of);
-        let report = sealed.add(&host.tree, &host.options()?, &mut show, &|| false);
-        reports.push(report.map_err(|error| match host.name.as_str() {
-            "" => error,
-            name => Error::new(error.status, format!("{name}: {}", error.message)),
-        })?);
+        let added = sealed.add(&host.tree, &host.options()?, &mut show, &|| false);
+        match added {
+            Ok(_) => logs.push(number),
+            Err(error) if hosts.len() == 1 => return Err(error),
+            Err(_) => {}
+        }
+        answers.push(added);
     }
+    let reports = Answers(answers);
     sealed.sort();
     let mut found = Found {
         sealed: sealed.lines(),
@@ -175,7 +194,7 @@ pub fn run(
         {
             return;
         }
-        let host = hosts[missing.log].name.clone();
+        let host = hosts[logs[missing.log]].name.clone();
         found.day(host.clone(), day).missing += 1;
         if found.missing.len() < NAMED {
             found.missing.push((host, missing));
@@ -191,7 +210,13 @@ pub fn run(
 
 impl Found {
     fn day(&mut self, host: String, day: String) -> &mut Counts {
-        self.days.entry((host, day)).or_default()
+        /// A hostile line may claim any day.
+        const MOST: usize = 10_000;
+        let mut place = (host, day);
+        if self.days.len() >= MOST && !self.days.contains_key(&place) {
+            place = (String::new(), "other days".to_owned());
+        }
+        self.days.entry(place).or_default()
     }
 
     fn read(
@@ -199,7 +224,7 @@ impl Found {
         path: &Path,
         sealed: &mut Sealed,
         hosts: &[Host],
-        reports: &[Report],
+        reports: &Answers,
     ) -> Result<(), Error> {
         let failed = |error: io::Error| Error::log(format!("{}: {error}", path.display()));
         let reader: Box<dyn Read + Send> = match path.to_str() {
@@ -227,18 +252,19 @@ impl Found {
         hash_lines(reader, &keys, &mut each).map_err(failed)
     }
 
-    fn strange(&mut self, number: u64, line: Line, hosts: &[Host], reports: &[Report]) {
-        // What was stamped after the last that is sealed may be sealed yet.
-        let of_host = hosts
-            .iter()
-            .zip(reports)
-            .filter(|(host, _)| host.name == line.host);
-        let last = of_host.map(|(_, report)| &report.last_record).max();
-        let is_sealed = last.is_none_or(|last| line.timestamp <= *last);
-        let counts = self.day(line.host.clone(), line.day);
-        if !is_sealed {
-            counts.unsealed += 1;
-            return;
+    fn strange(&mut self, number: u64, line: Line, hosts: &[Host], reports: &Answers) {
+        let answer = reports.of(hosts, &line.host);
+        let counts = self.day(line.host.clone(), line.day.clone());
+        match answer {
+            Some(Err(_)) => {
+                counts.unanswered += 1;
+                return;
+            }
+            Some(Ok(report)) if line.may_be_sealed_yet(&report.last_record) => {
+                counts.unsealed += 1;
+                return;
+            }
+            _ => {}
         }
         counts.unknown += 1;
         if self.strange.len() < NAMED {
@@ -255,9 +281,16 @@ impl Found {
         self.days.values().map(of).sum()
     }
 
-    fn verdict(&self, hosts: &[Host], reports: &[Report]) -> Result<(), Error> {
-        if let Some(report) = reports.iter().find(|report| !report.intact()) {
-            return report.verdict();
+    fn verdict(&self, hosts: &[Host], reports: &Answers) -> Result<(), Error> {
+        for (host, answer) in hosts.iter().zip(&reports.0) {
+            let named = |error: &Error| {
+                let message = format!("{}{}", prefix(&host.name), error.message);
+                Error::new(error.status, message)
+            };
+            match answer {
+                Ok(report) => report.verdict().map_err(|error| named(&error))?,
+                Err(error) => return Err(named(error)),
+            }
         }
         let (missing, unknown) = (self.total(|day| day.missing), self.total(|day| day.unknown));
         if missing + unknown > 0 {
@@ -268,20 +301,28 @@ impl Found {
                 ),
             ));
         }
-        let silent = hosts
-            .iter()
-            .zip(reports)
-            .find(|(host, report)| host.is_silent(report));
-        silent.map_or(Ok(()), |(host, report)| {
-            Err(Error::new(
-                Status::Tampered,
-                format!("{} has been silent since {}", host.name, report.last_record),
-            ))
-        })
+        for (host, answer) in hosts.iter().zip(&reports.0) {
+            if let Ok(report) = answer
+                && host.is_silent(report)
+            {
+                let (name, since) = (&host.name, &report.last_record);
+                return Err(Error::new(
+                    Status::Tampered,
+                    format!("{name} has been silent since {since}"),
+                ));
+            }
+        }
+        Ok(())
     }
 
-    fn json(&self, hosts: &[Host], reports: &[Report]) -> serde_json::Value {
-        let logs = hosts.iter().zip(reports).map(|(host, report)| {
+    fn json(&self, hosts: &[Host], reports: &Answers) -> serde_json::Value {
+        let logs = hosts.iter().zip(&reports.0).map(|(host, answer)| {
+            let report = match answer {
+                Ok(report) => report,
+                Err(error) => {
+                    return json!({"host": host.name, "intact": false, "error": error.message});
+                }
+            };
             let findings = report.findings.iter().map(|finding| {
                 json!({"class": finding.class.name(), "file": finding.file, "message": finding.message})
             });
@@ -295,7 +336,7 @@ impl Found {
             json!({
                 "host": host, "day": day, "altered": counts.altered(),
                 "missing": counts.missing - counts.altered(), "unknown": counts.unknown - counts.altered(),
-                "doubled": counts.doubled, "unsealed": counts.unsealed,
+                "doubled": counts.doubled, "unsealed": counts.unsealed, "unanswered": counts.unanswered,
             })
         });
         let missing = self.missing.iter().map(
@@ -315,7 +356,7 @@ impl Found {
         })
     }
 
-    fn print(&self, hosts: &[Host], reports: &[Report], out: &mut Output) {
+    fn print(&self, hosts: &[Host], reports: &Answers, out: &mut Output) {
         let verdict = match self.verdict(hosts, reports) {
             Ok(()) => out.coloured(Colour::Green, "complete"),
             Err(_) => out.coloured(Colour::Red, "NOT COMPLETE"),
@@ -324,7 +365,19 @@ impl Found {
             "{verdict}: {} lines, {} sealed ones",
             self.lines, self.sealed
         ));
-        for (host, report) in hosts.iter().zip(reports) {
+        for (host, answer) in hosts.iter().zip(&reports.0) {
+            let report = match answer {
+                Ok(report) => report,
+                Err(error) => {
+                    let wrong = out.coloured(Colour::Red, "NO ANSWER");
+                    let message = plain(&error.message);
+                    out.line(format_args!(
+                        "log:      {}{wrong}: {message}",
+                        prefix(&host.name)
+                    ));
+                    continue;
+                }
+            };
             let silent = match host.is_silent(report) {
                 true => out.coloured(Colour::Red, ", SILENT since then"),
                 false => "".into(),
@@ -346,13 +399,14 @@ impl Found {
                 ));
             }
         }
-        for ((host, day), counts) in &self.days {
+        for ((host, day), counts) in self.days.iter().take(NAMED) {
             let counted = [
                 (counts.altered(), "altered"),
                 (counts.missing - counts.altered(), "missing"),
                 (counts.unknown - counts.altered(), "unknown"),
                 (counts.doubled, "doubled"),
                 (counts.unsealed, "not sealed yet"),
+                (counts.unanswered, "of a log without an answer"),
             ];
             let counted: Vec<String> = counted
                 .iter()
@@ -365,6 +419,13 @@ impl Found {
                 plain(day),
                 counted.join(", ")
             ));
+        }
+        let more = self.days.len().saturating_sub(NAMED);
+        if more > 0 {
+            out.line(format_args!("... and {more} more days"));
+        }
+        if self.total(|day| day.unsealed) > 0 {
+            out.line("nothing vouches for lines that aren't sealed yet: verify them once they are");
         }
         for (host, missing) in &self.missing {
             let (file, line) = (&missing.file, missing.line);
@@ -411,22 +472,57 @@ struct Line {
     timestamp: String,
 }
 
+/// What of an entry is looked at.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Named<'l> {
+    #[serde(borrow)]
+    id: Cow<'l, str>,
+    #[serde(borrow)]
+    timestamp: Cow<'l, str>,
+    #[serde(borrow)]
+    details: Option<Details<'l>>,
+}
+
+#[derive(Deserialize)]
+struct Details<'l> {
+    #[serde(borrow, default)]
+    host: Cow<'l, str>,
+}
+
 impl Line {
     fn read(line: &[u8], hosts: &[Host]) -> Line {
-        let value: serde_json::Value = serde_json::from_slice(line).unwrap_or_default();
-        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-        let timestamp = text(&value["timestamp"]);
-        let host = text(&value["details"]["host"]);
+        let named: Named<'_> = serde_json::from_slice(line).unwrap_or_default();
+        let host = named.details.map_or("".into(), |details| details.host);
         let is_known = hosts.iter().any(|known| known.name == host);
-        let day = DateTime::parse_from_rfc3339(&timestamp)
-            .map(|time| time.to_utc().to_rfc3339_opts(SecondsFormat::Secs, true)[..10].to_owned());
+        let day = stamp(&named.timestamp).map(|time| time.format("%Y-%m-%d").to_string());
         Line {
-            host: if is_known { host } else { String::new() },
+            host: match is_known {
+                true => host.into_owned(),
+                false => String::new(),
+            },
             day: day.unwrap_or_default(),
-            id: text(&value["id"]),
-            timestamp,
+            id: named.id.into_owned(),
+            timestamp: named.timestamp.into_owned(),
         }
     }
+
+    /// Whether it says that it was written after the last that is sealed, and can have been.
+    fn may_be_sealed_yet(&self, last: &str) -> bool {
+        /// No clock is to be further ahead.
+        const AHEAD: TimeDelta = TimeDelta::minutes(5);
+        let now = DateTime::<Utc>::from(SystemTime::now());
+        match (stamp(&self.timestamp), stamp(last)) {
+            (Some(own), Some(last)) => own > last && own <= now + AHEAD,
+            _ => false,
+        }
+    }
+}
+
+/// A time, in the one form that entries and records have it in.
+fn stamp(text: &str) -> Option<DateTime<Utc>> {
+    let time = NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.6fZ").ok()?;
+    (text.len() == "2026-11-27T00:00:00.000000Z".len()).then(|| time.and_utc())
 }
 
 /// Lines as they were read: whole ones.
@@ -434,6 +530,8 @@ struct Block {
     bytes: Vec<u8>,
     /// How many came before.
     before: u64,
+    /// Of a line that is too long to be held: its digest. The bytes are its beginning.
+    long: Option<[u8; 32]>,
 }
 
 /// Its lines that aren't blank: their numbers, where they are, their prints.
@@ -475,6 +573,8 @@ fn blocks_of(blocks: SyncSender<Block>) -> impl Fn(Block) -> bool {
 
 fn read_blocks(mut reader: Box<dyn Read + Send>, send: &dyn Fn(Block) -> bool) -> io::Result<()> {
     const SIZE: u64 = 1 << 20;
+    /// A longer line isn't held.
+    const LONGEST: usize = 16 << 20;
     let (mut left, mut before) = (Vec::new(), 0);
     loop {
         let mut bytes = std::mem::take(&mut left);
@@ -485,12 +585,55 @@ fn read_blocks(mut reader: Box<dyn Read + Send>, send: &dyn Fn(Block) -> bool) -
             left = bytes.split_off(end);
         }
         let lines = memchr::memchr_iter(b'\n', &bytes).count() as u64;
-        if !bytes.is_empty() && !send(Block { bytes, before }) {
+        let block = Block {
+            bytes,
+            before,
+            long: None,
+        };
+        if !block.bytes.is_empty() && !send(block) {
             return Ok(());
         }
         before += lines;
+        if left.len() > LONGEST {
+            let (block, rest) = long_line(&mut reader, std::mem::take(&mut left), before)?;
+            left = rest;
+            before += 1;
+            if !send(block) {
+                return Ok(());
+            }
+        }
         if read == 0 {
             return Ok(());
+        }
+    }
+}
+
+/// Hashes a line as it comes. What came of the next one is given beside it.
+fn long_line(
+    reader: &mut dyn Read,
+    mut begun: Vec<u8>,
+    before: u64,
+) -> io::Result<(Block, Vec<u8>)> {
+    const SHOWN: usize = 4096;
+    let mut hash = Sha256::new_with_prefix(&begun);
+    begun.truncate(SHOWN);
+    let mut piece = vec![0; 1 << 20];
+    loop {
+        let read = match reader.read(&mut piece) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        let came = piece.get(..read).unwrap_or_default();
+        let end = memchr::memchr(b'\n', came);
+        hash.update(came.get(..end.unwrap_or(read)).unwrap_or_default());
+        if end.is_some() || read == 0 {
+            let rest = end.and_then(|end| came.get(end + 1..)).unwrap_or_default();
+            let block = Block {
+                bytes: begun,
+                before,
+                long: Some(hash.finalize().into()),
+            };
+            return Ok((block, rest.to_vec()));
         }
     }
 }
@@ -503,6 +646,14 @@ fn hash_blocks(blocks: &Mutex<Receiver<Block>>, hashed: SyncSender<Hashed>, keys
         };
         let Ok(block) = block else { return };
         let mut lines = Vec::new();
+        if let Some(digest) = &block.long {
+            let print = keys.print(digest);
+            lines.push((block.before + 1, 0..block.bytes.len(), print));
+            if hashed.send((block, lines)).is_err() {
+                return;
+            }
+            continue;
+        }
         let mut start = 0;
         let ends = memchr::memchr_iter(b'\n', &block.bytes).chain([block.bytes.len()]);
         for (number, end) in (block.before + 1..).zip(ends) {
