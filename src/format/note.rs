@@ -170,6 +170,11 @@ impl<const TYPE: u8> NamedKey<TYPE> {
         &self.name
     }
 
+    /// Its id.
+    pub fn id(&self) -> [u8; 4] {
+        self.id
+    }
+
     /// Whether this is its name and its id.
     pub fn is(&self, name: &str, id: [u8; 4]) -> bool {
         self.id == id && self.name == name
@@ -306,12 +311,17 @@ impl Signer {
     /// A note: `text`, which ends with a line feed, and this key's signature.
     pub fn sign(&self, text: &str) -> String {
         let mut bytes = self.verifier.id.to_vec();
-        bytes.extend_from_slice(self.key.pair.sign(text.as_bytes()).as_ref());
+        bytes.extend_from_slice(&self.sign_bytes(text.as_bytes()));
         format!(
             "{text}\n{DASH}{} {}\n",
             self.verifier.name,
             BASE64.encode(bytes)
         )
+    }
+
+    /// The signature alone, over bytes that can't be taken for a note's text.
+    pub fn sign_bytes(&self, bytes: &[u8]) -> Vec<u8> {
+        self.key.pair.sign(bytes).as_ref().to_vec()
     }
 }
 

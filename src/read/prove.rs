@@ -46,6 +46,10 @@ pub struct Proved {
     pub line: Vec<u8>,
     /// Its place in the tree.
     pub index: u64,
+    /// The hashes that lead from its leaf to the root, the leaf's sibling first.
+    pub hashes: Vec<Hash>,
+    /// The tree.
+    pub checkpoint: Checkpoint,
     /// The proof's text.
     pub proof: String,
 }
@@ -118,6 +122,8 @@ pub fn prove_in(files: &dyn Files, id: &str, options: &Options) -> Result<Proved
         file,
         line,
         index,
+        hashes,
+        checkpoint,
         proof,
     })
 }

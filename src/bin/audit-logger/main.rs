@@ -15,6 +15,7 @@ mod man;
 mod once;
 mod output;
 mod prove;
+mod receipt;
 mod schema;
 mod stats;
 mod tail;

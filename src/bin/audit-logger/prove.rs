@@ -4,31 +4,39 @@ use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use audit_logger::tool::note::Signer;
 use audit_logger::tool::prove;
 use audit_logger::tool::source::end_of_named;
 use audit_logger::tool::{Error, Status};
-use clap::Args;
+use clap::{Args, ValueEnum};
+use zeroize::Zeroizing;
 
 use crate::output::Output;
+use crate::receipt;
 
 /// No line with an entry is longer, nor any proof.
 const LONGEST: u64 = 4 << 20;
 
 /// Proves that an entry is in a log
 ///
-/// Writes the entry's line and its proof (C2SP tlog-proof), which show nothing else of the log.
+/// Writes the entry's line and its proof (C2SP tlog-proof, or a COSE receipt), which show nothing else of the
+/// log.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   audit-logger prove audit_logs 3f2b8c1e-5a47-4d9e-9c36-0e1f7b6a2d58 -o entry
   audit-logger prove audit_logs 3f2b8c1e-5a47-4d9e-9c36-0e1f7b6a2d58 --timestamp 2026-11-23T15:51:00.123456Z
+  audit-logger prove audit_logs 3f2b8c1e-5a47-4d9e-9c36-0e1f7b6a2d58 --format cose --key log.key -o entry
   audit-logger check --vkey log.vkey entry.jsonl entry.tlog-proof
 
 With --line or --timestamp the entry is found at once. With its id alone the log is read from its newest
 day back until it is found.
 
 With -o FILE they go to FILE.jsonl and FILE.tlog-proof; without, the line goes to the standard output, and
-the proof to ENTRY_ID.tlog-proof.
+the proof to ENTRY_ID.tlog-proof. A receipt's ending is .cose.
+
+A receipt (RFC 9942) is signed when it is made, so that takes the log's private key. It proves that the log
+holds the entry; its size and index aren't signed, which in a tlog-proof they are.
 
 Exit codes: 0 proved, 1 the tree isn't what was signed, 2 wrong usage, 3 no such sealed entry, or it can't be
 read")]
@@ -48,9 +56,24 @@ pub struct Arguments {
     /// The public key, or a file with it; the one in the directory if absent
     #[arg(long, value_name = "TEXT|FILE")]
     vkey: Option<String>,
+    /// What the proof is written as
+    #[arg(long, value_enum, default_value_t = Format::TlogProof)]
+    format: Format,
+    /// The log's private key, which signs a receipt; the one in the directory if absent
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
     /// Where line and proof go, without the ending
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+}
+
+/// What a proof is written as.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// C2SP tlog-proof
+    TlogProof,
+    /// One COSE receipt (RFC 9942, EdDSA)
+    Cose,
 }
 
 /// Checks that a line is an entry of the log that a key signs
@@ -73,12 +96,31 @@ pub struct CheckArguments {
 }
 
 pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
-    let options = prove::Options {
+    let signer = match arguments.format {
+        Format::Cose => Some(private_key(arguments)?),
+        Format::TlogProof if arguments.key.is_some() => {
+            return Err(Error::argument("--key is for --format cose alone"));
+        }
+        Format::TlogProof => None,
+    };
+    let mut options = prove::Options {
         vkey: arguments.vkey.as_deref().map(crate::vkey).transpose()?,
         line: arguments.line.as_deref().map(line_in).transpose()?,
         timestamp: arguments.timestamp.clone(),
     };
+    if let Some(signer) = &signer {
+        let vkey = signer.verifier().to_string();
+        if options.vkey.is_some_and(|given| given.trim_end() != vkey) {
+            return Err(Error::argument("the private key isn't that of --vkey"));
+        }
+        // So what is signed is a root that this key has signed before.
+        options.vkey = Some(vkey);
+    }
     let proved = prove::prove(&arguments.directory, &arguments.id, &options)?;
+    let (ending, proof) = match &signer {
+        Some(signer) => (".cose", receipt::receipt(&proved, &arguments.id, signer)),
+        None => (".tlog-proof", proved.proof.into_bytes()),
+    };
     let with = |path: &Path, ending: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(ending);
@@ -86,7 +128,7 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
     };
     match &arguments.output {
         Some(path) => {
-            write_new(&with(path, ".tlog-proof"), proved.proof.as_bytes())?;
+            write_new(&with(path, ending), &proof)?;
             write_new(&with(path, ".jsonl"), &[&proved.line[..], b"\n"].concat())
         }
         None => {
@@ -95,11 +137,23 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
             if name.file_name() != Some(name.as_os_str()) {
                 return Err(Error::argument("the id can't name a file; use -o FILE"));
             }
-            write_new(&with(name, ".tlog-proof"), proved.proof.as_bytes())?;
+            write_new(&with(name, ending), &proof)?;
             out.raw_line(&proved.line);
             Ok(())
         }
     }
+}
+
+/// The key that signs a receipt. No message repeats any of it.
+fn private_key(arguments: &Arguments) -> Result<Signer, Error> {
+    let path = match &arguments.key {
+        Some(path) => path.clone(),
+        None => arguments.directory.join(".state/key"),
+    };
+    let text = Zeroizing::new(end_of_named(&path, 4096)?);
+    // No key is that long, and text that is cut or no UTF-8 isn't one.
+    let parsed = Signer::parse(std::str::from_utf8(&text).unwrap_or_default());
+    parsed.map_err(|error| Error::argument(format!("{}: {error}", path.display())))
 }
 
 /// The line in a file, or what the standard input holds of one.
