@@ -588,7 +588,10 @@ fn every_page_with_commands_is_run() {
     ];
     for name in documents() {
         let commands = blocks(&name, "sh");
-        assert!(commands.is_empty() || run_here.contains(&&*name), "{name}");
+        // The packages of other languages are built and installed by tests/bindings.rs.
+        let is_package = name.starts_with("bindings/");
+        let is_run = is_package || run_here.contains(&&*name);
+        assert!(commands.is_empty() || is_run, "{name}");
     }
 }
 
