@@ -201,6 +201,11 @@ impl Sealed {
             findings.tree(Class::RolledBack, "", message);
         }
         findings.into_report(&mut report);
+        if self.prints.len() >= u32::MAX as usize {
+            return Err(Error::argument(
+                "more than four billion lines were sealed; verify a part of the logs at a time",
+            ));
+        }
         self.logs.push(Log {
             path: path.to_owned(),
             size: newest.size,

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::SystemTime;
 
@@ -254,17 +254,25 @@ impl Found {
 
     fn strange(&mut self, number: u64, line: Line, hosts: &[Host], reports: &Answers) {
         let answer = reports.of(hosts, &line.host);
+        // A line that names no host may be any host's.
+        let last = match answer {
+            Some(Ok(report)) => Some(&report.last_record),
+            _ => reports
+                .0
+                .iter()
+                .flatten()
+                .map(|report| &report.last_record)
+                .max(),
+        };
+        let is_unsealed = last.is_some_and(|last| line.may_be_sealed_yet(last));
         let counts = self.day(line.host.clone(), line.day.clone());
-        match answer {
-            Some(Err(_)) => {
-                counts.unanswered += 1;
-                return;
-            }
-            Some(Ok(report)) if line.may_be_sealed_yet(&report.last_record) => {
-                counts.unsealed += 1;
-                return;
-            }
-            _ => {}
+        if matches!(answer, Some(Err(_))) {
+            counts.unanswered += 1;
+            return;
+        }
+        if is_unsealed {
+            counts.unsealed += 1;
+            return;
         }
         counts.unknown += 1;
         if self.strange.len() < NAMED {
@@ -547,14 +555,15 @@ fn hash_lines(
     let workers = thread::available_parallelism().map_or(1, usize::from);
     let (blocks, to_hash) = sync_channel::<Block>(WAITING);
     let (hashed, done) = sync_channel::<Hashed>(WAITING);
-    let to_hash = Mutex::new(to_hash);
+    let to_hash = Arc::new(Mutex::new(to_hash));
     thread::scope(|scope| {
         let reading = scope.spawn(|| read_blocks(reader, &blocks_of(blocks)));
         for _ in 0..workers {
-            let hashed = hashed.clone();
-            scope.spawn(|| hash_blocks(&to_hash, hashed, keys));
+            let (to_hash, hashed) = (Arc::clone(&to_hash), hashed.clone());
+            scope.spawn(move || hash_blocks(&to_hash, hashed, keys));
         }
-        drop(hashed);
+        // The workers' alone: with them both ends end.
+        drop((to_hash, hashed));
         for (block, lines) in done {
             for (number, range, print) in lines {
                 each(number, &block.bytes[range], print);
