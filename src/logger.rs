@@ -1,7 +1,7 @@
 //! The life of one call: it begins, somebody makes it, it finishes with exactly one entry.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use uuid::Uuid;
@@ -14,6 +14,9 @@ use crate::hash::{ContentHash, Hashing};
 use crate::json::{self, Numbers, Object};
 use crate::log::{self, Access, Intent, Log, MakeWitnessing, Sealing};
 use crate::sys::{self, Event, PerProcess, RandomBytes};
+
+/// The logs of this process, also of loggers that were freed while calls of theirs run.
+static LIVING: PerProcess<Mutex<Vec<Weak<Process>>>> = PerProcess::new();
 
 /// Writes the entries of one log.
 pub struct Logger {
@@ -41,6 +44,8 @@ struct Process {
     stop: Event,
     /// Whether it has: asked for each call of a queue.
     stopping: AtomicBool,
+    /// Whether it is to stay so: the logger is closed.
+    closing: AtomicBool,
     random: Mutex<RandomBytes>,
     /// Times that a thread for calls that wait couldn't be made.
     threads_refused: AtomicUsize,
@@ -213,17 +218,23 @@ impl Logger {
             if let Some(identity) = log.identity() {
                 let _ = self.identity.set(identity);
             }
-            Ok(Arc::new(Process {
+            let process = Arc::new(Process {
                 log,
                 running: AtomicUsize::new(0),
                 held: AtomicUsize::new(0),
                 idle: (Mutex::new(()), Condvar::new()),
                 stop,
                 stopping: AtomicBool::new(false),
+                closing: AtomicBool::new(false),
                 random: Mutex::new(RandomBytes::new()),
                 threads_refused: AtomicUsize::new(0),
                 pid: std::process::id(),
-            }))
+            });
+            living(|all| {
+                all.retain(|known| known.strong_count() > 0);
+                all.push(Arc::downgrade(&process));
+            });
+            Ok(process)
         })
     }
 
@@ -339,6 +350,7 @@ impl Logger {
         self.closed.store(true, Ordering::SeqCst);
         let cut = process.wait_until_idle(timeout, || end(false));
         if cut > 0 {
+            process.closing.store(true, Ordering::SeqCst);
             process.stop();
             process.wait_until_idle(Some(CLOSE_GRACE), || end(true));
         }
@@ -366,32 +378,6 @@ impl Logger {
     pub fn is_stopped(&self) -> bool {
         let process = self.process.get();
         process.is_some_and(|process| process.stopping.load(Ordering::SeqCst))
-    }
-
-    /// Tells the calls that run in this process to end at once.
-    pub fn stop(&self) {
-        if let Some(process) = self.process.get() {
-            process.stop();
-        }
-    }
-
-    /// Lets calls run again, but those of a logger that is closed.
-    pub fn resume(&self) {
-        if let Some(process) = self.process.get()
-            && !self.closed.load(Ordering::SeqCst)
-        {
-            process.stop.clear();
-            process.stopping.store(false, Ordering::SeqCst);
-        }
-    }
-
-    /// Whether calls run in this process, beside those that the host makes itself.
-    pub fn is_busy(&self) -> bool {
-        let process = self.process.get();
-        process.is_some_and(|process| {
-            let held = process.held.load(Ordering::SeqCst);
-            process.running.load(Ordering::SeqCst) > held
-        })
     }
 
     /// Notes, for its health, that a thread for calls that wait couldn't be made.
@@ -433,6 +419,45 @@ fn check_policy(config: &Config, log: &Log) -> Result<(), Error> {
     Err(Error::config(format!(
         "\"integrity\": \"witness_policy\" is for other logs; its line for this one is \"log {key}\""
     )))
+}
+
+/// Does something with the logs of this process.
+fn living<T>(work: impl FnOnce(&mut Vec<Weak<Process>>) -> T) -> Option<T> {
+    let all = LIVING
+        .get_or_try_init(|| Ok::<_, ()>(Mutex::default()))
+        .ok()?;
+    Some(work(
+        &mut all.lock().unwrap_or_else(PoisonError::into_inner),
+    ))
+}
+
+fn all_living() -> Vec<Arc<Process>> {
+    living(|all| all.iter().filter_map(Weak::upgrade).collect()).unwrap_or_default()
+}
+
+/// Whether calls run in this process, beside those that the host makes itself.
+pub fn are_busy() -> bool {
+    all_living().iter().any(|process| {
+        let held = process.held.load(Ordering::SeqCst);
+        process.running.load(Ordering::SeqCst) > held
+    })
+}
+
+/// Tells all calls that run in this process to end at once.
+pub fn stop_all() {
+    all_living().iter().for_each(|process| process.stop());
+}
+
+/// Lets calls run again, but those of loggers that are closed.
+pub fn resume_all() {
+    for process in all_living() {
+        process.stopping.store(false, Ordering::SeqCst);
+        process.stop.clear();
+        // It may have been closed just now.
+        if process.closing.load(Ordering::SeqCst) {
+            process.stop();
+        }
+    }
 }
 
 /// The entry that stands for calls that went on when the log couldn't take theirs.

@@ -13,7 +13,8 @@ use super::types::*;
 use crate::client::Client;
 use crate::config::{Config, Flushing};
 use crate::error::{Error, Status};
-use crate::logger::Logger;
+use crate::logger::{self, Logger};
+use crate::panics::contain;
 use crate::sys::{self, HostThread};
 use crate::witness;
 
@@ -35,20 +36,27 @@ extern "C" fn end_calls() {
     const PATIENCE: Duration = Duration::from_secs(2);
     const OFTEN: Duration = Duration::from_millis(1);
     let _host = HostThread::borrow();
-    value((), || {
+    let _ = contain(|| {
+        if !logger::are_busy() {
+            return;
+        }
         let until = Instant::now() + PATIENCE;
-        LOGGERS.each(|service| service.logger.stop());
-        loop {
-            talk::leave_waiting(None, false);
-            let mut is_busy = false;
-            LOGGERS.each(|service| is_busy |= service.logger.is_busy());
-            if !is_busy || Instant::now() >= until {
-                break;
+        logger::stop_all();
+        // On a thread of its own: the disk may hang, and this one may be in the midst of an append, if
+        // the host exits from a signal handler.
+        let leave = move || {
+            while logger::are_busy() && Instant::now() < until {
+                talk::leave_waiting(None, false);
+                std::thread::sleep(OFTEN);
             }
+        };
+        let helper = std::thread::Builder::new().name("audit-exit".into());
+        let _ = sys::without_signals(|| helper.spawn(move || contain(leave)));
+        while logger::are_busy() && Instant::now() < until {
             std::thread::sleep(OFTEN);
         }
         // Other handlers of the host's may come, and make calls.
-        LOGGERS.each(|service| service.logger.resume());
+        logger::resume_all();
     });
 }
 
@@ -218,6 +226,8 @@ pub unsafe extern "C" fn audit_logger_close(
 ) -> AuditStatus {
     let close = |_: &HostThread| {
         let service = service(logger)?;
+        // One that was left, and whose time is over, holds nobody up.
+        talk::leave_waiting(Some(&service.logger), true);
         if talk::is_inside(logger) {
             return Err(Error::new(
                 Status::Reentrant,

@@ -9,7 +9,7 @@
 use std::cell::Cell;
 use std::ffi::{c_char, c_void};
 use std::mem::MaybeUninit;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Instant;
 
 use super::handle::Table;
@@ -103,7 +103,7 @@ impl Talk {
                 "a million calls with callbacks are running; wait for some",
             )
         })?;
-        let begun = begin(cancel.as_deref());
+        let begun = contain(|| begin(cancel.as_deref())).and_then(|begun| begun);
         match (begun, TALKS.get(handle)) {
             (Ok(run), Some(talk)) => talk.state().run = Some(run),
             (begun, _) => {
@@ -172,6 +172,23 @@ impl Talk {
         }
     }
 
+    /// It can't go on. Its entry says that its outcome is unknown.
+    fn fail(&self, panic: Error) {
+        let _ = contain(|| {
+            let mut state = self.state();
+            state.run = None;
+            state.chat = Some(Err(panic));
+        });
+    }
+
+    /// Whether there is more of it to come.
+    fn is_running(&self) -> bool {
+        match self.state.try_lock() {
+            Ok(state) => state.run.is_some(),
+            Err(_) => true,
+        }
+    }
+
     /// What came of it.
     fn end(&self) -> Result<Chat, Error> {
         if !self.is_ours() {
@@ -189,9 +206,11 @@ impl Talk {
         if !self.is_ours() {
             return;
         }
-        // Whoever holds the lock works on it.
-        let Ok(mut state) = self.state.try_lock() else {
-            return;
+        let mut state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(state)) => state.into_inner(),
+            // Whoever holds the lock works on it.
+            Err(TryLockError::WouldBlock) => return,
         };
         let Some(run) = state.run.as_mut().filter(|run| applies(self, run)) else {
             return;
@@ -216,10 +235,13 @@ pub fn gone() -> Error {
 pub fn leave_waiting(logger: Option<&Arc<Logger>>, only_late: bool) {
     let now = Instant::now();
     TALKS.each(|talk| {
-        talk.leave(|talk, run| {
+        let applies = |talk: &Talk, run: &Run<'_>| {
             logger.is_none_or(|logger| Arc::ptr_eq(logger, &talk.logger))
                 && (!only_late || run.deadline() <= now)
-        });
+        };
+        if let Err(panic) = contain(|| talk.leave(applies)) {
+            talk.fail(panic);
+        }
     });
 }
 
@@ -264,7 +286,7 @@ unsafe fn call_back(talk: Handle, logger: *const AuditLogger, callbacks: Callbac
             None => AUDIT_CONTINUE,
         };
     }
-    leave(place);
+    leave(place, talk);
 }
 
 fn step(handle: Handle, answer: i32) -> Step {
@@ -273,14 +295,11 @@ fn step(handle: Handle, answer: i32) -> Step {
     match step {
         Ok(step) => step.unwrap_or(Step::Over),
         Err(panic) => {
-            // Its entry says that its outcome is unknown.
-            let _ = contain(|| {
-                if let Some(talk) = TALKS.get(handle) {
-                    let mut state = talk.state();
-                    state.run = None;
-                    state.chat = Some(Err(panic));
-                }
-            });
+            // Its entry is written.
+            host.take_over();
+            if let Some(talk) = TALKS.get(handle) {
+                talk.fail(panic);
+            }
             Step::Over
         }
     }
@@ -334,18 +353,22 @@ fn enter(place: Place) -> Option<usize> {
     })
 }
 
-fn leave(place: Option<usize>) {
-    if let Some(place) = place {
-        PLACES.with(|places| places[place].set(None));
-    }
+fn leave(place: Option<usize>, talk: Handle) {
+    let Some(place) = place else { return };
+    PLACES.with(|places| {
+        // It may have been given up, and be another's.
+        if places[place].get().is_some_and(|place| place.talk == talk) {
+            places[place].set(None);
+        }
+    });
 }
 
-/// Whether this thread is inside a call of that logger.
+/// Whether this thread is inside a call of that logger which isn't over.
 pub fn is_inside(logger: *const AuditLogger) -> bool {
     let is_there = |place: &Cell<Option<Place>>| {
-        place
-            .get()
-            .is_some_and(|place| place.logger == logger.addr())
+        let place = place.get().filter(|place| place.logger == logger.addr());
+        let talk = place.and_then(|place| TALKS.get(place.talk));
+        talk.is_some_and(|talk| talk.is_running())
     };
     PLACES.with(|places| places.iter().any(is_there))
 }
