@@ -65,6 +65,11 @@ impl Timestamp {
     }
 }
 
+/// Whether the calendar has a date, in the form in which files are named.
+pub fn is_in_calendar(date: &str) -> bool {
+    date.len() == 10 && date.parse::<NaiveDate>().is_ok()
+}
+
 /// The year, the month and the day of the month, by the days since 1970.
 fn date_of(days: u64) -> (u64, u64, u64) {
     // From here on years begin with March, so that the leap day is their last, and time is counted

@@ -491,12 +491,17 @@ impl Flushing {
         Ok(wanted)
     }
 }
+/// The fewest days for which a log is kept unless "below_floor" says that fewer are meant: six months,
+/// which Regulation (EU) 2024/1689, articles 19 and 26(6), ask for at least.
+pub const RETENTION_FLOOR: i64 = 183;
 
 /// What is to be done with days that are over.
 #[derive(Debug, Clone, Default)]
 pub struct Maintenance {
     /// How many days they are kept; for ever without it.
     pub retention_days: Option<i64>,
+    /// Whether that may be less than [`RETENTION_FLOOR`].
+    pub below_floor: bool,
     /// After how many days they are compressed; never without it.
     pub compress_after_days: Option<i64>,
     /// The text of the key that signs the log, if that isn't its own.
@@ -516,18 +521,29 @@ impl Maintenance {
             let days = || Ok(i64::try_from(setting.integer(1, MAX_DAYS)?).ok());
             match setting.key.as_str() {
                 "retention_days" => wanted.retention_days = days()?,
+                "below_floor" => wanted.below_floor = setting.flag()?,
                 "compress_after_days" => wanted.compress_after_days = days()?,
                 "key_file" => wanted.key = setting.key_file()?,
                 "guard_file" => wanted.guard_file = setting.or_null(Setting::path)?,
                 "allow_network_filesystem" => wanted.allow_network_filesystem = setting.flag()?,
                 _ => {
                     return Err(setting.error(
-                        "is not a known key; there are \"retention_days\", \
+                        "is not a known key; there are \"retention_days\", \"below_floor\", \
                          \"compress_after_days\", \"key_file\", \"guard_file\" and \
                          \"allow_network_filesystem\"",
                     ));
                 }
             }
+        }
+        if let Some(days) = wanted.retention_days
+            && days < RETENTION_FLOOR
+            && !wanted.below_floor
+        {
+            return Err(Error::argument(format!(
+                "options: \"retention_days\" is {days}, and six months ({RETENTION_FLOOR} days) are \
+                 the least that laws ask of some logs: if fewer are meant, set \"below_floor\" \
+                 (--below-floor)"
+            )));
         }
         Ok(wanted)
     }

@@ -64,6 +64,6 @@ pub mod tool {
     pub use crate::format::{checkpoint, name, note};
     pub use crate::json::members;
     pub use crate::log::keys::make_file;
-    pub use crate::log::maintain;
+    pub use crate::log::{hold, maintain, release};
     pub use crate::read::{far, lines, prove, report, source, twins, verify};
 }

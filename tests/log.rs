@@ -97,7 +97,7 @@ fn what_can_t_be_a_log_is_refused_by_new() {
 
     let newer = scratch.join("newer");
     std::fs::create_dir_all(newer.join(".state")).expect("it can be made");
-    std::fs::write(newer.join(".state/format"), "audit_logger 3\n").expect("it can be written");
+    std::fs::write(newer.join(".state/format"), "audit_logger 4\n").expect("it can be written");
     refused(&newer, "use a newer library");
 }
 

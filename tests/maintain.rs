@@ -401,7 +401,7 @@ fn an_expired_day_is_removed_by_a_run_a_day_after_it_was_marked() {
     }
     pack(&log.join("audit_2026-05-29.jsonl.gz"), b"{}\n");
     let at = |time: &str| {
-        let options = json!({"retention_days": 30});
+        let options = json!({"retention_days": 30, "below_floor": true});
         at(&clock, time, &program, &log, &options)
     };
     let days = |report: &Value| -> Vec<String> {
@@ -422,7 +422,7 @@ fn an_expired_day_is_removed_by_a_run_a_day_after_it_was_marked() {
     assert_eq!(report["deleted"], json!(["audit_2026-05-30.jsonl"]));
     assert_eq!(days(&report), ["2026-05-31"]);
     // One that isn't expired any more loses its mark.
-    let options = json!({"retention_days": 60});
+    let options = json!({"retention_days": 60, "below_floor": true});
     let report = self::at(&clock, "2026-07-03 00:00:00", &program, &log, &options);
     assert_eq!(days(&report), Vec::<String>::new());
     let report = at("2026-07-03 00:01:00");
@@ -447,7 +447,7 @@ fn one_wrong_clock_removes_nothing() {
         write(&log, file, 3);
     }
     let at = |time: &str| {
-        let options = json!({"retention_days": 30});
+        let options = json!({"retention_days": 30, "below_floor": true});
         let report = at(&clock, time, &program, &log, &options);
         report["deleted"].clone()
     };
@@ -478,7 +478,7 @@ fn a_day_that_a_living_process_needs_is_left_and_follows_later() {
     let mut host = Host::start(&scratch, &clock, &log);
     let logged = host.does("l");
     let begun = host.does("b");
-    let options = json!({"compress_after_days": 1, "retention_days": 5});
+    let options = json!({"compress_after_days": 1, "retention_days": 5, "below_floor": true});
     mark(&log, 10);
 
     // Its clock is wrong.
@@ -601,7 +601,7 @@ fn a_run_that_is_cancelled_ends_soon_and_leaves_every_file_whole() {
 #[test]
 fn a_directory_that_holds_no_log_is_left_as_it_is() {
     let scratch = Scratch::new();
-    let options = Some(r#"{"retention_days": 1}"#);
+    let options = Some(r#"{"retention_days": 1, "below_floor": true}"#);
     let missing = scratch.join("missing");
     let answer = maintain(Some(&missing), options, ptr::null_mut()).expect(AUDIT_E_LOG);
     assert!(
@@ -672,6 +672,11 @@ fn a_mistake_in_the_arguments_is_named() {
         ("[]", "options"),
         ("", "options"),
         (
+            r#"{"retention_days": 182}"#,
+            "\"retention_days\" is 182, and six months (183 days)",
+        ),
+        (r#"{"below_floor": 1}"#, "\"below_floor\""),
+        (
             r#"{"compress_after_days": 0}"#,
             "\"compress_after_days\" must be",
         ),
@@ -693,7 +698,7 @@ struct Stage {
 /// In the report of a run that left nothing.
 const DONE: &str = r#""skipped":[]"#;
 
-const OPTIONS: &str = r#"{"retention_days": 30, "compress_after_days": 1}"#;
+const OPTIONS: &str = r#"{"retention_days": 30, "below_floor": true, "compress_after_days": 1}"#;
 
 impl Stage {
     fn set() -> Option<Stage> {
@@ -967,6 +972,11 @@ fn a_sealed_log_verifies_after_days_of_it_were_removed_and_compressed() {
     let entries = run(Command::new("cat").arg(log.join(".integrity/tile/entries/000")));
     let expired = format!(r#""day":"{}""#, date(35));
     assert!(entries.contains(&expired), "the mark isn't recorded");
+    assert!(
+        entries.contains(r#""retention_days":30"#),
+        "nor what was asked"
+    );
+    assert_eq!(found["below_floor"], 1, "{found:#}");
     // What is removed without being asked for is found.
     std::fs::remove_file(log.join(format!("{}.gz", name(8, 0)))).expect("it's there");
     assert_eq!(verified(&log, &json!({})).0, AUDIT_E_TAMPERED);

@@ -91,7 +91,7 @@ impl Sealed {
             clock.set(day);
             let mut maintain = tool();
             maintain.arg("maintain").arg(&bench.log);
-            run(clock.on(maintain.args(["--retention-days", "60"])));
+            run(clock.on(maintain.args(["--retention-days", "60", "--below-floor"])));
         }
         bench.check();
         let names: Vec<_> = day_files(&bench.log)

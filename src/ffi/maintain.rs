@@ -27,26 +27,28 @@ include!(concat!(env!("OUT_DIR"), "/symbol_versions/maintain.rs"));
 /// path: the log's directory, NUL-terminated; not NULL. It isn't created.
 ///
 /// options: a JSON object, NUL-terminated, or NULL for none of these: "retention_days" (a day
-/// expires when it has been over for so many days, 1 to 36500; without it none does);
-/// "compress_after_days" (likewise; without it none is compressed); "key_file" and "guard_file", as
-/// the configuration's "integrity" has them, and "allow_network_filesystem": give what the loggers
-/// are given. The days that are over are sealed first, if the log is; a file that isn't sealed to
-/// its end is skipped.
+/// expires when it has been over for so many days, 1 to 36500; without it none does); "below_floor"
+/// (true where that is meant to be less than 183: six months, which laws ask of some logs at
+/// least); "compress_after_days" (as "retention_days"; without it none is compressed); "key_file"
+/// and "guard_file", as the configuration's "integrity" has them, and "allow_network_filesystem":
+/// give what the loggers are given. The days that are over are sealed first, if the log is; a file
+/// that isn't sealed to its end is skipped.
 ///
 /// cancel: ends the run when it is triggered, or NULL. What was done by then stays done.
 ///
 /// reply: where the reply goes, or NULL. AUDIT_REPLY_JSON is an object: "path", "recovered", "torn"
 /// and "warnings" as audit_logger_new has them; "marked" (expired days that wait to be removed:
-/// {"day", "since"}); "deleted" and "compressed" (names of files); "skipped" (files that should
-/// have been one of these: {"file", "reason"}). It is there also when a file failed and after
-/// cancelling.
+/// {"day", "since"}); "held" (files of expired days that audit-logger hold keeps); "deleted" and
+/// "compressed" (names of files); "skipped" (files that should have been one of these: {"file",
+/// "reason"}). It is there also when a file failed and after cancelling.
 ///
-/// Returns AUDIT_OK (also if files were skipped: their "reason" says why); AUDIT_E_ARGUMENT;
-/// AUDIT_E_HANDLE (cancel); AUDIT_E_CONFIG (the log is sealed with a key or a guard that isn't
-/// given, or the guard can't be used: nothing was done); AUDIT_E_LOG (the directory isn't a log's
-/// or can't be written to or sealed, another process holds its lock for ten seconds, or a file
-/// failed: the rest was done); AUDIT_E_CANCELLED; AUDIT_E_INTERNAL. Any thread; no logger of this
-/// process is disturbed.
+/// Returns AUDIT_OK (also if files were skipped: their "reason" says why); AUDIT_E_ARGUMENT (also
+/// "retention_days" below 183 without "below_floor"); AUDIT_E_HANDLE (cancel); AUDIT_E_CONFIG (the
+/// log is sealed with a key or a guard that isn't given, or the guard can't be used: nothing was
+/// done); AUDIT_E_LOG (the directory isn't a log's or can't be written to or sealed, another
+/// process holds its lock for ten seconds, or a file failed: the rest was done; or there were
+/// holds, and the Merkle log tells of none: nothing was removed); AUDIT_E_CANCELLED;
+/// AUDIT_E_INTERNAL. Any thread; no logger of this process is disturbed.
 ///
 /// # Safety
 ///

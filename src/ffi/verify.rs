@@ -24,7 +24,10 @@ include!(concat!(env!("OUT_DIR"), "/symbol_versions/verify.rs"));
 /// (a file with it), without which the one in the directory is taken on faith; "guard_file" (the
 /// guard, which knows how far the log had come); "checkpoints" (an array of paths: files with
 /// checkpoints that were kept); "policy_file" (a policy in the form of C2SP tlog-policy: the log's
-/// key, and whose signatures are asked for).
+/// key, and whose signatures are asked for); "copy" (true: the directory is a copy that was taken
+/// file by file while the log was written, .integrity in any order and then the days' files. It's
+/// verified up to the last checkpoint that it has all entries of; "beyond" counts those behind it
+/// that are known of).
 ///
 /// cancel: ends it when it is triggered, or NULL.
 ///
@@ -46,7 +49,8 @@ include!(concat!(env!("OUT_DIR"), "/symbol_versions/verify.rs"));
 /// "strangers" (names like those of the log's files that aren't theirs, at most 32, and
 /// "stranger_count"); "unreadable" (files of which nothing was sealed) and "conflicts" (lines that
 /// aren't sealed and have a sealed entry's id, which counts), at most 32 of "file" and "message"
-/// each; "prunable" (files that retention has given up and that are still there, as they were).
+/// each; "prunable" (files that retention has given up and that are still there, as they were);
+/// "holds" (the days that audit-logger hold keeps: "hold", "since", "from", "to", "reason").
 ///
 /// Returns AUDIT_OK (nothing is wrong); AUDIT_E_TAMPERED (something is: the message names the
 /// first); AUDIT_E_NOT_FOUND (there is no Merkle log; where a key is given, that is

@@ -78,17 +78,25 @@ impl DayName {
             ),
         };
         let date: [u8; 10] = date.as_bytes().try_into().ok()?;
-        let digits = |range: Range<usize>| date[range].iter().all(u8::is_ascii_digit);
-        let is_date =
-            digits(0..4) && date[4] == b'-' && digits(5..7) && date[7] == b'-' && digits(8..10);
         let day = DayName {
             date,
             number,
             compressed,
         };
         // One name for each: "audit_2026-11-23.01.jsonl" is nobody's.
-        (is_date && day.file_name() == name).then_some(day)
+        (is_date(&date) && day.file_name() == name).then_some(day)
     }
+}
+
+/// Whether a text has the form of a date. Whether the calendar has it isn't asked.
+pub fn is_date(text: &[u8]) -> bool {
+    let digits = |range: Range<usize>| text[range].iter().all(u8::is_ascii_digit);
+    text.len() == 10
+        && digits(0..4)
+        && text[4] == b'-'
+        && digits(5..7)
+        && text[7] == b'-'
+        && digits(8..10)
 }
 
 /// A place in the log that an entry isn't before.

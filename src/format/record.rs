@@ -12,7 +12,9 @@
 //! | `torn` | `ts`, `file`, `off`, `len`, `sha256` | a torn line that was overwritten with spaces before it was sealed, and what it had been |
 //! | `altered` | `ts`, `file`, `off`, `len`, `sha256` | a line that its writer knew to be another when it was sealed, and what had been written |
 //! | `heartbeat` | `ts` | nothing to seal, at that time |
-//! | `expired` | `ts`, `day` | the day is marked for removal |
+//! | `expired` | `ts`, `day`, `retention_days` | the day is marked for removal, as days are kept for so many |
+//! | `hold` | `ts`, `from`, `to`, `reason` | no file of these days is removed until the hold is released |
+//! | `release` | `ts`, `hold`, `reason` | the hold with that index is over |
 //! | `prune` | `ts`, `file` | the file was removed, as its time was over; what was sealed of it is no longer there |
 //! | `gap` | `ts`, `file`, `off`, `len` | bytes that were sealed, or known, aren't there; the file's next `seg` begins at `off` |
 //! | `recovered` | `ts`, `file`, `off`, `len` | bytes that weren't sealed in their time; their `seg` follows |
@@ -27,7 +29,7 @@ use crate::json::Object;
 
 use super::checkpoint::{format_hash, parse_hash};
 use super::merkle::Hash;
-use super::name::DayName;
+use super::name::{DayName, is_date};
 
 /// The version of the records, which `settings` states.
 pub const VERSION: u64 = 1;
@@ -85,6 +87,24 @@ pub enum RecordBody {
     Expired {
         /// Which.
         day: String,
+        /// How many days are kept. Earlier versions didn't say.
+        retention_days: Option<u64>,
+    },
+    /// No file of some days is removed until this is released.
+    Hold {
+        /// The first of them.
+        from: String,
+        /// The last of them.
+        to: String,
+        /// Why.
+        reason: String,
+    },
+    /// A hold is over.
+    Release {
+        /// The index of its entry.
+        hold: u64,
+        /// Why.
+        reason: String,
     },
     /// A file was removed as its time was over.
     Prune {
@@ -156,6 +176,10 @@ impl Record {
             Some(number) => Ok(number),
             None => Err(format!("has no whole number \"{key}\"")),
         };
+        let date = |key: &str| match text(key)? {
+            date if is_date(date.as_bytes()) => Ok(date),
+            _ => Err(format!("has a \"{key}\" that isn't a date")),
+        };
         let file = || match text("file")? {
             file if is_file(&file) => Ok(file),
             _ => Err("has a \"file\" that isn't one of a log".to_owned()),
@@ -189,7 +213,22 @@ impl Record {
                 sha256: text("sha256")?,
             },
             "heartbeat" => RecordBody::Heartbeat,
-            "expired" => RecordBody::Expired { day: text("day")? },
+            "expired" => RecordBody::Expired {
+                day: text("day")?,
+                retention_days: match value.get("retention_days") {
+                    None => None,
+                    Some(_) => Some(number("retention_days")?),
+                },
+            },
+            "hold" => RecordBody::Hold {
+                from: date("from")?,
+                to: date("to")?,
+                reason: text("reason")?,
+            },
+            "release" => RecordBody::Release {
+                hold: number("hold")?,
+                reason: text("reason")?,
+            },
             "prune" => RecordBody::Prune { file: file()? },
             "gap" => RecordBody::Gap(range()?),
             "recovered" => RecordBody::Recovered(range()?),
@@ -258,9 +297,24 @@ impl Record {
                 object.text("sha256", sha256);
             }
             RecordBody::Heartbeat | RecordBody::Unknown => kind("heartbeat", None),
-            RecordBody::Expired { day } => {
+            RecordBody::Expired {
+                day,
+                retention_days,
+            } => {
                 kind("expired", None);
                 object.text("day", day);
+                object.json_if("retention_days", *retention_days);
+            }
+            RecordBody::Hold { from, to, reason } => {
+                kind("hold", None);
+                object.text("from", from);
+                object.text("to", to);
+                object.text("reason", reason);
+            }
+            RecordBody::Release { hold, reason } => {
+                kind("release", None);
+                object.json("hold", hold);
+                object.text("reason", reason);
             }
             RecordBody::Prune { file } => {
                 kind("prune", None);
@@ -370,8 +424,33 @@ mod tests {
             (
                 RecordBody::Expired {
                     day: "2026-11-23".into(),
+                    retention_days: None,
                 },
                 format!(r#"{{"t":"expired",{at},"day":"2026-11-23"}}"#),
+            ),
+            (
+                RecordBody::Expired {
+                    day: "2026-11-23".into(),
+                    retention_days: Some(365),
+                },
+                format!(r#"{{"t":"expired",{at},"day":"2026-11-23","retention_days":365}}"#),
+            ),
+            (
+                RecordBody::Hold {
+                    from: "2026-01-01".into(),
+                    to: "2026-03-31".into(),
+                    reason: "a \"case\"".into(),
+                },
+                format!(
+                    r#"{{"t":"hold",{at},"from":"2026-01-01","to":"2026-03-31","reason":"a \"case\""}}"#
+                ),
+            ),
+            (
+                RecordBody::Release {
+                    hold: 1049,
+                    reason: "over".into(),
+                },
+                format!(r#"{{"t":"release",{at},"hold":1049,"reason":"over"}}"#),
             ),
             (
                 RecordBody::Prune { file },
@@ -433,6 +512,8 @@ mod tests {
             r#"{"t":"gap","ts":"","file":"audit_2026-11-23.jsonl","off":-1,"len":1}"#,
             r#"{"t":"gap","ts":"","file":"audit_2026-11-23.jsonl","off":18446744073709551615,"len":1}"#,
             r#"{"t":"rollback","ts":"","size":1,"root":"AAAA"}"#,
+            r#"{"t":"hold","ts":"","from":"2026-01-01","to":"soon","reason":""}"#,
+            r#"{"t":"release","ts":"","hold":"1","reason":""}"#,
         ] {
             assert!(Record::parse(text.as_bytes()).is_err(), "{text}");
         }

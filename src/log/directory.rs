@@ -49,6 +49,10 @@ impl Access {
 /// refused: an older library could do damage in a newer one's files.
 const FORMAT: &str = "audit_logger 2\n";
 
+/// That of a directory in which days are, or were, held: a library that knows no holds would remove
+/// them, and refuses it.
+const WITH_HOLDS: &str = "audit_logger 3\n";
+
 /// Versions that this one goes on from: FORMAT.md, "Versions", says what differs.
 const EARLIER: [&str; 1] = ["audit_logger 1\n"];
 
@@ -211,12 +215,13 @@ impl Directory {
         let format = if_there(self.read_state("format"))?.unwrap_or_default();
         // Where a power cut left its name and took its text, it's made anew.
         let lost = format.is_empty() || format.contains('\0');
-        if !lost && format != FORMAT && !EARLIER.contains(&format.as_str()) {
+        let is_current = format == FORMAT || format == WITH_HOLDS;
+        if !lost && !is_current && !EARLIER.contains(&format.as_str()) {
             return Err(io::Error::other(format!(
-                "holds a log of format {:?}, this library knows only {:?}; use a newer library or \
-                 another directory",
+                "holds a log of format {:?}, this library knows none behind {:?}; use a newer library \
+                 or another directory",
                 format.trim_end().chars().take(40).collect::<String>(),
-                FORMAT.trim_end()
+                WITH_HOLDS.trim_end()
             )));
         }
         // Its own name: threads and processes may open the directory at once.
@@ -225,7 +230,7 @@ impl Directory {
         // The probe becomes the format, where there is none, or an earlier one. Of several that come
         // here at once each puts the same in its place.
         let result = written.and_then(|file| {
-            if format == FORMAT {
+            if is_current {
                 return Ok(());
             }
             // Once for each log: a torn one would be taken for another library's.
@@ -235,6 +240,21 @@ impl Directory {
         // It's gone if it was renamed, or never was.
         let _ = self.state.remove(&probe);
         result
+    }
+
+    /// Whether days are, or were, held, as the format says.
+    pub fn may_have_holds(&self) -> io::Result<bool> {
+        let format = if_there(self.read_state("format"))?.unwrap_or_default();
+        Ok(format == WITH_HOLDS)
+    }
+
+    /// Has libraries that know no holds refuse the directory. It's on the disk then. The lock must be
+    /// held.
+    pub fn refuse_without_holds(&self) -> io::Result<()> {
+        if !self.may_have_holds()? {
+            self.state.replace("format", WITH_HOLDS.as_bytes(), true)?;
+        }
+        self.state.sync()
     }
 
     /// Whether there is no room for another small file in it.

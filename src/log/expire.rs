@@ -32,7 +32,8 @@ pub struct Mark {
 impl Run<'_> {
     /// Marks the expired days, and removes those whose marks are old enough.
     pub(super) fn expire(&mut self, retention_days: i64) -> Result<(), Error> {
-        let files = self.days_older_than(retention_days)?;
+        let mut files = self.days_older_than(retention_days)?;
+        self.leave_held(&mut files)?;
         let mut dates: Vec<[u8; 10]> = files.iter().map(|day| day.date).collect();
         dates.dedup();
         let known = self.logged(self.marks())?;
@@ -43,6 +44,7 @@ impl Run<'_> {
             .filter(unknown)
             .map(|date| RecordBody::Expired {
                 day: String::from_utf8_lossy(date).into_owned(),
+                retention_days: retention_days.try_into().ok(),
             });
         self.record(expired.collect())?;
         for date in dates {

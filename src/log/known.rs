@@ -16,6 +16,25 @@ pub struct Known {
     growth: Growth,
     sealed: BTreeMap<DayName, u64>,
     pruned: BTreeSet<DayName>,
+    holds: BTreeMap<u64, Hold>,
+}
+
+/// Days of which no file is removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// The first of them.
+    pub from: [u8; 10],
+    /// The last of them.
+    pub to: [u8; 10],
+    /// Whether it's over.
+    pub released: bool,
+}
+
+impl Hold {
+    /// Whether it keeps a day.
+    pub fn keeps(&self, date: &[u8; 10]) -> bool {
+        !self.released && (self.from..=self.to).contains(date)
+    }
 }
 
 impl Known {
@@ -46,6 +65,11 @@ impl Known {
     /// The files that were removed as their time was over. None of them comes back.
     pub fn pruned(&self) -> &BTreeSet<DayName> {
         &self.pruned
+    }
+
+    /// The holds that there ever were, by the indexes of their entries.
+    pub fn holds(&self) -> &BTreeMap<u64, Hold> {
+        &self.holds
     }
 
     /// Adds a record.
@@ -79,6 +103,18 @@ impl Known {
                 if let Some(day) = file(name) {
                     self.sealed.remove(&day);
                     self.pruned.insert(day);
+                }
+            }
+            RecordBody::Hold { from, to, .. } => {
+                if let (Ok(from), Ok(to)) = (from.as_bytes().try_into(), to.as_bytes().try_into()) {
+                    let released = false;
+                    let hold = Hold { from, to, released };
+                    self.holds.insert(self.size(), hold);
+                }
+            }
+            RecordBody::Release { hold, .. } => {
+                if let Some(hold) = self.holds.get_mut(hold) {
+                    hold.released = true;
                 }
             }
             _ => {}
@@ -117,6 +153,14 @@ impl Known {
         });
         let pruned: Vec<String> = self.pruned.iter().map(|day| day.file_name()).collect();
         to.texts("pruned", &pruned);
+        to.list("holds", &self.holds, |(index, hold), out| {
+            let mut to = Object::begin(out);
+            to.json("hold", index);
+            to.text("from", &String::from_utf8_lossy(&hold.from));
+            to.text("to", &String::from_utf8_lossy(&hold.to));
+            to.json("released", hold.released);
+            to.end();
+        });
     }
 
     /// What another process has written so: its size, and what to make of it if the tree's files grow
@@ -132,11 +176,23 @@ impl Known {
         let pruned = from["pruned"].as_array()?.iter();
         let pruned = pruned.map(|day| DayName::parse(day.as_str()?));
         let pruned = pruned.collect::<Option<_>>()?;
+        // What a version wrote that knows no holds isn't taken: the tree may have some.
+        let holds = from["holds"].as_array()?.iter().map(|hold| {
+            let date = |key: &str| hold[key].as_str()?.as_bytes().try_into().ok();
+            let kept = Hold {
+                from: date("from")?,
+                to: date("to")?,
+                released: hold["released"].as_bool()?,
+            };
+            Some((hold["hold"].as_u64()?, kept))
+        });
+        let holds = holds.collect::<Option<_>>()?;
         Some((size, move |growth: Growth| {
             (growth.edge().root() == root).then_some(Known {
                 growth,
                 sealed,
                 pruned,
+                holds,
             })
         }))
     }

@@ -58,6 +58,7 @@ pub struct Run<'r> {
     cancel: Option<&'r Event>,
     swept: Swept,
     pub(super) marked: Vec<Mark>,
+    pub(super) held: Vec<String>,
     pub(super) deleted: Vec<String>,
     compressed: Vec<String>,
     skipped: Vec<(String, String)>,
@@ -72,6 +73,16 @@ pub fn maintain(
     wanted: &Maintenance,
     cancel: Option<&Event>,
 ) -> Result<(Vec<u8>, Result<(), Error>), Error> {
+    let log = opened(path, wanted)?;
+    let mut run = Run::of(&log, cancel);
+    let ended = run.all(wanted);
+    let report = run.report();
+    log.leave();
+    Ok((report, ended))
+}
+
+/// The log in a directory that isn't made.
+pub(super) fn opened(path: &Path, wanted: &Maintenance) -> Result<Arc<Log>, Error> {
     sys::watch_forks().map_err(|error| Error::new(Status::Internal, error.to_string()))?;
     let settings = Settings {
         path: path.to_owned(),
@@ -84,21 +95,7 @@ pub fn maintain(
         sealing: sealing(path, wanted),
         witnessing: None,
     };
-    let log = Log::at(&Arc::new(settings), None, false)?;
-    let mut run = Run {
-        log: &log,
-        cancel,
-        swept: Swept::default(),
-        marked: Vec::new(),
-        deleted: Vec::new(),
-        compressed: Vec::new(),
-        skipped: Vec::new(),
-        failed: None,
-    };
-    let ended = run.all(wanted);
-    let report = run.report();
-    log.leave();
-    Ok((report, ended))
+    Log::at(&Arc::new(settings), None, false)
 }
 
 /// How the log is sealed, if it is: what is done is recorded in its tree.
@@ -114,12 +111,27 @@ fn sealing(path: &Path, wanted: &Maintenance) -> Option<Sealing> {
     })
 }
 
-impl Run<'_> {
+impl<'r> Run<'r> {
+    /// One that has done nothing yet.
+    pub(super) fn of(log: &'r Log, cancel: Option<&'r Event>) -> Run<'r> {
+        Run {
+            log,
+            cancel,
+            swept: Swept::default(),
+            marked: Vec::new(),
+            held: Vec::new(),
+            deleted: Vec::new(),
+            compressed: Vec::new(),
+            skipped: Vec::new(),
+            failed: None,
+        }
+    }
+
     pub(super) fn directory(&self) -> &Arc<Directory> {
         &self.log.directory
     }
 
-    fn all(&mut self, wanted: &Maintenance) -> Result<(), Error> {
+    pub(super) fn all(&mut self, wanted: &Maintenance) -> Result<(), Error> {
         let lock = self.lock()?;
         self.swept = self.logged(self.log.make_whole(true))?;
         let unburied = self.log.lock().last_error.take();
@@ -187,9 +199,9 @@ impl Run<'_> {
     /// Records what is done to days, before it's done.
     pub(super) fn record(&self, records: Vec<RecordBody>) -> Result<(), Error> {
         match self.log.sealer.get() {
-            Some(sealer) if !records.is_empty() => {
-                self.logged(sealer.record(records, (self.log.settings.now)()))
-            }
+            Some(sealer) if !records.is_empty() => self
+                .logged(sealer.record(records, (self.log.settings.now)()))
+                .map(drop),
             _ => Ok(()),
         }
     }
@@ -314,6 +326,7 @@ impl Run<'_> {
         to.json("recovered", self.swept.recovered);
         to.json("torn", self.swept.torn);
         to.list("marked", &self.marked, Mark::write);
+        to.texts("held", &self.held);
         to.texts("deleted", &self.deleted);
         to.texts("compressed", &self.compressed);
         to.list("skipped", &self.skipped, |(file, reason), out| {

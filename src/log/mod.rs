@@ -18,6 +18,7 @@ mod flush;
 mod gather;
 mod guard;
 mod health;
+mod hold;
 mod journal;
 pub mod keys;
 mod known;
@@ -34,6 +35,10 @@ mod witness;
 
 #[cfg(test)]
 mod accidents;
+#[cfg(test)]
+mod copies;
+#[cfg(test)]
+mod holds;
 #[cfg(test)]
 mod schedules;
 #[cfg(test)]
@@ -60,6 +65,7 @@ pub use disk::Access;
 use disk::Identity;
 use durable::Durable;
 use health::{Counters, Health};
+pub use hold::{hold, release};
 use journal::{Journal, Slot};
 pub use maintain::maintain;
 use refused::Refused;

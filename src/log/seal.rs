@@ -17,7 +17,7 @@ use super::disk::{Identity, Lock, if_there, wait_for};
 use super::gather::{Failed, Found, Gathering};
 use super::guard::{self, Guard};
 use super::keys;
-use super::known::Known;
+use super::known::{Hold, Known};
 use super::own::{OwnLine, OwnLines};
 use super::refused::Refused;
 use super::tiles::is_damage;
@@ -271,6 +271,11 @@ impl Sealer {
         self.last().pruned.contains(&day.uncompressed())
     }
 
+    /// The files that were removed as their time was over.
+    pub fn removed(&self) -> BTreeSet<DayName> {
+        self.last().pruned.clone()
+    }
+
     /// How long it is until it's time to seal again.
     pub fn due_in(&self) -> Duration {
         if self.crowded.load(Ordering::SeqCst) {
@@ -333,12 +338,13 @@ impl Sealer {
         sealed.map(Some)
     }
 
-    /// Adds records, and publishes them.
-    pub fn record(&self, records: Vec<RecordBody>, now: SystemTime) -> io::Result<()> {
+    /// Adds records, and publishes them. Returns the index of the first.
+    pub fn record(&self, records: Vec<RecordBody>, now: SystemTime) -> io::Result<u64> {
         let mut state = self.state();
         let _lock = self.lock()?;
         let now = &Timestamp::of(now);
         let (mut known, _) = self.tree.known(state.known.clone(), now)?;
+        let first = known.size();
         for body in records {
             known.record(now, body);
         }
@@ -346,7 +352,16 @@ impl Sealer {
         self.tree.publish(&known)?;
         self.last().pruned.clone_from(known.pruned());
         state.known = Some(known);
-        Ok(())
+        Ok(first)
+    }
+
+    /// The holds that there ever were, as the tree has them now.
+    pub fn holds(&self, now: SystemTime) -> io::Result<BTreeMap<u64, Hold>> {
+        let state = self.state();
+        let _lock = self.lock()?;
+        let now = &Timestamp::of(now);
+        let (known, _) = self.tree.known(state.known.clone(), now)?;
+        Ok(known.holds().clone())
     }
 
     /// The tree that is sealed.

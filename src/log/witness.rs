@@ -109,6 +109,7 @@ impl Log {
         };
         self.sealer()?
             .record(Vec::from([body]), (self.settings.now)())
+            .map(drop)
     }
 
     /// The right to change what is noted, unless another process is just doing that.

@@ -481,6 +481,7 @@ fn maintenance_and_writers_beside_it_are_never_taken_for_tampering() {
 
     log.record(RecordBody::Expired {
         day: "2026-11-23".to_owned(),
+        retention_days: None,
     });
     pruned(&mut log, DAY);
     let announced = log.memory();

@@ -107,7 +107,12 @@ impl Run<'_> {
     fn pruned_since(&self) -> BTreeSet<DayName> {
         let mut pruned = BTreeSet::new();
         let verifier = self.verifier.as_ref();
-        let own = own_checkpoints(self.directory, verifier, &mut Findings::default());
+        let own = own_checkpoints(
+            self.directory,
+            verifier,
+            self.copy,
+            &mut Findings::default(),
+        );
         let from = self.edge.size();
         let Some(newest) = own.into_iter().max_by_key(|own| own.size) else {
             return pruned;

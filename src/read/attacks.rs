@@ -276,6 +276,7 @@ fn a_file_that_is_gone_is_seen_unless_its_removal_is_sealed() {
 
     log.record(RecordBody::Expired {
         day: "2026-11-23".to_owned(),
+        retention_days: None,
     });
     log.record(RecordBody::Prune {
         file: DAY.to_owned(),

@@ -133,7 +133,7 @@ impl Sealed {
             &mut findings,
         )?;
         let remembered = known.len() as u64;
-        let own = own_checkpoints(&directory, Some(&verifier), &mut findings);
+        let own = own_checkpoints(&directory, Some(&verifier), false, &mut findings);
         let Some(newest) = own.iter().max_by_key(|own| own.size).cloned() else {
             return Err(Error::new(
                 Status::NotFound,

@@ -170,7 +170,7 @@ fn signed(directory: &Directory, verifier: &Verifier) -> Result<(Checkpoint, Str
     newest(directory, verifier).ok_or_else(|| {
         // Tell a log without any from one whose checkpoints are another key's.
         let mut findings = Findings::default();
-        own_checkpoints(directory, Some(verifier), &mut findings);
+        own_checkpoints(directory, Some(verifier), false, &mut findings);
         match findings.first() {
             Some(found) => tampered(&found.file, &found.message),
             None => tampered(TREE, "there is no checkpoint"),

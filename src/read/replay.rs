@@ -6,10 +6,11 @@ use std::io;
 
 use super::align::Day;
 use super::hashed::Queue;
-use super::report::{Class, Findings, Report};
+use super::report::{Class, Findings, Held, Report};
 use super::source::{Directory, MOST_FILES};
 use super::tree::Entries;
 use super::verify::Known;
+use crate::config::RETENTION_FLOOR;
 use crate::error::{Error, Status};
 use crate::format::checkpoint::Checkpoint;
 use crate::format::merkle::{Edge, Hash, leaf_hash};
@@ -22,6 +23,9 @@ use crate::format::tiles::{Fetch, Kind, Tile, WIDTH, entries, read};
 /// How many files are kept open. Around midnight a few are written at once, so that their ranges
 /// alternate in the tree.
 const OPEN: usize = 8;
+
+/// How many holds may be in force at once.
+const MOST_HOLDS: usize = 1000;
 
 /// A range whose digests are coming.
 pub(super) struct Segment {
@@ -40,6 +44,8 @@ pub(super) struct Run<'a> {
     pub(super) policy: Option<&'a Policy>,
     /// The newest of the directory's own checkpoints.
     pub(super) newest: Option<Checkpoint>,
+    /// A copy's tiles may all be behind, each as it was when it was copied.
+    pub(super) copy: bool,
     /// From which entry on tiles may be behind.
     pub(super) settled: u64,
     pub(super) report: Report,
@@ -232,6 +238,9 @@ impl Run<'_> {
 
     /// Compares a tile with the hashes that its entries give.
     fn compare(&mut self, tile: &Tile, hashes: &[u8]) {
+        if self.copy {
+            return self.compare_copy(tile, hashes);
+        }
         let width = self.settled_width(tile);
         let mut found = read(self.directory, tile);
         if width < tile.width && !found.as_ref().is_ok_and(|bytes| bytes == hashes) {
@@ -254,6 +263,22 @@ impl Run<'_> {
                 }
             }
             Err(error) => self.wrong(error.to_string()),
+        }
+    }
+
+    /// The same of a copy's: as far as the tile is there.
+    fn compare_copy(&mut self, tile: &Tile, hashes: &[u8]) {
+        match self.directory.fetch(&tile.full_path()) {
+            Ok(found) => {
+                let found = found.unwrap_or_default();
+                let there = found.len().min(hashes.len()) / 32 * 32;
+                if found[..there] != hashes[..there] {
+                    let path = tile.full_path();
+                    self.wrong(format!("{path} isn't what its entries give"));
+                }
+                self.report.unsettled += u64::from(there < hashes.len());
+            }
+            Err(error) => self.wrong(format!("{}: {error}", tile.full_path())),
         }
     }
 
@@ -365,6 +390,7 @@ impl Run<'_> {
             }
             RecordBody::Prune { file } => {
                 self.report.purged += 1;
+                self.check_not_held(index, &file);
                 if let Some(day) = self.day(&file)? {
                     self.days[day].prune();
                 }
@@ -404,7 +430,28 @@ impl Run<'_> {
                 }
             }
             RecordBody::Heartbeat => self.report.heartbeats += 1,
-            RecordBody::Expired { .. } | RecordBody::Unknown => {}
+            RecordBody::Expired { retention_days, .. } => {
+                let below = retention_days.is_some_and(|days| days < RETENTION_FLOOR as u64);
+                self.report.below_floor += u64::from(below);
+            }
+            RecordBody::Hold { from, to, reason } if self.report.holds.len() < MOST_HOLDS => {
+                self.report.holds.push(Held {
+                    number: index,
+                    since: self.report.last_record.clone(),
+                    from,
+                    to,
+                    reason,
+                });
+            }
+            RecordBody::Hold { .. } => {
+                self.wrong(format!("the tree tells of more than {MOST_HOLDS} holds"));
+            }
+            RecordBody::Release { hold, .. } => {
+                let before = self.report.holds.len();
+                self.report.holds.retain(|held| held.number != hold);
+                self.report.released += (before - self.report.holds.len()) as u64;
+            }
+            RecordBody::Unknown => {}
         }
         Ok(())
     }
@@ -413,6 +460,20 @@ impl Run<'_> {
     fn trusts(&self, witness: &str) -> bool {
         let mut witnesses = self.policy.iter().flat_map(|policy| policy.witnesses());
         witnesses.any(|known| known.key.to_string() == witness)
+    }
+
+    /// Finds that a file is recorded as removed while its day was held: maintenance doesn't.
+    fn check_not_held(&mut self, index: u64, file: &str) {
+        let date = DayName::parse(file).map(|day| String::from_utf8_lossy(&day.date).into_owned());
+        let holds = self.report.holds.iter();
+        let held = date.and_then(|date| holds.clone().find(|held| held.keeps(&date)));
+        if let Some(held) = held {
+            let message = format!(
+                "entry {index}: {file} was removed while the hold of entry {} kept its day",
+                held.number
+            );
+            self.wrong(message);
+        }
     }
 
     /// The file of that name, as the one used last. Others are closed when too many are open.

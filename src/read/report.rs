@@ -179,6 +179,28 @@ impl Remarks {
     }
 }
 
+/// Days that are held: no file of theirs may be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The index of its entry.
+    pub number: u64,
+    /// When it was made.
+    pub since: String,
+    /// The first of the days.
+    pub from: String,
+    /// The last of them.
+    pub to: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Held {
+    /// Whether it keeps a day.
+    pub fn keeps(&self, date: &str) -> bool {
+        (self.from.as_str()..=self.to.as_str()).contains(&date)
+    }
+}
+
 /// What was verified, and what was found.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
@@ -194,6 +216,8 @@ pub struct Report {
     pub remembered: u64,
     /// What the quorum of the policy has signed last.
     pub witnessed: Option<Witnessed>,
+    /// How many entries behind that size are known of, and not in a copy.
+    pub beyond: u64,
     /// Files with sealed lines.
     pub files: u64,
     /// Sealed lines that are as they were.
@@ -208,6 +232,12 @@ pub struct Report {
     pub torn: u64,
     /// Files that were removed as their time was over.
     pub purged: u64,
+    /// Days that were marked for removal when they were kept for less than six months.
+    pub below_floor: u64,
+    /// The holds in force.
+    pub holds: Vec<Held>,
+    /// How many were released.
+    pub released: u64,
     /// Times that the logger itself found sealed bytes missing.
     pub gaps: u64,
     /// Times that it sealed bytes late.
@@ -320,6 +350,12 @@ impl Report {
                     .to_owned(),
             );
         }
+        if self.beyond > 0 {
+            found.push(format!(
+                "anything in the {} entries behind the first {}, which aren't in this copy",
+                self.beyond, self.size
+            ));
+        }
         self.blind_to_the_new(&mut found);
         found
     }
@@ -344,6 +380,7 @@ impl Report {
         object.text("root", &format_hash(&self.root));
         for (key, value) in [
             ("remembered", self.remembered),
+            ("beyond", self.beyond),
             ("files", self.files),
             ("lines", self.lines),
             ("unsealed_lines", self.unsealed_lines),
@@ -351,6 +388,8 @@ impl Report {
             ("torn_tails", self.torn_tails),
             ("torn", self.torn),
             ("purged", self.purged),
+            ("below_floor", self.below_floor),
+            ("released", self.released),
             ("gaps", self.gaps),
             ("recovered", self.recovered),
             ("rollbacks", self.rollbacks),
@@ -370,6 +409,15 @@ impl Report {
             object.texts("witnesses", &witnessed.names);
             object.end();
         }
+        object.list("holds", &self.holds, |held, out| {
+            let mut object = Object::begin(out);
+            object.json("hold", held.number);
+            object.text("since", &held.since);
+            object.text("from", &held.from);
+            object.text("to", &held.to);
+            object.text("reason", &held.reason);
+            object.end();
+        });
         object.texts("strangers", &self.strangers);
         for (key, remarks) in [
             ("unreadable", &self.unreadable),

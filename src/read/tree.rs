@@ -44,10 +44,11 @@ pub fn key(directory: &Directory, given: Option<&str>) -> Result<Verifier, Error
 pub type Signed = (Checkpoint, String);
 
 /// The directory's own checkpoints: those in `heads`, and the published one. What isn't signed by the
-/// key, or can't be read, is found. Where there is no key, any is taken.
+/// key, or can't be read, is found. Where there is no key, any is taken. A copy may lack the published one.
 pub fn own_checkpoints(
     directory: &Directory,
     verifier: Option<&Verifier>,
+    copy: bool,
     findings: &mut Findings,
 ) -> Vec<Checkpoint> {
     let mut found = Vec::new();
@@ -66,6 +67,7 @@ pub fn own_checkpoints(
         for (at, note) in candidates.into_iter().enumerate() {
             match open(note, verifier) {
                 Ok(checkpoint) => found.push(checkpoint),
+                Err(_) if bytes.is_empty() && copy => {}
                 Err(_) if bytes.is_empty() => {
                     let message = "there is no checkpoint".to_owned();
                     findings.tree(Class::Missing, name, message);

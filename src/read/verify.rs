@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use super::hashed::Queue;
 use super::replay::Run;
 use super::report::{Class, Findings, Report};
-use super::source::{self, Directory, Files, end_of_named};
+use super::source::{self, Directory, Files, TREE, end_of_named};
 use super::tree::{Entries, own_checkpoints, unsigned_size};
 use super::witnessed::{self, Witnessed, key_by};
 use crate::config::{Setting, read_policy, settings};
@@ -45,6 +45,9 @@ pub struct Options {
     pub checkpoints: Vec<PathBuf>,
     /// The file with the policy: whose signatures are asked for.
     pub policy: Option<PathBuf>,
+    /// The directory is a copy that was taken file by file while the log was written: it's verified up to
+    /// the last checkpoint that it has the entries of, and what is behind that is no finding.
+    pub copy: bool,
 }
 
 impl Options {
@@ -58,6 +61,7 @@ impl Options {
                     options.policy = setting.or_null(Setting::text)?.map(PathBuf::from)
                 }
                 "checkpoints" => options.checkpoints = setting.paths()?,
+                "copy" => options.copy = setting.flag()?,
                 _ => take_key(&mut options.vkey, &setting)?,
             }
         }
@@ -199,6 +203,36 @@ fn guard_lines(guard: &[u8], origin: &str) -> String {
         .collect()
 }
 
+/// The last checkpoint of which a copy has all entries. Each file of the tree is as it was at some moment,
+/// and only grows.
+fn reached(directory: &Directory<'_>, own: &[Checkpoint]) -> Result<Checkpoint, Error> {
+    let mut own: Vec<&Checkpoint> = own.iter().collect();
+    own.sort_by_key(|own| own.size);
+    let has = |checkpoint: &Checkpoint, whole: u64| {
+        let entries = Entries::read(directory, checkpoint.size);
+        (whole..checkpoint.size.div_ceil(WIDTH)).all(|number| entries.tile(number).is_ok())
+    };
+    let mut last = None;
+    for next in own {
+        let whole = last.map_or(0, |last: &Checkpoint| last.size / WIDTH);
+        if !has(next, whole) {
+            return last.cloned().ok_or_else(|| {
+                let what = format!(
+                    "the copy lacks some of the tree's first {} entries, and has no checkpoint of \
+                     less: copy {TREE} again",
+                    next.size
+                );
+                Error::new(Status::NotFound, what)
+            });
+        }
+        last = Some(next);
+    }
+    last.cloned().ok_or_else(|| {
+        let what = format!("the copy has no checkpoint by the log's key: copy {TREE} again");
+        Error::new(Status::NotFound, what)
+    })
+}
+
 /// Verifies the log in a directory. `progress` is told how many entries of how many are done.
 /// What is found is in the report; a failure means that there is no verdict.
 pub fn verify(
@@ -232,10 +266,13 @@ pub fn verify_in(
     let policy = policy.map_err(|wrong| Error::argument(format!("the policy {wrong}")))?;
     let (verifier, key_given) = match key_by(&directory, options.vkey.as_deref(), policy.as_ref()) {
         Ok((verifier, given)) => (Some(verifier), given),
-        Err(error) if error.status == Status::Tampered => {
+        Err(error) if error.status == Status::Tampered && !options.copy => {
             // Nothing that is signed can be believed; the rest can still be compared.
             findings.tree(Class::Unreadable, "vkey", error.message);
             (None, false)
+        }
+        Err(error) if error.status == Status::Tampered => {
+            return Err(Error::new(Status::NotFound, error.message));
         }
         Err(error) => return Err(error),
     };
@@ -244,8 +281,11 @@ pub fn verify_in(
         Some(verifier) => remembered(&directory, options, verifier, key_given, &mut findings)?,
         None => Vec::new(),
     };
-    let own = own_checkpoints(&directory, verifier.as_ref(), &mut findings);
-    let newest = own.iter().max_by_key(|own| own.size).cloned();
+    let own = own_checkpoints(&directory, verifier.as_ref(), options.copy, &mut findings);
+    let newest = match options.copy {
+        true => Some(reached(&directory, &own)?),
+        false => own.iter().max_by_key(|own| own.size).cloned(),
+    };
     let mut report = Report {
         origin: match (&verifier, &newest) {
             (Some(verifier), _) => verifier.name().to_owned(),
@@ -279,7 +319,13 @@ pub fn verify_in(
     // A crash between the guard and the checkpoint leaves the guard ahead. Then the entries are
     // there, and must give its root.
     let sizes = known.iter().map(|known| known.checkpoint.size);
-    let ahead = sizes.max().unwrap_or(0);
+    let mut ahead = sizes.max().unwrap_or(0);
+    if let Some(newest) = newest.as_ref().filter(|_| options.copy) {
+        report.beyond = ahead - newest.size;
+        ahead = newest.size;
+        known.retain(|known| known.checkpoint.size <= ahead);
+        report.remembered = known.iter().filter(|known| known.outside).count() as u64;
+    }
     let reached = ahead == 0
         || Entries::read(&directory, ahead)
             .tile((ahead - 1) / WIDTH)
@@ -301,6 +347,7 @@ pub fn verify_in(
         verifier,
         policy: policy.as_ref(),
         newest,
+        copy: options.copy,
         settled: entries.settled(),
         report,
         findings,

@@ -1,6 +1,6 @@
 //! Looks into audit logs from a terminal or a script: verifies them, proves entries, makes keys,
-//! follows them, adds them up, and looks after their old days. All but the last need no rights but
-//! reading, and a copy of a log will do.
+//! follows them, adds them up, looks after their old days, and holds some. Only what does the last two
+//! needs other rights than reading; for the rest a copy of a log will do.
 
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used)]
@@ -9,6 +9,7 @@ mod entries;
 mod export;
 mod far;
 mod formats;
+mod hold;
 mod keygen;
 mod maintain;
 mod man;
@@ -52,6 +53,8 @@ enum Command {
     Check(prove::CheckArguments),
     Keygen(keygen::Arguments),
     Maintain(maintain::Arguments),
+    Hold(hold::Arguments),
+    Release(hold::ReleaseArguments),
     Tail(tail::Arguments),
     Stats(stats::Arguments),
     Export(export::Arguments),
@@ -69,6 +72,8 @@ fn main() -> ExitCode {
         Command::Check(arguments) => prove::check(&arguments, &mut out),
         Command::Keygen(arguments) => keygen::run(&arguments, &mut out),
         Command::Maintain(arguments) => maintain::run(&arguments, &mut out),
+        Command::Hold(arguments) => hold::run(&arguments, &mut out),
+        Command::Release(arguments) => hold::run_release(&arguments, &mut out),
         Command::Tail(arguments) => tail::run(&arguments, &mut out),
         Command::Stats(arguments) => stats::run(&arguments, &mut out),
         Command::Export(arguments) => export::run(&arguments, &mut out),

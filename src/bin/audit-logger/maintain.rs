@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use audit_logger::tool::{Error, Maintenance, maintain};
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::output::Output;
 
 /// Compresses the days of a log that are over, and removes those that have expired
 ///
-/// The one command that writes: run it as the user that the log belongs to. Prints what was done, as JSON.
+/// It writes to the log: run it as the user that the log belongs to. Prints what was done, as JSON.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -28,9 +28,19 @@ pub struct Arguments {
     /// Remove days that have been over for so long; without it none
     #[arg(long, value_name = "N", value_parser = days())]
     retention_days: Option<i64>,
+    /// Let it be less than 183 days: six months, which laws ask of some logs at least
+    #[arg(long, requires = "retention_days")]
+    below_floor: bool,
     /// Compress days that have been over for so long; without it none
     #[arg(long, value_name = "N", value_parser = days())]
     compress_after_days: Option<i64>,
+    #[command(flatten)]
+    access: Access,
+}
+
+/// What a log is changed with.
+#[derive(Args)]
+pub struct Access {
     /// The private key of a log that isn't sealed with its own
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
@@ -42,27 +52,29 @@ pub struct Arguments {
     allow_network_filesystem: bool,
 }
 
+impl Access {
+    /// Maintenance with it, and these options.
+    pub fn with(&self, mut options: Value) -> Result<Maintenance, Error> {
+        options["key_file"] = json!(self.key);
+        options["guard_file"] = json!(self.guard);
+        options["allow_network_filesystem"] = json!(self.allow_network_filesystem);
+        if let Some(options) = options.as_object_mut() {
+            options.retain(|_, value| !value.is_null());
+        }
+        Maintenance::parse(Some(&options.to_string()))
+    }
+}
+
 fn days() -> clap::builder::RangedI64ValueParser {
     clap::value_parser!(i64).range(1..=36_500)
 }
 
 pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
-    let options = [
-        ("retention_days", json!(arguments.retention_days)),
-        ("compress_after_days", json!(arguments.compress_after_days)),
-        ("key_file", json!(arguments.key)),
-        ("guard_file", json!(arguments.guard)),
-        (
-            "allow_network_filesystem",
-            json!(arguments.allow_network_filesystem),
-        ),
-    ];
-    let options: serde_json::Map<_, _> = options
-        .into_iter()
-        .filter(|(_, value)| !value.is_null())
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect();
-    let wanted = Maintenance::parse(Some(&json!(options).to_string()))?;
+    let wanted = arguments.access.with(json!({
+        "retention_days": arguments.retention_days,
+        "below_floor": arguments.below_floor,
+        "compress_after_days": arguments.compress_after_days,
+    }))?;
     let (report, ended) = maintain(&arguments.directory, &wanted, None)?;
     out.raw_line(&report);
     ended

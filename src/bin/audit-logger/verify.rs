@@ -20,6 +20,7 @@ Examples:
   audit-logger verify audit_logs
   audit-logger verify audit_logs --vkey log.vkey --guard /var/lib/audit/guard
   audit-logger verify audit_logs --policy policy.txt
+  audit-logger verify backup --copy
   audit-logger verify audit_logs --checkpoint kept/2026-11-01 --checkpoint kept/2026-11-02 --json
   zcat gathered/*.gz | audit-logger verify --lines - --tree copies/web-1
   audit-logger verify --lines gathered.jsonl --fleet fleet.json --from 2026-11-01 --to 2026-11-30
@@ -51,6 +52,10 @@ pub struct Arguments {
     /// A file with checkpoints of the log that were kept elsewhere; may be repeated
     #[arg(long = "checkpoint", value_name = "FILE")]
     checkpoints: Vec<PathBuf>,
+    /// The directory is a copy that was taken file by file while the log was written: verify it up to where
+    /// it's whole
+    #[arg(long, conflicts_with = "lines")]
+    copy: bool,
     /// A file with lines that were gathered elsewhere, or - for the standard input; may be repeated
     #[arg(long = "lines", value_name = "FILE", requires = "trees")]
     lines: Vec<PathBuf>,
@@ -81,6 +86,7 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
         guard: arguments.guard.clone(),
         checkpoints: arguments.checkpoints.clone(),
         policy: arguments.policy.clone(),
+        copy: arguments.copy,
     };
     let hosts = match (&arguments.fleet, &arguments.tree) {
         (Some(fleet), _) => far::Host::fleet(fleet)?,
@@ -131,6 +137,12 @@ fn print(report: &Report, out: &mut Output) {
         report.size,
         audit_logger::tool::checkpoint::format_hash(&report.root)
     ));
+    if report.beyond > 0 {
+        out.line(format_args!(
+            "copied:     up to entry {}; {} more are known of, and not in this copy",
+            report.size, report.beyond
+        ));
+    }
     out.line(format_args!(
         "verified:   {} lines in {} files",
         report.lines, report.files
@@ -163,6 +175,11 @@ fn print(report: &Report, out: &mut Output) {
     let recorded = [
         (report.torn, "torn lines blanked"),
         (report.purged, "files removed as their time was over"),
+        (
+            report.below_floor,
+            "days given up before they were kept for six months",
+        ),
+        (report.released, "holds released"),
         (report.gaps, "times sealed bytes were missing"),
         (report.recovered, "times bytes were sealed late"),
         (report.rollbacks, "times the directory had been put back"),
@@ -179,6 +196,13 @@ fn print(report: &Report, out: &mut Output) {
             "tiles behind what is signed, to be made anew",
         ),
     ];
+    for held in &report.holds {
+        let (from, to, reason) = (plain(&held.from), plain(&held.to), plain(&held.reason));
+        let (number, since) = (held.number, plain(&held.since));
+        out.line(format_args!(
+            "held:       {from} to {to}, since {since}, hold {number}: {reason}"
+        ));
+    }
     for (count, what) in recorded.into_iter().filter(|(count, _)| *count > 0) {
         out.line(format_args!("recorded:   {count} {what}"));
     }
