@@ -347,8 +347,10 @@ fn the_page_has_a_section_of_each_package() {
     for (directory, language) in LANGUAGES {
         let readme = root().join(format!("bindings/{directory}/README.md"));
         let readme = std::fs::read_to_string(readme).expect("it has one");
+        // A heading of "C#" would have the anchor of "C".
+        let heading = language.replace('#', " sharp");
         let section = page.split("\n## ").find_map(|section| {
-            let text = section.strip_prefix(language)?;
+            let text = section.strip_prefix(&heading)?;
             text.starts_with('\n').then_some(text)
         });
         let section = section.unwrap_or_else(|| panic!("{PAGE} has no section {language}"));
