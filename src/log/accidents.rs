@@ -205,7 +205,7 @@ fn a_hanging_disk_under_one_log_delays_nothing_of_another() {
     for _ in 0..3 {
         let began = Instant::now();
         other.append(&mut line()).unwrap();
-        let patience = Duration::from_secs(5);
+        let patience = Duration::from_secs(60);
         assert_eq!(other.flush_within(Some(patience)), Ok(()));
         assert!(began.elapsed() < patience);
     }
