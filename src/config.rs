@@ -500,7 +500,7 @@ pub const RETENTION_FLOOR: i64 = 183;
 pub struct Maintenance {
     /// How many days they are kept; for ever without it.
     pub retention_days: Option<i64>,
-    /// Whether that may be less than [`RETENTION_FLOOR`].
+    /// Whether that may be less than six months.
     pub below_floor: bool,
     /// After how many days they are compressed; never without it.
     pub compress_after_days: Option<i64>,
