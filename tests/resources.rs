@@ -51,7 +51,10 @@ fn a_thousand_calls_make_one_connection_and_no_thread() {
         logger.ask("hello").expect(AUDIT_OK);
         assert_eq!(threads(), threads_before);
     }
-    assert_eq!(descriptors(), descriptors_before);
+    // The log's thread has some open now and then.
+    until("no descriptor is left", || {
+        descriptors() <= descriptors_before
+    });
     let connections = server
         .requests()
         .iter()
