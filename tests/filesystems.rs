@@ -343,9 +343,13 @@ fn what_waits_outlives_its_process_on_an_xfs_that_was_copied_by_reference() {
     };
     let log = image.place.join("log");
     pending_entries_survive_sharing(&image, &log, || {
-        let mut copy = Command::new("cp");
-        let copy = copy.args(["-r", "--reflink=always"]).arg(&log);
-        run(copy.arg(image.place.join("copy")));
+        // The log is written meanwhile: a file may go before it's copied.
+        until("all is copied", || {
+            let mut copy = Command::new("cp");
+            copy.args(["-rT", "--reflink=always"]).arg(&log);
+            let copied = copy.arg(image.place.join("copy")).output();
+            copied.is_ok_and(|copied| copied.status.success())
+        });
     });
 }
 
