@@ -339,19 +339,6 @@ pub fn entries(directory: &Path) -> Vec<serde_json::Value> {
     entries
 }
 
-/// A figure of this process's memory in KiB: "VmRSS" now, "VmHWM" at its peak.
-pub fn memory_kib(figure: &str) -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
-    let line = status
-        .lines()
-        .find(|line| line.starts_with(figure))
-        .expect("it's there");
-    line.split_whitespace()
-        .nth(1)
-        .and_then(|text| text.parse().ok())
-        .expect("a number")
-}
-
 /// The files of a log's days, in order; none if there's no log.
 pub fn day_files(log: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(log)
