@@ -4,7 +4,7 @@
 //! life of one call and where each step lives, and why it is built so; FORMAT.md describes the log.
 //!
 //! The arrows between modules point down, without circles: `ffi` > `queue`, `witness` > `client` > `logger` > `log` > `read` >
-//! `config` > `server`, `format` > `json`, `hash`, `clock`, `panics` > `error` > `sys`. tests/layers.rs holds them to it.
+//! `config` > `server`, `format`, `settings` > `json`, `hash`, `clock`, `panics` > `error` > `sys`. tests/layers.rs holds them to it.
 
 #![deny(unsafe_code, unsafe_op_in_unsafe_fn, missing_docs)]
 #![deny(
@@ -50,6 +50,7 @@ mod panics;
 mod queue;
 mod read;
 mod server;
+mod settings;
 mod sys;
 mod witness;
 

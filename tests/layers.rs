@@ -8,17 +8,17 @@ use std::path::Path;
 use support::root;
 
 /// From top to bottom. A module may use those below it, and its own parts.
-const LAYERS: [(&str, &[&str]); 16] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     (
         "ffi",
         &[
-            "queue", "witness", "client", "logger", "log", "read", "format", "config", "json",
-            "panics", "error", "sys",
+            "queue", "witness", "client", "logger", "log", "read", "format", "config", "settings",
+            "json", "panics", "error", "sys",
         ],
     ),
     (
         "queue",
-        &["client", "logger", "config", "panics", "error", "sys"],
+        &["client", "logger", "settings", "panics", "error", "sys"],
     ),
     (
         "witness",
@@ -48,13 +48,16 @@ const LAYERS: [(&str, &[&str]); 16] = [
     (
         "read",
         &[
-            "config", "format", "json", "clock", "error", "sys", "fuzzing",
+            "config", "format", "settings", "json", "clock", "error", "sys", "fuzzing",
         ],
     ),
     (
         "config",
-        &["server", "format", "json", "hash", "error", "sys"],
+        &[
+            "server", "format", "settings", "json", "hash", "error", "sys",
+        ],
     ),
+    ("settings", &["json", "error"]),
     ("server", &["sys"]),
     ("format", &["json", "hash", "clock", "sys"]),
     ("json", &[]),

@@ -11,9 +11,9 @@ use super::record::{self, Asked, Beginning, Begun};
 use super::reply::Reply;
 use super::types::*;
 use crate::client::{ChatRequest, Pieces};
-use crate::config::{self, Setting};
 use crate::error::{Error, Status};
 use crate::logger::Came;
+use crate::settings::{Setting, settings};
 use crate::sys::HostThread;
 
 include!(concat!(env!("OUT_DIR"), "/symbol_versions/json.rs"));
@@ -198,7 +198,7 @@ impl Request {
     pub fn read(text: &str) -> Result<Request, Error> {
         let mut request = Request::default();
         let mut user_id = None;
-        for member in config::settings("request: ", Status::Argument, text)? {
+        for member in settings("request: ", Status::Argument, text)? {
             match member.key.as_str() {
                 "user_id" => user_id = member.or_null(Setting::string)?,
                 "prompt" => request.prompt = member.or_null(Setting::string)?,
@@ -258,7 +258,7 @@ struct Record {
 impl Record {
     fn read(text: &str) -> Result<Record, Error> {
         let mut record = Record::default();
-        for member in config::settings("record: ", Status::Argument, text)? {
+        for member in settings("record: ", Status::Argument, text)? {
             let text = || member.or_null(Setting::string);
             let count = || member.or_null(|count| count.integer(0, i64::MAX as u64));
             let count = || Ok(count()?.and_then(|count| i64::try_from(count).ok()));

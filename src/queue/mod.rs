@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::client::{Chat, ChatRequest, Client, Pieces};
-use crate::config;
 use crate::error::{Error, Status};
 use crate::logger::Logger;
+use crate::settings;
 use crate::sys;
 
 use threads::{Shared, wait_for};
@@ -70,7 +70,7 @@ impl Settings {
             event_bytes: 4 << 20,
         };
         let size = |number| usize::try_from(number).unwrap_or(usize::MAX);
-        for setting in config::settings("options: ", Status::Argument, text.unwrap_or("{}"))? {
+        for setting in settings::settings("options: ", Status::Argument, text.unwrap_or("{}"))? {
             match setting.key.as_str() {
                 "running" => settings.running = size(setting.integer(1, MOST_RUNNING)?),
                 "event_bytes" => settings.event_bytes = size(setting.integer(1024, MOST_BYTES)?),

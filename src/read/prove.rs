@@ -17,9 +17,9 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::config::{Setting, settings};
 use crate::error::{Error, Status};
 use crate::json::show;
+use crate::settings::{Setting, settings};
 
 use super::find::{Found, Near, Wanted, file_of, index_of, line_nearby, lines_with, timestamp_of};
 use super::report::Findings;

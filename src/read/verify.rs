@@ -20,13 +20,14 @@ use super::report::{Class, Findings, Report};
 use super::source::{self, Directory, Files, TREE, end_of_named};
 use super::tree::{Entries, own_checkpoints, unsigned_size};
 use super::witnessed::{self, Witnessed, key_by};
-use crate::config::{Setting, read_policy, settings};
+use crate::config::read_policy;
 use crate::error::{Error, Status};
 use crate::format::checkpoint::{self, Checkpoint, notes};
 use crate::format::merkle::Edge;
 use crate::format::note::Verifier;
 use crate::format::policy::Policy;
 use crate::format::tiles::WIDTH;
+use crate::settings::{Setting, settings};
 
 /// How much is read of the end of a guard. A logger reads no more either.
 const GUARD: u64 = 16 << 20;
