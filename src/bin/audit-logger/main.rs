@@ -19,6 +19,7 @@ mod prove;
 mod receipt;
 mod schema;
 mod stats;
+mod sums;
 mod tail;
 mod verify;
 
