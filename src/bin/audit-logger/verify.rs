@@ -43,21 +43,10 @@ pub struct Arguments {
         conflicts_with = "lines"
     )]
     directory: Option<PathBuf>,
-    /// The public key that was noted when the log was made, or a file with it
-    #[arg(long, value_name = "TEXT|FILE")]
-    vkey: Option<String>,
-    /// The guard file, which knows how far the log had come
-    #[arg(long, value_name = "FILE")]
-    guard: Option<PathBuf>,
-    /// A file with checkpoints of the log that were kept elsewhere; may be repeated
-    #[arg(long = "checkpoint", value_name = "FILE")]
-    checkpoints: Vec<PathBuf>,
-    /// The directory is a copy that was taken file by file while the log was written: verify it up to where
-    /// it's whole
-    #[arg(long, conflicts_with = "lines")]
-    copy: bool,
+    #[command(flatten)]
+    against: Against,
     /// A file with lines that were gathered elsewhere, or - for the standard input; may be repeated
-    #[arg(long = "lines", value_name = "FILE", requires = "trees")]
+    #[arg(long = "lines", value_name = "FILE", requires = "trees", conflicts_with_all = ["copy", "policy"])]
     lines: Vec<PathBuf>,
     /// With --lines: the directory of the log, or of a copy, whose .integrity says what was sealed
     #[arg(long, value_name = "DIR", group = "trees", requires = "lines")]
@@ -71,23 +60,47 @@ pub struct Arguments {
     /// With --lines: no line of a day after it need be there
     #[arg(long, value_name = "DATE", requires = "lines")]
     to: Option<String>,
-    /// A file with a policy (C2SP tlog-policy): the log's key, its witnesses, and how many of them must have
-    /// signed
-    #[arg(long, value_name = "FILE", conflicts_with = "lines")]
-    policy: Option<PathBuf>,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
 }
 
+/// What a log is verified against.
+#[derive(Args)]
+pub struct Against {
+    /// The public key that was noted when the log was made, or a file with it
+    #[arg(long, value_name = "TEXT|FILE")]
+    vkey: Option<String>,
+    /// The guard file, which knows how far the log had come
+    #[arg(long, value_name = "FILE")]
+    guard: Option<PathBuf>,
+    /// A file with checkpoints of the log that were kept elsewhere; may be repeated
+    #[arg(long = "checkpoint", value_name = "FILE")]
+    checkpoints: Vec<PathBuf>,
+    /// The directory is a copy that was taken file by file while the log was written: verify it up to where
+    /// it's whole
+    #[arg(long)]
+    copy: bool,
+    /// A file with a policy (C2SP tlog-policy): the log's key, its witnesses, and how many of them must have
+    /// signed
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+}
+
+impl Against {
+    pub fn options(&self) -> Result<Options, Error> {
+        Ok(Options {
+            vkey: self.vkey.as_deref().map(crate::vkey).transpose()?,
+            guard: self.guard.clone(),
+            checkpoints: self.checkpoints.clone(),
+            policy: self.policy.clone(),
+            copy: self.copy,
+        })
+    }
+}
+
 pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
-    let options = Options {
-        vkey: arguments.vkey.as_deref().map(crate::vkey).transpose()?,
-        guard: arguments.guard.clone(),
-        checkpoints: arguments.checkpoints.clone(),
-        policy: arguments.policy.clone(),
-        copy: arguments.copy,
-    };
+    let options = arguments.against.options()?;
     let hosts = match (&arguments.fleet, &arguments.tree) {
         (Some(fleet), _) => far::Host::fleet(fleet)?,
         (None, Some(tree)) => vec![far::Host::alone(tree, &options)],
@@ -125,52 +138,51 @@ fn date(given: &str) -> Result<String, Error> {
     }
 }
 
-fn print(report: &Report, out: &mut Output) {
-    let verdict = match report.intact() {
-        true => out.coloured(Colour::Green, "intact"),
-        false => out.coloured(Colour::Red, "TAMPERED"),
-    };
-    out.line(format_args!("{verdict} ({})", report.grade()));
-    out.line(format_args!(
-        "log:        {}, {} entries, root {}",
-        plain(&report.origin),
-        report.size,
-        audit_logger::tool::checkpoint::format_hash(&report.root)
-    ));
+/// What was verified and what the tree has recorded: what each fact is about, and the fact, not made plain.
+pub fn facts(report: &Report) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
+    let mut fact = |about, text| facts.push((about, text));
+    let root = audit_logger::tool::checkpoint::format_hash(&report.root);
+    let (origin, size) = (&report.origin, report.size);
+    fact("log", format!("{origin}, {size} entries, root {root}"));
     if report.beyond > 0 {
-        out.line(format_args!(
-            "copied:     up to entry {}; {} more are known of, and not in this copy",
-            report.size, report.beyond
-        ));
+        let text = format!(
+            "up to entry {size}; {} more are known of, and not in this copy",
+            report.beyond
+        );
+        fact("copied", text);
     }
-    out.line(format_args!(
-        "verified:   {} lines in {} files",
-        report.lines, report.files
-    ));
+    let text = format!("{} lines in {} files", report.lines, report.files);
+    fact("verified", text);
     if report.remembered > 0 {
-        out.line(format_args!(
-            "compared:   {} checkpoints from outside",
-            report.remembered
-        ));
+        let text = format!("{} checkpoints from outside", report.remembered);
+        fact("compared", text);
     }
     if let Some(witnessed) = &report.witnessed {
-        out.line(format_args!(
-            "witnessed:  {} entries, as of {}{}, by {}",
+        let in_future = match witnessed.in_future {
+            true => " (in the future)",
+            false => "",
+        };
+        let text = format!(
+            "{} entries, as of {}{in_future}, by {}",
             witnessed.size,
             witnessed.as_of,
-            if witnessed.in_future {
-                " (in the future)"
-            } else {
-                ""
-            },
-            plain(&witnessed.names.join(", "))
-        ));
+            witnessed.names.join(", ")
+        );
+        fact("witnessed", text);
     }
     if report.unsealed_lines > 0 {
-        out.line(format_args!(
-            "not sealed: {} lines, {} bytes, at the ends of files",
+        let text = format!(
+            "{} lines, {} bytes, at the ends of files",
             report.unsealed_lines, report.unsealed_bytes
-        ));
+        );
+        fact("not sealed", text);
+    }
+    for held in &report.holds {
+        let (from, to, since, reason) = (&held.from, &held.to, &held.since, &held.reason);
+        let number = held.number;
+        let text = format!("{from} to {to}, since {since}, hold {number}: {reason}");
+        fact("held", text);
     }
     let recorded = [
         (report.torn, "torn lines blanked"),
@@ -196,18 +208,23 @@ fn print(report: &Report, out: &mut Output) {
             "tiles behind what is signed, to be made anew",
         ),
     ];
-    for held in &report.holds {
-        let (from, to, reason) = (plain(&held.from), plain(&held.to), plain(&held.reason));
-        let (number, since) = (held.number, plain(&held.since));
-        out.line(format_args!(
-            "held:       {from} to {to}, since {since}, hold {number}: {reason}"
-        ));
-    }
     for (count, what) in recorded.into_iter().filter(|(count, _)| *count > 0) {
-        out.line(format_args!("recorded:   {count} {what}"));
+        fact("recorded", format!("{count} {what}"));
     }
-    out.line(format_args!("begun:      {}", plain(&report.begun)));
-    out.line(format_args!("last seal:  {}", plain(&report.last_record)));
+    fact("begun", report.begun.clone());
+    fact("last seal", report.last_record.clone());
+    facts
+}
+
+fn print(report: &Report, out: &mut Output) {
+    let verdict = match report.intact() {
+        true => out.coloured(Colour::Green, "intact"),
+        false => out.coloured(Colour::Red, "TAMPERED"),
+    };
+    out.line(format_args!("{verdict} ({})", report.grade()));
+    for (about, text) in facts(report) {
+        out.line(format_args!("{:<11} {}", format!("{about}:"), plain(&text)));
+    }
     if !report.intact() {
         out.line(format_args!("findings:   {}", report.finding_count));
     }
