@@ -184,6 +184,7 @@ fn stats_add_up_days_once_for_twins_and_apart_for_gaps() {
         (&first["prompt_tokens"], &first["completion_tokens"]),
         (&json!(20), &json!(40))
     );
+    assert_eq!(first["unknown_outcomes"], 1);
     assert_eq!(first["calls_without_tokens"], 1);
     assert_eq!(
         (&first["cost"], &first["calls_without_cost"]),
@@ -200,6 +201,7 @@ fn stats_add_up_days_once_for_twins_and_apart_for_gaps() {
     let table = printed(log.path(), &["stats", "."], 0);
     for line in [
         "1  OutcomeUnknown",
+        "1 calls have an unknown outcome",
         "7 calls have no entry",
         "1 lines are no entries",
     ] {

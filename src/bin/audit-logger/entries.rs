@@ -37,12 +37,23 @@ pub struct Entry<'l> {
     pub latency_ms: Option<f64>,
     pub prompt_tokens: Tokens,
     pub completion_tokens: Tokens,
-    pub details: Option<Details>,
+    #[serde(borrow)]
+    pub details: Option<Details<'l>>,
 }
 
 #[derive(Deserialize)]
-pub struct Details {
+pub struct Details<'l> {
     pub cost: Option<f64>,
+    #[serde(borrow)]
+    outcome: Option<Outcome<'l>>,
+}
+
+/// How a call ended. Programs that log their own calls may put anything in its place.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Outcome<'l> {
+    Named(#[serde(borrow)] Cow<'l, str>),
+    Other(IgnoredAny),
 }
 
 impl Entry<'_> {
@@ -54,6 +65,15 @@ impl Entry<'_> {
     /// "success", or the class of the error.
     pub fn outcome(&self) -> &str {
         self.error_type.as_deref().unwrap_or(&self.status)
+    }
+
+    /// Whether nobody knows if it was processed, and billed.
+    pub fn is_unknown(&self) -> bool {
+        let details = self.details.as_ref();
+        match details.and_then(|details| details.outcome.as_ref()) {
+            Some(Outcome::Named(outcome)) => outcome == "unknown",
+            Some(Outcome::Other(_)) | None => self.outcome() == "OutcomeUnknown",
+        }
     }
 }
 

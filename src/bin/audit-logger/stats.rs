@@ -187,6 +187,10 @@ fn print_table(log: &Log, once: &Once, out: &mut Output) {
         out.line(format_args!("  {count:>7}  {}", plain(class)));
     }
     let notes = [
+        (
+            total.unknown,
+            "calls have an unknown outcome: they may have been processed and billed",
+        ),
         (total.without_tokens, "calls have no token counts"),
         (total.without_cost, "calls have no cost"),
         (log.gaps, "calls have no entry: the log couldn't take them"),

@@ -24,6 +24,8 @@ const LONGEST_NAME: usize = 512;
 /// What some calls add up to.
 pub struct Sums {
     pub calls: u64,
+    /// Calls of which nobody knows whether they were processed.
+    pub unknown: u64,
     pub errors: BTreeMap<String, u64>,
     pub prompt_tokens: u64,
     pub completion_tokens: u64,
@@ -41,6 +43,7 @@ impl Sums {
         let latencies = with_latencies.then(new).transpose()?;
         Ok(Sums {
             calls: 0,
+            unknown: 0,
             errors: BTreeMap::new(),
             prompt_tokens: 0,
             completion_tokens: 0,
@@ -53,6 +56,7 @@ impl Sums {
 
     pub fn add(&mut self, entry: &Entry) {
         self.calls += 1;
+        self.unknown += u64::from(entry.is_unknown());
         if entry.status != "success" {
             self.add_error(cut(entry.outcome()));
         }
@@ -95,6 +99,7 @@ impl Sums {
     pub fn json(&self) -> Value {
         json!({
             "calls": self.calls,
+            "unknown_outcomes": self.unknown,
             "errors": self.error_count(),
             "errors_by_type": self.errors,
             "prompt_tokens": self.prompt_tokens,
