@@ -158,7 +158,7 @@ impl Queue {
         let shared = self.shared()?;
         let known = shared.state().cancel(tag);
         if known {
-            shared.wake();
+            shared.wake_for_one();
         }
         Ok(known)
     }
@@ -167,7 +167,7 @@ impl Queue {
     pub fn close(&self) {
         if let Ok(shared) = self.shared() {
             shared.state().close();
-            shared.wake();
+            shared.wake_all();
             let until = Instant::now() + GRACE;
             shared.wait_for_threads(until);
             // The last of the logger is to be this thread's to drop, not of one that is just ending.

@@ -46,6 +46,8 @@ pub struct State {
     /// Threads that make calls, and those of them that have none. One that starts has none yet.
     runners: usize,
     idle: usize,
+    /// One of them was woken or asked for, and hasn't looked for a call yet.
+    coming: bool,
     keeper: bool,
     /// When a thread was last refused.
     refused: Option<Instant>,
@@ -93,6 +95,7 @@ impl State {
             bytes: 0,
             runners: 0,
             idle: 0,
+            coming: false,
             keeper: false,
             refused: None,
         }
@@ -185,6 +188,7 @@ impl State {
 
     /// The next call for a thread, until `stop` happens.
     pub fn next_job(&mut self, stop: &Arc<sys::Event>) -> Option<Job> {
+        self.coming = false;
         let job = self.next_abandoned().or_else(|| {
             let job = self.has_room().then(|| self.waiting.pop_front())??;
             self.places.insert(job.tag, Place::Runs(Arc::clone(stop)));
@@ -253,28 +257,32 @@ impl State {
         self.keeper || self.runners > 0
     }
 
-    /// Whether more calls wait than threads without one.
-    fn is_short(&self) -> bool {
-        self.waiting.len() > self.idle
-    }
-
-    /// Counts one more thread, if one is wanted, for calls or to keep those that wait.
-    pub fn want(&mut self, kind: Kind) -> bool {
-        let wanted = match kind {
-            Kind::Runner => self.runners < self.settings.running,
-            Kind::Keeper => !self.keeper,
-        };
+    /// Who is to see to the calls that wait, if anybody; a new thread is counted. One comes at a time,
+    /// and asks for the next when it has taken its call: so a host that submits many at once is held up
+    /// by no more than one, and isn't crowded out by all of them.
+    pub fn help(&mut self) -> Option<Help> {
         let recently = |refused: Instant| refused.elapsed() < PATIENCE;
-        if !wanted || !self.is_short() || self.closed || self.refused.is_some_and(recently) {
-            return false;
+        if self.coming || self.closed || !self.has_waiting() {
+            return None;
         }
-        self.count(kind, true);
-        true
+        let help = match (self.idle, self.runners < self.settings.running) {
+            (0, _) if self.refused.is_some_and(recently) => return None,
+            (0, true) => Help::New(Kind::Runner),
+            (0, false) if self.keeper => return None,
+            (0, false) => Help::New(Kind::Keeper),
+            (_, _) => Help::Idle,
+        };
+        if let Help::New(kind) = help {
+            self.count(kind, true);
+        }
+        self.coming = help != Help::New(Kind::Keeper);
+        Some(help)
     }
 
     /// A thread that was counted couldn't be made.
     pub fn refuse(&mut self, kind: Kind) {
         self.refused = Some(Instant::now());
+        self.coming &= kind != Kind::Runner;
         self.leave(kind);
     }
 
@@ -296,6 +304,15 @@ impl State {
             }
         }
     }
+}
+
+/// Who sees to a call that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Help {
+    /// A thread that has none.
+    Idle,
+    /// One that is to be made.
+    New(Kind),
 }
 
 /// What a thread is for.

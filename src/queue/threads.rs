@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::state::{Job, Kind, State};
+use super::state::{Help, Job, Kind, State};
 use super::{News, Settings};
 use crate::client::{Chat, Client, Cut, Said};
 use crate::error::Error;
@@ -26,7 +26,7 @@ pub struct Shared {
     keeping: Condvar,
     /// Notified when there is room for an event.
     room: Condvar,
-    /// Notified when a thread ends.
+    /// Notified when the last thread ends.
     ended: Condvar,
     /// Set while events wait, from when somebody asks for it.
     readable: OnceLock<sys::Event>,
@@ -60,8 +60,16 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes all: some call is to end.
-    pub fn wake(&self) {
+    /// Wakes who has to do with a call that is to end: a thread to leave its entry if it waits, or its
+    /// own if that waits for room. Not all of them, for there may be thousands.
+    pub fn wake_for_one(&self) {
+        self.work.notify_one();
+        self.keeping.notify_one();
+        self.room.notify_all();
+    }
+
+    /// Wakes all: every call is to end.
+    pub fn wake_all(&self) {
         for all in [&self.news, &self.work, &self.keeping, &self.room] {
             all.notify_all();
         }
@@ -72,19 +80,27 @@ impl Shared {
         self: &'s Arc<Self>,
         mut state: MutexGuard<'s, State>,
     ) -> MutexGuard<'s, State> {
-        if state.has_waiting() {
-            self.work.notify_one();
-        }
-        for kind in [Kind::Runner, Kind::Keeper] {
-            while state.want(kind) {
-                drop(state);
-                let made = self.spawn(kind);
-                state = self.state();
-                if !made {
-                    state.refuse(kind);
-                    self.logger.note_thread_refused();
-                }
+        let is_first = !state.has_runners();
+        let kind = match state.help() {
+            None => return state,
+            Some(Help::Idle) => {
+                self.work.notify_one();
+                return state;
             }
+            Some(Help::New(kind)) => kind,
+        };
+        let made = if is_first {
+            // With the lock: nobody is to count on a first one that can't be had.
+            self.spawn(kind)
+        } else {
+            drop(state);
+            let made = self.spawn(kind);
+            state = self.state();
+            made
+        };
+        if !made {
+            state.refuse(kind);
+            self.logger.note_thread_refused();
         }
         state
     }
@@ -106,12 +122,12 @@ impl Shared {
     }
 
     /// Makes calls, one after the other.
-    fn run(&self, stop: &Arc<sys::Event>) {
+    fn run(self: &Arc<Self>, stop: &Arc<sys::Event>) {
         let mut state = self.state();
         let mut has_rested = false;
         loop {
             if let Some(job) = state.next_job(stop) {
-                drop(state);
+                drop(self.reinforce(state));
                 state = self.perform(job, Some(stop));
                 state.rests();
                 has_rested = false;
@@ -128,8 +144,7 @@ impl Shared {
             let patience = if waits { LOOK } else { LINGER };
             (state, has_rested) = wait_for(&self.work, state, patience);
         }
-        state.leave(Kind::Runner);
-        self.ended.notify_all();
+        self.leave(state, Kind::Runner);
     }
 
     /// Ends the calls that wait when their time is over, or when they are told to.
@@ -157,8 +172,15 @@ impl Shared {
             let left = |at: Instant| at.saturating_duration_since(now).min(LOOK);
             (state, has_rested) = wait_for(&self.keeping, state, next.map_or(LINGER, left));
         }
-        state.leave(Kind::Keeper);
-        self.ended.notify_all();
+        self.leave(state, Kind::Keeper);
+    }
+
+    /// Says that a thread ends; the last one to who waits for that.
+    fn leave(&self, mut state: MutexGuard<'_, State>, kind: Kind) {
+        state.leave(kind);
+        if !state.has_threads() {
+            self.ended.notify_all();
+        }
     }
 
     /// Makes a call, or leaves its entry; until `stop` happens. The lock isn't held meanwhile.

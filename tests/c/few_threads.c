@@ -30,7 +30,8 @@ static void refuse_threads(void)
     program.len = sizeof code / sizeof code[0];
     program.filter = code;
     CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
-    CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+    /* The library's threads too. */
+    CHECK(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) == 0);
 }
 
 int main(int argc, char **argv)
