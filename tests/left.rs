@@ -42,16 +42,25 @@ fn program(scratch: &Scratch, name: &str) -> PathBuf {
 
 /// Each call has its one entry, which says that it was cancelled, and nothing waits to be recovered.
 fn were_cancelled(log: &Path, calls: usize) {
+    ended(log, &vec!["Cancelled"; calls]);
+}
+
+/// Each call has its one entry, of that class.
+fn ended(log: &Path, classes: &[&str]) {
     let logged = entries(log);
-    assert_eq!(logged.len(), calls);
+    let said: Vec<_> = logged.iter().map(|entry| &entry["error_type"]).collect();
+    assert_eq!(said, classes);
     for entry in &logged {
-        assert_eq!(entry["error_type"], "Cancelled", "{entry}");
         assert_eq!(entry["details"]["outcome"], "unknown", "{entry}");
     }
 }
 
 /// Leaves calls so, and the one that each way begins with.
 fn leaves(way: &str, calls: usize, wrapper: &mut Command) {
+    were_cancelled(&left(way, wrapper).1, calls + 1);
+}
+
+fn left(way: &str, wrapper: &mut Command) -> (Scratch, PathBuf) {
     let (server, scratch) = (silent(), Scratch::new());
     let log = scratch.join("log");
     let printed = run(wrapper
@@ -60,7 +69,7 @@ fn leaves(way: &str, calls: usize, wrapper: &mut Command) {
         .arg(server.base_url())
         .arg(way));
     assert_eq!(printed, "");
-    were_cancelled(&log, calls + 1);
+    (scratch, log)
 }
 
 fn env() -> Command {
@@ -104,8 +113,9 @@ fn a_callback_that_doesn_t_return_holds_up_no_close_and_finds_its_call_over() {
 }
 
 #[test]
-fn a_call_whose_time_is_over_is_ended_by_a_close_without_a_limit() {
-    leaves("late", 1, &mut env());
+fn a_call_whose_time_is_over_is_ended_by_a_close_without_a_limit_and_its_entry_says_so() {
+    let (_scratch, log) = left("late", &mut env());
+    ended(&log, &["Cancelled", "APITimeoutError"]);
 }
 
 #[test]

@@ -80,8 +80,9 @@ pub unsafe extern "C" fn audit_queue_new(
 /// request, len: as for audit_chat_json, and "stream": true has AUDIT_EVENT_DELTA events come,
 /// "chunks" AUDIT_EVENT_CHUNK ones, "all" both. All that it needs is copied.
 ///
-/// tag: comes back with each event of the call. No two calls have the same at once; it is free
-/// again when AUDIT_EVENT_DONE was taken.
+/// tag: comes back with each event of the call, which another thread may take, AUDIT_EVENT_DONE
+/// too, before this returns. No two calls have the same at once; it is free again when
+/// AUDIT_EVENT_DONE was taken.
 ///
 /// reply: where the reply goes, or NULL.
 ///

@@ -201,8 +201,9 @@ impl Talk {
         chat.unwrap_or_else(|| Err(gone()))
     }
 
-    /// Ends it as cancelled, if it waits for its host. Its host may yet come back, and finds it over.
-    fn leave(&self, applies: impl FnOnce(&Talk, &Run<'_>) -> bool) {
+    /// Ends it, if it waits for its host: as cancelled, or, if it `is_late`, as its time ends it. Its host
+    /// may yet come back, and finds it over.
+    fn leave(&self, is_late: bool, applies: impl FnOnce(&Talk, &Run<'_>) -> bool) {
         if !self.is_ours() {
             return;
         }
@@ -215,18 +216,21 @@ impl Talk {
         let Some(run) = state.run.as_mut().filter(|run| applies(self, run)) else {
             return;
         };
-        run.cancel();
+        if !is_late {
+            run.cancel();
+        }
         let mut nothing = Said::default();
         while run.hear(&self.client, &mut nothing) || run.proceed(&self.client) {}
         self.finish(&mut state);
     }
 }
 
-/// There should be a call, and isn't one.
+/// Who comes back to a call finds none.
 pub fn gone() -> Error {
     Error::new(
         Status::Internal,
-        "a defect of the library, please report it: a call with callbacks is gone",
+        "the call was cancelled: it was taken for one that its callback had left; a coroutine whose \
+         stack is copied away must not switch in a callback",
     )
 }
 
@@ -239,7 +243,7 @@ pub fn leave_waiting(logger: Option<&Arc<Logger>>, only_late: bool) {
             logger.is_none_or(|logger| Arc::ptr_eq(logger, &talk.logger))
                 && (!only_late || run.deadline() <= now)
         };
-        if let Err(panic) = contain(|| talk.leave(applies)) {
+        if let Err(panic) = contain(|| talk.leave(only_late, applies)) {
             talk.fail(panic);
         }
     });
@@ -388,7 +392,7 @@ fn end_places(is_over: impl Fn(Place) -> bool) {
             let _host = HostThread::borrow();
             let _ = contain(|| {
                 if let Some(talk) = TALKS.get(place.talk) {
-                    talk.leave(|_, _| true);
+                    talk.leave(false, |_, _| true);
                 }
                 TALKS.remove(place.talk);
             });

@@ -152,13 +152,18 @@ pub struct AuditQueue(());
 ///
 /// It may leave audit_chat for good. That cancels the call, whose reply stays NULL. Its entry is
 /// written when its thread ends or calls another function that takes a reply, when
-/// audit_logger_close ends it (once its own time or the call's is over), or when the process exits.
+/// audit_logger_close ends it (once its own time is over, or the call's, as the entry then says), or
+/// when the process exits.
 /// So may leave: in C longjmp, pthread_exit and pthread_cancel; in C++ an exception, which comes out
 /// of audit_chat; in Go a panic that is recovered; in Ruby an exception or a throw; in LuaJIT an
 /// error; in PHP an exception, which is fatal to the script as PHP has it; in Python a daemon thread
 /// whose interpreter ends (an exception in a callback only cancels); in Rust a panic of an
 /// extern "C-unwind" function. What isn't the library's to help: an exception in a callback ends the
 /// whole process in Java's FFM API and in C#.
+///
+/// A coroutine that has a stack of its own may switch away in a callback and come back. One whose
+/// stack is copied away from the thread's (greenlet, and gevent with it) must not: its call is taken
+/// for one that was left, and is cancelled.
 pub type AuditCallback = Option<
     unsafe extern "C-unwind" fn(text: *const c_char, len: usize, context: *mut c_void) -> i32,
 >;
