@@ -1,9 +1,8 @@
-//! The examples: each runs by the commands in its head comment, does the same as the others, and
-//! leaves the entry that it prints.
+//! The example in C (tests/bindings.rs has those of the packages): it runs by the commands in its head
+//! comment, and leaves the entry that it prints.
 
 mod support;
 
-use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -11,86 +10,57 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 
 use support::example::ExampleServer;
-use support::{Scratch, available, entries, release, root, run};
+use support::{Scratch, entries, release, root, run};
 
-/// A program that asks one question.
-struct Example {
-    source: &'static str,
-    /// Beside cargo.
-    needs: &'static str,
-    /// What commands in its head comment stand behind, and what ends that comment.
-    command: &'static str,
-    end: &'static str,
-    /// Where the commands run it, and so where its log is.
-    directory: &'static str,
-}
-
-const C: Example = Example {
-    source: "examples/chat.c",
-    needs: "cc",
-    command: " *   ",
-    end: " */",
-    directory: ".",
-};
-
-const PYTHON: Example = Example {
-    source: "examples/chat.py",
-    needs: "python3",
-    command: "    ",
-    end: "\"\"\"",
-    directory: ".",
-};
+const SOURCE: &str = "examples/chat.c";
 
 const PROMPT: &str = "Why is the sky blue?";
 /// printf %s "Why is the sky blue?" | sha256sum
 const PROMPT_HASH: &str = "09ea26793343ba6c850b0e7b499ff5d4fca39de5381cdec99a6375a7b4efbc64";
 
-impl Example {
-    fn text(&self) -> String {
-        std::fs::read_to_string(root().join(self.source)).expect("the example is there")
-    }
+fn source() -> String {
+    std::fs::read_to_string(root().join(SOURCE)).expect("the example is there")
+}
 
-    /// The commands in the head comment.
-    fn commands(&self) -> Vec<String> {
-        self.text()
-            .lines()
-            .take_while(|line| *line != self.end)
-            .filter_map(|line| line.strip_prefix(self.command))
-            .map(str::to_owned)
-            .collect()
-    }
+/// The commands in the head comment.
+fn commands() -> Vec<String> {
+    source()
+        .lines()
+        .take_while(|line| *line != " */")
+        .filter_map(|line| line.strip_prefix(" *   "))
+        .map(str::to_owned)
+        .collect()
+}
 
-    /// Runs the commands, with the key that they bring or without one.
-    fn run(&self, checkout: &Checkout, base_url: &str, with_key: bool) -> Output {
-        let mut commands = self.commands();
-        assert_eq!(
-            commands.remove(0),
-            "cargo build --release",
-            "{}: what builds the library comes first",
-            self.source
-        );
-        let key = "OPENROUTER_API_KEY=... ";
-        let last = commands.pop().expect("a command runs the program");
-        assert!(last.contains(key), "{last}");
-        assert!(last.ends_with(&format!("\"{PROMPT}\"")), "{last}");
-        commands.push(if with_key {
-            last
-        } else {
-            last.replace(key, "")
-        });
-        let output = checkout
-            .command("sh")
-            .args(["-euc", &commands.join("\n")])
-            .env("AUDIT_BASE_URL", base_url)
-            .output()
-            .expect("sh runs");
-        assert_eq!(
-            output.status.success(),
-            with_key && base_url.starts_with("http"),
-            "{commands:?}: {output:?}"
-        );
-        output
-    }
+/// Runs the commands, with the key that they bring or without one.
+fn run_commands(checkout: &Checkout, base_url: &str, with_key: bool) -> Output {
+    let mut commands = commands();
+    assert_eq!(
+        commands.remove(0),
+        "cargo build --release",
+        "what builds the library comes first"
+    );
+    let key = "OPENROUTER_API_KEY=... ";
+    let last = commands.pop().expect("a command runs the program");
+    assert!(last.contains(key), "{last}");
+    assert!(last.ends_with(&format!("\"{PROMPT}\"")), "{last}");
+    commands.push(if with_key {
+        last
+    } else {
+        last.replace(key, "")
+    });
+    let output = checkout
+        .command("sh")
+        .args(["-euc", &commands.join("\n")])
+        .env("AUDIT_BASE_URL", base_url)
+        .output()
+        .expect("sh runs");
+    assert_eq!(
+        output.status.success(),
+        with_key && base_url.starts_with("http"),
+        "{commands:?}: {output:?}"
+    );
+    output
 }
 
 /// The project as its user has it, built, with a log of its own.
@@ -104,11 +74,7 @@ impl Checkout {
             std::fs::create_dir_all(scratch.join(directory)).expect("the scratch is writable");
         }
         let checkout = Checkout(scratch);
-        for file in [
-            "include/audit_logger.h",
-            "examples/chat.c",
-            "examples/chat.py",
-        ] {
+        for file in ["include/audit_logger.h", SOURCE] {
             checkout.add(file, file);
         }
         symlink(target, checkout.join("target")).expect("the scratch is writable");
@@ -132,11 +98,7 @@ impl Checkout {
             .env_remove("AUDIT_LOGGER_LIBRARY")
             .env_remove("OPENROUTER_API_KEY")
             // cargo sets it for the tests, and it would win over the path that a program names.
-            .env_remove("LD_LIBRARY_PATH")
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .envs([("GOFLAGS", ""), ("GOWORK", "off"), ("CGO_ENABLED", "1")])
-            // Nothing is fetched: not another version of Go either.
-            .envs([("GOPROXY", "off"), ("GOTOOLCHAIN", "local")]);
+            .env_remove("LD_LIBRARY_PATH");
         command
     }
 }
@@ -192,15 +154,13 @@ fn lines(printed: &[u8]) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-fn asks_and_shows_its_entry(example: &Example) {
-    if !available(example.needs) {
-        return;
-    }
+#[test]
+fn it_asks_and_shows_its_entry() {
     let (server, checkout) = (start(), Checkout::new());
-    let output = example.run(&checkout, server.base_url(), true);
+    let output = run_commands(&checkout, server.base_url(), true);
     assert!(output.stderr.is_empty(), "{output:?}");
 
-    let log = checkout.join(example.directory).join("audit_logs");
+    let log = checkout.join("audit_logs");
     let (line, entry) = only_line(&log);
     assert_eq!(entry["status"], "success");
     assert_eq!(
@@ -220,12 +180,10 @@ fn asks_and_shows_its_entry(example: &Example) {
     );
 }
 
-fn fails_without_a_key(example: &Example) {
-    if !available(example.needs) {
-        return;
-    }
+#[test]
+fn it_fails_without_a_key() {
     let (server, checkout) = (start(), Checkout::new());
-    let output = example.run(&checkout, server.base_url(), false);
+    let output = run_commands(&checkout, server.base_url(), false);
     let wrong = lines(&output.stderr).remove(0);
     assert!(
         wrong.starts_with("audit_chat: AUDIT_E_CALL: OpenAIError: "),
@@ -243,88 +201,48 @@ fn fails_without_a_key(example: &Example) {
     };
     assert!(warning.starts_with("no API key: "), "{warning}");
 
-    let (_, entry) = only_line(&checkout.join(example.directory).join("audit_logs"));
+    let (_, entry) = only_line(&checkout.join("audit_logs"));
     assert_eq!(entry["status"], "error");
     assert_eq!(entry["error_type"], "OpenAIError");
     assert_eq!(entry["details"]["outcome"], "not_sent");
 }
 
-fn fails_with_an_unusable_url(example: &Example) {
-    if !available(example.needs) {
-        return;
-    }
+#[test]
+fn it_fails_with_an_unusable_url() {
     let checkout = Checkout::new();
-    let output = example.run(&checkout, "ftp://x", true);
+    let output = run_commands(&checkout, "ftp://x", true);
     let wrong = lines(&output.stderr).remove(0);
     assert!(
         wrong.starts_with("audit_logger_new: AUDIT_E_CONFIG: \"base_url\" has "),
         "{wrong}"
     );
     assert!(output.stdout.is_empty(), "{output:?}");
-    assert!(!checkout.join(example.directory).join("audit_logs").exists());
-}
-
-macro_rules! each_example {
-    ($($name:ident: $example:ident,)*) => {$(
-        mod $name {
-            #[test]
-            fn asks_and_shows_its_entry() {
-                super::asks_and_shows_its_entry(&super::$example);
-            }
-
-            #[test]
-            fn fails_without_a_key() {
-                super::fails_without_a_key(&super::$example);
-            }
-
-            #[test]
-            fn fails_with_an_unusable_url() {
-                super::fails_with_an_unusable_url(&super::$example);
-            }
-        }
-    )*};
-}
-
-each_example! {
-    c: C,
-    python: PYTHON,
+    assert!(!checkout.join("audit_logs").exists());
 }
 
 #[test]
-fn the_examples_take_the_same_steps_at_a_readable_length() {
-    for example in [&C, &PYTHON] {
-        let length = example.text().lines().count();
-        assert!((60..=140).contains(&length), "{}: {length}", example.source);
-        assert_eq!(steps(example), steps(&C), "{}", example.source);
-    }
-    assert_eq!(steps(&C).len(), 4);
+fn its_steps_are_numbered_and_its_length_is_readable() {
+    let length = source().lines().count();
+    assert!((60..=140).contains(&length), "{length}");
+    let numbers = source().lines().filter_map(number).collect::<Vec<_>>();
+    assert_eq!(numbers, [1, 2, 3, 4]);
 }
 
-/// The comments that number an example's steps.
-fn steps(example: &Example) -> Vec<String> {
-    let numbered = |line: &str| {
-        let comment = line
-            .trim()
-            .trim_start_matches(['/', '*', '#'])
-            .trim_end_matches("*/")
-            .trim();
-        let number = comment.split_once(". ")?.0;
-        (line.trim() != comment && number.parse::<u8>().is_ok()).then(|| comment.to_owned())
-    };
-    example.text().lines().filter_map(numbered).collect()
+/// Of a comment that is a step.
+fn number(line: &str) -> Option<u8> {
+    let comment = line.trim().strip_prefix("/* ")?;
+    comment.split_once(". ")?.0.parse().ok()
 }
 
 /// Whoever reads examples/README.md finds what is there, and commands that are tested here.
 #[test]
 fn the_readme_covers_the_examples() {
     let readme = std::fs::read_to_string(root().join("examples/README.md")).expect("there");
-    for example in [&C, &PYTHON] {
-        let path = example.source.trim_start_matches("examples/");
-        assert!(readme.contains(&format!("]({path})")), "{path}");
+    assert!(readme.contains("](chat.c)"));
+    for command in commands() {
+        let command = command.replace("OPENROUTER_API_KEY=... ", "");
+        assert!(readme.lines().any(|line| line == command), "{command}");
     }
-    let last = PYTHON.commands().pop().expect("one runs the program");
-    let command = last.replace("OPENROUTER_API_KEY=... ", "");
-    assert!(readme.lines().any(|line| line == command), "{command}");
     let server = std::fs::read_to_string(root().join("examples/server.rs")).expect("there");
     let models: Vec<&str> = server
         .lines()
@@ -368,74 +286,4 @@ fn the_script_builds_asks_and_shows_the_log() {
     // Another run may write to the same log meanwhile.
     let logged = entries(&root().join("audit_logs"));
     assert_eq!(logged.iter().filter(|line| **line == entry).count(), 1);
-}
-
-/// Every caller has its own entry.
-#[track_caller]
-fn one_entry_each(log: &Path, count: usize) {
-    let logged = entries(log);
-    let texts = |field: &str| -> BTreeSet<String> {
-        logged
-            .iter()
-            .map(|entry| entry[field].to_string())
-            .collect()
-    };
-    assert_eq!(logged.len(), count);
-    for field in ["id", "user_id", "prompt_hash", "response_hash"] {
-        assert_eq!(texts(field).len(), count, "{field}");
-    }
-    assert_eq!(
-        texts("status").into_iter().collect::<String>(),
-        "\"success\""
-    );
-}
-
-const PYTHON_THREADS: &str = r#"
-import os
-import threading
-import chat
-
-library = chat.load("target/release/libaudit_logger.so")
-start = threading.Barrier(32)
-wrong = []
-
-def ask(logger, number):
-    prompt = f"number {number},\0 a NUL and a \u2602"
-    start.wait()
-    try:
-        content = logger.chat(f"user-{number}", prompt, system="Be brief.")["content"]
-        if content != "You said: " + prompt:
-            wrong.append(content)
-    except Exception as error:
-        wrong.append(error)
-
-with chat.Logger(library, base_url=os.environ["AUDIT_BASE_URL"]) as logger:
-    threads = [threading.Thread(target=ask, args=(logger, n)) for n in range(32)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong, wrong
-    logger.close(5000)
-try:
-    logger.chat("user", "too late")
-    raise SystemExit("a freed logger answered")
-except chat.AuditError as error:
-    assert error.status_name == "AUDIT_E_HANDLE", error
-    assert error.error_type and error.message, error
-"#;
-
-#[test]
-fn python_threads_share_one_logger() {
-    if !available("python3") {
-        return;
-    }
-    let (server, checkout) = (start(), Checkout::new());
-    run(checkout
-        .command("python3")
-        .args(["-X", "dev", "-W", "error", "-c", PYTHON_THREADS])
-        .env("PYTHONPATH", "examples")
-        .env("AUDIT_BASE_URL", server.base_url())
-        .env("OPENROUTER_API_KEY", "none"));
-    one_entry_each(&checkout.join("audit_logs"), 32);
 }

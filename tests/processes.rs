@@ -139,11 +139,11 @@ fn a_pool_of_python_s_multiprocessing_shares_a_logger() {
     let log = scratch.join("log");
     run(Command::new(python)
         .arg(root().join("tests/python/prefork.py"))
-        .arg(root().join("examples"))
-        .arg(release().join("libaudit_logger.so"))
+        .arg(root().join("bindings/python/src"))
         .arg(&log)
         .arg(server.base_url())
-        .arg("200"));
+        .arg("200")
+        .env("AUDIT_LOGGER_LIBRARY", release().join("libaudit_logger.so")));
     check(&log, (0..200).map(|number| format!("call {number}")), 1);
     assert_eq!(entries(&log).len(), 221);
 }

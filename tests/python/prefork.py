@@ -1,24 +1,24 @@
 """A pool of forked workers that share a logger made before, as preloading servers do it.
 
-Arguments: the directory of examples/chat.py, the library, the log's directory, the base URL of a server that
-repeats the prompt, how many calls.
+Arguments: the directory of the Python package, the log's directory, the base URL of a server that repeats the
+prompt, how many calls. AUDIT_LOGGER_LIBRARY is the library.
 """
 import faulthandler
 import multiprocessing
 import sys
 
-examples, library, log, base_url, calls = sys.argv[1:]
+package, log, base_url, calls = sys.argv[1:]
 faulthandler.dump_traceback_later(60, exit=True)
-sys.path.insert(0, examples)
+sys.path.insert(0, package)
 sys.dont_write_bytecode = True
-import chat
+import audit_logger
 
-logger = chat.Logger(chat.load(library), output_path=log, base_url=base_url, api_key="sk-test")
+client = audit_logger.Client(output_path=log, base_url=base_url, api_key="sk-test")
 
 
 def ask(number):
     prompt = f"call {number}"
-    return logger.chat("user-1", prompt)["content"] == prompt
+    return client.chat(prompt, "user-1") == prompt
 
 
 if __name__ == "__main__":
@@ -29,4 +29,4 @@ if __name__ == "__main__":
         assert all(answers)
         pool.close()
         pool.join()
-    logger.close(5000)
+    client.close(5)
