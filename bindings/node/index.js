@@ -1,7 +1,7 @@
 // LLM calls that each leave exactly one entry in an append-only audit log. index.d.ts has the manual.
 
 import { Worker } from "node:worker_threads";
-import { call, callLater, functions as library } from "./library.js";
+import { call, callLater, failure, functions as library } from "./library.js";
 
 /** As many calls of one client run at once; the others wait in order. */
 const RUNNING = 1000;
@@ -110,7 +110,8 @@ class Queue {
         signal.reason,
       );
     }
-    checked(call(library.submit, this.#handle, ...bytes(request), of.tag));
+    const failed = failure(library.submit, this.#handle, ...bytes(request), of.tag);
+    if (failed !== null) throw new AuditError(new Reply(failed));
     this.#calls.set(of.tag, of);
     if (signal !== undefined) of.forget = onAbort(signal, () => this.cancel(of));
     if (this.#worker === undefined) this.#start();

@@ -80,6 +80,17 @@ export function call(f, ...args) {
   }
 }
 
+/** The same of one whose success says nothing, and which is called often: null then. */
+export function failure(f, ...args) {
+  const reply = [null];
+  const code = f(...args, reply);
+  try {
+    return code === OK ? null : read(code, reply[0]);
+  } finally {
+    replyFree(reply[0]);
+  }
+}
+
 /** The same of one that blocks, on a thread of libuv's. */
 export function callLater(f, ...args) {
   const reply = [null];

@@ -15,73 +15,11 @@ Client and AsyncClient have the shape of the openai package's, and its classes o
 that package already audits it with audit_logger.openai.audit.
 """
 
-from ._client import AsyncClient, AsyncStream, AuditedOpenRouterClient, Client, Stream
-from ._errors import (
-    APIConnectionError,
-    APIError,
-    APIResponseValidationError,
-    APIStatusError,
-    APITimeoutError,
-    ArgumentError,
-    AuditError,
-    AuthenticationError,
-    BadRequestError,
-    CancelledError,
-    ConfigError,
-    ConflictError,
-    HandleError,
-    IncompleteResponse,
-    InternalServerError,
-    LogError,
-    NotFoundError,
-    OpenAIError,
-    PermissionDeniedError,
-    RateLimitError,
-    ResponseTooLarge,
-    UnprocessableEntityError,
-)
+from ._client import *
+from ._errors import *
 from ._library import version
-from ._logger import AuditLogger, Pending
-from ._reply import Reply
-from ._types import ChatCompletion, ChatCompletionChunk, Choice, Message, Object, Usage
+from ._logger import *
+from ._reply import *
+from ._types import *
 
 __version__ = version()
-
-__all__ = [
-    "APIConnectionError",
-    "APIError",
-    "APIResponseValidationError",
-    "APIStatusError",
-    "APITimeoutError",
-    "ArgumentError",
-    "AsyncClient",
-    "AsyncStream",
-    "AuditError",
-    "AuditLogger",
-    "AuditedOpenRouterClient",
-    "AuthenticationError",
-    "BadRequestError",
-    "CancelledError",
-    "ChatCompletion",
-    "ChatCompletionChunk",
-    "Choice",
-    "Client",
-    "ConfigError",
-    "ConflictError",
-    "HandleError",
-    "IncompleteResponse",
-    "InternalServerError",
-    "LogError",
-    "Message",
-    "NotFoundError",
-    "Object",
-    "OpenAIError",
-    "Pending",
-    "PermissionDeniedError",
-    "RateLimitError",
-    "Reply",
-    "ResponseTooLarge",
-    "Stream",
-    "UnprocessableEntityError",
-    "Usage",
-]

@@ -5,27 +5,30 @@ import json
 import select
 import weakref
 from collections import deque
-from types import TracebackType
 from typing import (
     Any,
     AsyncIterator,
+    Coroutine,
     Deque,
     Dict,
+    Generic,
     Iterator,
     Literal,
     Mapping,
     Optional,
     Sequence,
-    Type,
+    TypeVar,
     Union,
     overload,
 )
 
 from ._errors import raise_for
-from ._library import Queue
+from ._library import Queue, milliseconds
 from ._logger import AuditLogger
 from ._reply import Reply
 from ._types import ChatCompletion, ChatCompletionChunk
+
+__all__ = ["AsyncClient", "AsyncStream", "AuditedOpenRouterClient", "Client", "Stream"]
 
 Messages = Sequence[Mapping[str, Any]]
 #: As many calls of one event loop run at once; the others wait in order.
@@ -52,12 +55,13 @@ class _Chunks:
         """What the library says of the call, once it's over: the whole answer, its entry."""
         return self._audit
 
-    def _ended(self, reply: Reply) -> None:
-        self._audit = reply
-        raise_for(reply)
-
-    def _chunk(self, text: str) -> Optional[ChatCompletionChunk]:
-        chunk = json.loads(text)
+    def _chunk(self, event: Union[str, Reply]) -> Optional[ChatCompletionChunk]:
+        """The chunk of an event, if it has one to show. Raises what went wrong."""
+        if isinstance(event, Reply):
+            self._audit = event
+            raise_for(event)
+            return None
+        chunk = json.loads(event)
         # The library asks for it; who didn't doesn't expect a chunk without a choice.
         hidden = not self._shows_usage and chunk.get("usage") and not chunk.get("choices")
         return None if hidden else ChatCompletionChunk(chunk)
@@ -104,12 +108,8 @@ class Stream(_Chunks):
 
     def __next__(self) -> ChatCompletionChunk:
         try:
-            while self._free.alive:
-                event = self._event()
-                if isinstance(event, Reply):
-                    self._ended(event)
-                    break
-                chunk = self._chunk(event)
+            while self._audit is None:
+                chunk = self._chunk(self._event())
                 if chunk is not None:
                     return chunk
         except BaseException:
@@ -137,12 +137,7 @@ class Stream(_Chunks):
     def __enter__(self) -> "Stream":
         return self
 
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
@@ -227,33 +222,100 @@ class AsyncStream(_Chunks):
         return self
 
     async def __anext__(self) -> ChatCompletionChunk:
-        while self._cancel.alive:
-            event = await self._loop.event(self._call)
-            if isinstance(event, Reply):
-                self._cancel.detach()
-                self._ended(event)
-                break
-            chunk = self._chunk(event)
+        while self._audit is None:
+            chunk = self._chunk(await self._loop.event(self._call))
             if chunk is not None:
                 return chunk
         raise StopAsyncIteration
 
     async def close(self) -> None:
         """Cancels the call, unless it's over. Its entry is written when this returns."""
-        if self._cancel.alive:
+        if self._audit is None:
             self._cancel()
             self._audit = await self._loop.whole(self._call)
 
     async def __aenter__(self) -> "AsyncStream":
         return self
 
-    async def __aexit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.close()
+
+
+_Whole = TypeVar("_Whole")
+_Parts = TypeVar("_Parts")
+_Said = TypeVar("_Said")
+
+
+class Completions(Generic[_Whole, _Parts]):
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    @overload
+    def create(
+        self, *, messages: Messages, user_id: str, stream: Literal[True], **params: Any
+    ) -> _Parts: ...
+
+    @overload
+    def create(
+        self, *, messages: Messages, user_id: str, stream: Literal[False] = False, **params: Any
+    ) -> _Whole: ...
+
+    @overload
+    def create(
+        self, *, messages: Messages, user_id: str, stream: bool, **params: Any
+    ) -> Union[_Whole, _Parts]: ...
+
+    def create(
+        self,
+        *,
+        messages: Messages,
+        user_id: str,
+        stream: bool = False,
+        model: Optional[str] = None,
+        metadata: Optional[Mapping[str, Any]] = None,
+        timeout: Optional[float] = None,
+        extra_headers: Optional[Mapping[str, str]] = None,
+        extra_body: Optional[Mapping[str, Any]] = None,
+        **params: Any,
+    ) -> Any:
+        """Makes a chat call. user_id: on whose behalf. metadata: for its entry alone. params: for the
+        provider (temperature, tools, ...). timeout: seconds for the whole call."""
+        request = {
+            "user_id": user_id,
+            "model": model,
+            "metadata": metadata,
+            "stream": stream,
+            "options": _options(timeout, headers=extra_headers),
+            "params": {**params, "messages": messages, **(extra_body or {})},
+        }
+        return self._client.request(request)
+
+
+class Chat(Generic[_Whole, _Parts, _Said]):
+    """The calls of a client; of an AsyncClient they are to be awaited."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.completions: Completions[_Whole, _Parts] = Completions(client)
+
+    def __call__(
+        self,
+        prompt: str,
+        user_id: str,
+        model: Optional[str] = None,
+        metadata: Optional[Mapping[str, Any]] = None,
+        **params: Any,
+    ) -> _Said:
+        """Asks, and returns the answer's text. The entry has the hash of the prompt as it is."""
+        request = {"user_id": user_id, "prompt": prompt, "model": model, "metadata": metadata, "params": params}
+        said: _Said = self._client._say(request)
+        return said
+
+
+def _options(timeout: Optional[float], **options: Any) -> Dict[str, Any]:
+    if timeout is not None:
+        options["timeout_ms"] = milliseconds(timeout)
+    return {name: value for name, value in options.items() if value is not None}
 
 
 class _Base:
@@ -275,111 +337,20 @@ class _Base:
         logger: Optional[AuditLogger] = None,
         **config: Any,
     ) -> None:
-        self._options: Dict[str, Any] = {}
-        if timeout is not None:
-            self._options["timeout_ms"] = round(timeout * 1000)
-        named = {"output_path": output_path, "base_url": base_url, "headers": default_headers}
-        config.update((name, value) for name, value in named.items() if value is not None)
+        config.update(_options(None, output_path=output_path, base_url=base_url, headers=default_headers))
         if logger is None:
-            self.logger = AuditLogger(**config, **({} if api_key is None else {"api_key": api_key}))
+            self.logger = AuditLogger(**config, **_options(None, api_key=api_key))
+            self._options = _options(timeout)
         elif config:
             raise TypeError(f"{', '.join(config)}: the logger's to say, where one is passed")
         else:
             self.logger = logger
-            if api_key is not None:
-                self._options["api_key"] = api_key
+            self._options = _options(timeout, api_key=api_key)
 
-    def _request(
-        self,
-        user_id: str,
-        model: Optional[str],
-        metadata: Optional[Mapping[str, Any]],
-        stream: bool,
-        timeout: Optional[float],
-        extra_headers: Optional[Mapping[str, str]],
-        extra_body: Optional[Mapping[str, Any]],
-        params: Mapping[str, Any],
-    ) -> Dict[str, Any]:
-        options: Dict[str, Any] = {}
-        if timeout is not None:
-            options["timeout_ms"] = round(timeout * 1000)
-        if extra_headers:
-            options["headers"] = extra_headers
-        return {
-            "user_id": user_id,
-            "model": model,
-            "metadata": metadata,
-            "stream": stream,
-            "options": options,
-            "params": {**params, **(extra_body or {})},
-        }
-
-    def _with_options(self, request: Mapping[str, Any]) -> Dict[str, Any]:
+    def _full(self, request: Mapping[str, Any]) -> Dict[str, Any]:
         options = {**self._options, **(request.get("options") or {})}
         stream = "chunks" if request.get("stream") else False
-        return {**request, "options": options or None, "stream": stream}
-
-
-class Completions:
-    def __init__(self, client: "Client") -> None:
-        self._client = client
-
-    @overload
-    def create(
-        self, *, messages: Messages, user_id: str, stream: Literal[True], **params: Any
-    ) -> Stream: ...
-
-    @overload
-    def create(
-        self, *, messages: Messages, user_id: str, stream: Literal[False] = False, **params: Any
-    ) -> ChatCompletion: ...
-
-    @overload
-    def create(
-        self, *, messages: Messages, user_id: str, stream: bool, **params: Any
-    ) -> Union[ChatCompletion, Stream]: ...
-
-    def create(
-        self,
-        *,
-        messages: Messages,
-        user_id: str,
-        stream: bool = False,
-        model: Optional[str] = None,
-        metadata: Optional[Mapping[str, Any]] = None,
-        timeout: Optional[float] = None,
-        extra_headers: Optional[Mapping[str, str]] = None,
-        extra_body: Optional[Mapping[str, Any]] = None,
-        **params: Any,
-    ) -> Union[ChatCompletion, Stream]:
-        """Makes a chat call. user_id: on whose behalf. metadata: for its entry alone. params: for the
-        provider (temperature, tools, ...). timeout: seconds for the whole call."""
-        params["messages"] = messages
-        return self._client.request(
-            self._client._request(
-                user_id, model, metadata, stream, timeout, extra_headers, extra_body, params
-            )
-        )
-
-
-class Chat:
-    def __init__(self, client: "Client") -> None:
-        self._client = client
-        self.completions = Completions(client)
-
-    def __call__(
-        self,
-        prompt: str,
-        user_id: str,
-        model: Optional[str] = None,
-        metadata: Optional[Mapping[str, Any]] = None,
-        **params: Any,
-    ) -> str:
-        """Asks, and returns the answer's text. The entry has the hash of the prompt as it is."""
-        request = {"user_id": user_id, "prompt": prompt, "model": model}
-        answer = self._client.request({**request, "metadata": metadata, "params": params})
-        assert isinstance(answer, ChatCompletion)
-        return answer.audit.content or ""
+        return {**request, "options": options, "stream": stream}
 
 
 class Client(_Base):
@@ -388,12 +359,16 @@ class Client(_Base):
 
     def __init__(self, **config: Any) -> None:
         super().__init__(**config)
-        self.chat = Chat(self)
+        self.chat: Chat[ChatCompletion, Stream, str] = Chat(self)
 
     def request(self, request: Mapping[str, Any]) -> Union[ChatCompletion, Stream]:
         """Makes a chat call of a request as schema/request.json has it: with a prompt, a system message."""
-        stream = Stream(self.logger, self._with_options(request))
+        stream = Stream(self.logger, self._full(request))
         return stream if request.get("stream") else _completion(stream.whole())
+
+    def _say(self, request: Mapping[str, Any]) -> str:
+        answer = self.request(request).audit
+        return answer.content or "" if answer else ""
 
     def close(self, timeout: Optional[float] = None) -> None:
         """As AuditLogger.close."""
@@ -402,12 +377,7 @@ class Client(_Base):
     def __enter__(self) -> "Client":
         return self
 
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close(5)
 
 
@@ -418,65 +388,7 @@ class AuditedOpenRouterClient(Client):
         super().__init__(api_key=api_key, logger=audit_logger)
 
 
-class AsyncCompletions:
-    def __init__(self, client: "AsyncClient") -> None:
-        self._client = client
-
-    @overload
-    async def create(
-        self, *, messages: Messages, user_id: str, stream: Literal[True], **params: Any
-    ) -> AsyncStream: ...
-
-    @overload
-    async def create(
-        self, *, messages: Messages, user_id: str, stream: Literal[False] = False, **params: Any
-    ) -> ChatCompletion: ...
-
-    @overload
-    async def create(
-        self, *, messages: Messages, user_id: str, stream: bool, **params: Any
-    ) -> Union[ChatCompletion, AsyncStream]: ...
-
-    async def create(
-        self,
-        *,
-        messages: Messages,
-        user_id: str,
-        stream: bool = False,
-        model: Optional[str] = None,
-        metadata: Optional[Mapping[str, Any]] = None,
-        timeout: Optional[float] = None,
-        extra_headers: Optional[Mapping[str, str]] = None,
-        extra_body: Optional[Mapping[str, Any]] = None,
-        **params: Any,
-    ) -> Union[ChatCompletion, AsyncStream]:
-        """As Completions.create."""
-        params["messages"] = messages
-        return await self._client.request(
-            self._client._request(
-                user_id, model, metadata, stream, timeout, extra_headers, extra_body, params
-            )
-        )
-
-
-class AsyncChat:
-    def __init__(self, client: "AsyncClient") -> None:
-        self._client = client
-        self.completions = AsyncCompletions(client)
-
-    async def __call__(
-        self,
-        prompt: str,
-        user_id: str,
-        model: Optional[str] = None,
-        metadata: Optional[Mapping[str, Any]] = None,
-        **params: Any,
-    ) -> str:
-        """As Chat."""
-        request = {"user_id": user_id, "prompt": prompt, "model": model}
-        answer = await self._client.request({**request, "metadata": metadata, "params": params})
-        assert isinstance(answer, ChatCompletion)
-        return answer.audit.content or ""
+_Coming = Coroutine[Any, Any, _Whole]
 
 
 class AsyncClient(_Base):
@@ -485,7 +397,7 @@ class AsyncClient(_Base):
 
     def __init__(self, **config: Any) -> None:
         super().__init__(**config)
-        self.chat = AsyncChat(self)
+        self.chat: Chat[_Coming[ChatCompletion], _Coming[AsyncStream], _Coming[str]] = Chat(self)
         self._loops: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop]" = (
             weakref.WeakKeyDictionary()
         )
@@ -496,10 +408,14 @@ class AsyncClient(_Base):
         loop = self._loops.get(running)
         if loop is None:
             loop = self._loops[running] = _Loop(self.logger, running)
-        full = self._with_options(request)
+        full = self._full(request)
         if full["stream"]:
             return AsyncStream(loop, full)
         return _completion(await loop.whole(loop.submit(full)))
+
+    async def _say(self, request: Mapping[str, Any]) -> str:
+        answer = (await self.request(request)).audit
+        return answer.content or "" if answer else ""
 
     async def close(self, timeout: Optional[float] = None) -> None:
         """As AuditLogger.close."""
@@ -509,10 +425,5 @@ class AsyncClient(_Base):
     async def __aenter__(self) -> "AsyncClient":
         return self
 
-    async def __aexit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.close(5)

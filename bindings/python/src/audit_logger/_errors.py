@@ -6,6 +6,14 @@ from typing import Any, Dict, Optional, Type
 
 from ._reply import Reply
 
+__all__ = [
+    "AuditError", "ArgumentError", "HandleError", "ConfigError", "LogError", "WitnessError", "CancelledError",
+    "OpenAIError", "APIError", "APIResponseValidationError", "IncompleteResponse", "ResponseTooLarge",
+    "APIConnectionError", "APITimeoutError", "APIStatusError", "BadRequestError", "AuthenticationError",
+    "PermissionDeniedError", "NotFoundError", "ConflictError", "UnprocessableEntityError", "RateLimitError",
+    "InternalServerError",
+]
+
 
 class AuditError(Exception):
     """The base of all. status is the library's, by its name in C; reply has what came nevertheless: a
@@ -38,6 +46,10 @@ class LogError(AuditError, OSError):
     """The log can't take an entry: nothing was sent. Trying again is safe."""
 
 
+class WitnessError(AuditError):
+    """The log is on the disk and sealed, but too few of its witnesses have signed it in time."""
+
+
 class CancelledError(AuditError):
     """The call was cancelled, by closing its client or at the end of the process. It has its entry."""
 
@@ -56,14 +68,6 @@ class APIError(OpenAIError):
         self.code: Optional[str] = None if code is None else str(code)
         self.param: Optional[str] = of.get("param")
         self.type: Optional[str] = of.get("type")
-
-
-class APIConnectionError(APIError):
-    pass
-
-
-class APITimeoutError(APIConnectionError):
-    pass
 
 
 class APIResponseValidationError(APIError):
@@ -85,36 +89,16 @@ class APIStatusError(APIError):
         self.status_code: Optional[int] = reply.http_status
 
 
-class BadRequestError(APIStatusError):
-    pass
-
-
-class AuthenticationError(APIStatusError):
-    pass
-
-
-class PermissionDeniedError(APIStatusError):
-    pass
-
-
-class NotFoundError(APIStatusError):
-    pass
-
-
-class ConflictError(APIStatusError):
-    pass
-
-
-class UnprocessableEntityError(APIStatusError):
-    pass
-
-
-class RateLimitError(APIStatusError):
-    pass
-
-
-class InternalServerError(APIStatusError):
-    pass
+class APIConnectionError(APIError): ...
+class APITimeoutError(APIConnectionError): ...
+class BadRequestError(APIStatusError): ...
+class AuthenticationError(APIStatusError): ...
+class PermissionDeniedError(APIStatusError): ...
+class NotFoundError(APIStatusError): ...
+class ConflictError(APIStatusError): ...
+class UnprocessableEntityError(APIStatusError): ...
+class RateLimitError(APIStatusError): ...
+class InternalServerError(APIStatusError): ...
 
 
 def _body(text: Optional[str]) -> Any:
@@ -142,6 +126,7 @@ _STATUSES: Dict[str, Type[AuditError]] = {
     "AUDIT_E_HANDLE": HandleError,
     "AUDIT_E_CONFIG": ConfigError,
     "AUDIT_E_LOG": LogError,
+    "AUDIT_E_WITNESS": WitnessError,
     "AUDIT_E_CANCELLED": CancelledError,
 }
 

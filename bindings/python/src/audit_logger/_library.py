@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 from ctypes import POINTER, c_char_p, c_int32, c_int64, c_size_t, c_uint64, c_void_p
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
@@ -11,29 +12,10 @@ from ._errors import raise_for
 from ._reply import Reply
 
 # From audit_logger.h.
-OK, TIMEOUT = 0, -8
-DELTA, CHUNK, DONE = 1, 2, 3
-_CONTENT, _JSON = 1, 2
-_TEXTS = {
-    "entry": 3,
-    "entry_id": 4,
-    "error_type": 5,
-    "error_message": 6,
-    "finish_reason": 7,
-    "model": 8,
-    "provider": 9,
-    "generation_id": 10,
-    "provider_error_type": 11,
-}
-_NUMBERS = {
-    "http_status": 101,
-    "outcome": 102,
-    "prompt_tokens": 103,
-    "completion_tokens": 104,
-    "retry_after_ms": 105,
-    "attempts": 106,
-}
-_STATUS, _EVENT, _TAG = 107, 108, 109
+_OK, _TIMEOUT = 0, -8
+_DONE = 3
+_CONTENT, _STATUS, _EVENT, _TAG = 1, 107, 108, 109
+_FIELDS = {field.name: field.metadata["number"] for field in fields(Reply) if field.metadata}
 _OUTCOMES = {0: "AUDIT_OUTCOME_NOT_SENT", 1: "AUDIT_OUTCOME_ANSWERED", 2: "AUDIT_OUTCOME_UNKNOWN"}
 
 _HANDLE, _REPLY = c_void_p, POINTER(c_void_p)
@@ -41,7 +23,7 @@ _FUNCTIONS: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     "audit_logger_version": (c_char_p, ()),
     "audit_status_name": (c_char_p, (c_int32,)),
     "audit_logger_new": (c_int32, (c_char_p, POINTER(_HANDLE), _REPLY)),
-    "audit_logger_flush": (c_int32, (_HANDLE, c_int64, _REPLY)),
+    "audit_logger_flush_with": (c_int32, (_HANDLE, c_int64, c_char_p, _REPLY)),
     "audit_logger_close": (c_int32, (_HANDLE, c_int64, _REPLY)),
     "audit_logger_stats": (c_int32, (_HANDLE, _REPLY)),
     "audit_logger_hash": (c_int32, (_HANDLE, c_char_p, c_size_t, _REPLY)),
@@ -90,6 +72,11 @@ def encoded(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="surrogateescape")
 
 
+def milliseconds(seconds: Optional[float]) -> int:
+    """As the library has times; without a limit it's negative."""
+    return -1 if seconds is None else max(0, round(seconds * 1000))
+
+
 def _text(reply: c_void_p, number: int) -> Optional[str]:
     length = c_size_t()
     text = library.audit_reply_text(reply, number, ctypes.byref(length))
@@ -102,11 +89,11 @@ def _number(reply: c_void_p, number: int) -> Optional[int]:
 
 
 def _read(status: int, reply: c_void_p) -> Reply:
-    fields: Dict[str, Any] = {name: _text(reply, number) for name, number in _TEXTS.items()}
-    fields.update((name, _number(reply, number)) for name, number in _NUMBERS.items())
-    fields["outcome"] = _OUTCOMES.get(fields["outcome"])
-    name = _decoded(library.audit_status_name(status))
-    return Reply(name, _text(reply, _CONTENT), _text(reply, _JSON), **fields)
+    read: Dict[str, Any] = {
+        name: (_text if number < 100 else _number)(reply, number) for name, number in _FIELDS.items()
+    }
+    read["outcome"] = _OUTCOMES.get(read["outcome"])
+    return Reply(_decoded(library.audit_status_name(status)), **read)
 
 
 def call(function: Any, *arguments: Any) -> Reply:
@@ -138,21 +125,27 @@ class Queue:
             raise OSError("no descriptor is left to wait for an answer by; nothing was sent")
 
     def submit(self, request: Mapping[str, Any], tag: int) -> None:
-        text = encoded(request)
-        call(library.audit_queue_submit, self._handle, text, len(text), tag)
+        text, reply = encoded(request), c_void_p()
+        status = library.audit_queue_submit(self._handle, text, len(text), tag, ctypes.byref(reply))
+        try:
+            # Of a success there is nothing to read, and an event loop waits meanwhile.
+            if status != _OK:
+                raise_for(_read(status, reply))
+        finally:
+            library.audit_reply_free(reply)
 
     def take(self) -> Optional[Tuple[int, Union[str, Reply]]]:
         """The next event, if one waits: its tag, and a chunk, or the reply of a call that is over."""
         reply = c_void_p()
         try:
             status = library.audit_queue_next(self._handle, 0, ctypes.byref(reply))
-            if status == TIMEOUT:
+            if status == _TIMEOUT:
                 return None
-            if status != OK:
+            if status != _OK:
                 # It's another process's, or somebody freed it.
                 raise_for(_read(status, reply))
             tag = int(library.audit_reply_int(reply, _TAG))
-            if library.audit_reply_int(reply, _EVENT) == DONE:
+            if library.audit_reply_int(reply, _EVENT) == _DONE:
                 return tag, _read(int(library.audit_reply_int(reply, _STATUS)), reply)
             return tag, _text(reply, _CONTENT) or ""
         finally:

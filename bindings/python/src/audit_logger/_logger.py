@@ -2,15 +2,12 @@
 
 import json
 import weakref
-from types import TracebackType
-from typing import Any, Dict, List, Mapping, Optional, Type
+from typing import Any, Dict, List, Mapping, Optional
 
-from ._library import call, encoded, library, made
+from ._library import call, encoded, library, made, milliseconds
 from ._reply import Reply
 
-
-def _milliseconds(seconds: Optional[float]) -> int:
-    return -1 if seconds is None else max(0, round(seconds * 1000))
+__all__ = ["AuditLogger", "Pending"]
 
 
 class Pending:
@@ -63,9 +60,11 @@ class AuditLogger:
         text = encoded(entry)
         return call(library.audit_record_json, self.handle, text, len(text))
 
-    def flush(self, timeout: Optional[float] = None) -> None:
-        """Has the disk confirm the log, and seals it. timeout: seconds."""
-        call(library.audit_logger_flush, self.handle, _milliseconds(timeout))
+    def flush(self, timeout: Optional[float] = None, witnessed: bool = False) -> None:
+        """Has the disk confirm the log, and seals it. witnessed: waits until the log's witnesses have signed
+        it too, and raises WitnessError if they haven't in time. timeout: seconds."""
+        options = encoded({"witnessed": witnessed})
+        call(library.audit_logger_flush_with, self.handle, milliseconds(timeout), options)
 
     def stats(self) -> Dict[str, Any]:
         """The log's health, as audit_logger_stats reports it."""
@@ -80,15 +79,10 @@ class AuditLogger:
     def close(self, timeout: Optional[float] = None) -> None:
         """Waits up to timeout seconds for running calls, cancels those that are left, and has the disk
         confirm the log. Nothing can be begun any more."""
-        call(library.audit_logger_close, self.handle, _milliseconds(timeout))
+        call(library.audit_logger_close, self.handle, milliseconds(timeout))
 
     def __enter__(self) -> "AuditLogger":
         return self
 
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close(5)

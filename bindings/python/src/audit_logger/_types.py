@@ -1,15 +1,22 @@
 """Answers, in the shape of the openai package's: attributes, and to_dict for the rest."""
 
 import json
-from typing import Any, ClassVar, Dict, List, Mapping, Optional, Type
+from typing import Any, ClassVar, Dict, FrozenSet, List, Mapping, Optional, Type
 
 from ._reply import Reply
+
+__all__ = ["ChatCompletion", "ChatCompletionChunk", "Choice", "Message", "Object", "Usage"]
 
 
 class Object:
     """A JSON object whose members are attributes; one that its class names and that is absent is None."""
 
+    #: Of what class a member is that is an object, or a list of some.
     _members: ClassVar[Mapping[str, "Type[Object]"]] = {}
+    _names: ClassVar[FrozenSet[str]] = frozenset()
+
+    def __init_subclass__(cls) -> None:
+        cls._names = cls._names.union(cls.__annotations__)
 
     def __init__(self, data: Dict[str, Any]) -> None:
         self._data = data
@@ -20,7 +27,7 @@ class Object:
         if name in data:
             value = self.__dict__[name] = _wrapped(data[name], self._members.get(name, Object))
             return value
-        if any(name in kind.__dict__.get("__annotations__", ()) for kind in type(self).__mro__):
+        if name in self._names:
             return None
         raise AttributeError(f"{type(self).__name__} has no {name!r}")
 
@@ -88,7 +95,7 @@ class Usage(Object):
     total_tokens: int
 
 
-class ChatCompletion(Object):
+class _Answer(Object):
     _members = {"choices": Choice, "usage": Usage}
     id: str
     model: str
@@ -96,15 +103,12 @@ class ChatCompletion(Object):
     provider: Optional[str]
     choices: List[Choice]
     usage: Optional[Usage]
+
+
+class ChatCompletionChunk(_Answer):
+    """A piece of an answer."""
+
+
+class ChatCompletion(_Answer):
     #: What the library says of the call: its entry, its outcome.
     audit: Reply
-
-
-class ChatCompletionChunk(Object):
-    _members = {"choices": Choice, "usage": Usage}
-    id: str
-    model: str
-    created: int
-    provider: Optional[str]
-    choices: List[Choice]
-    usage: Optional[Usage]

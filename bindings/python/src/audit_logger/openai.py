@@ -11,10 +11,10 @@ Nothing is sent that the log can't take (LogError), and a call that the process 
 
 import contextlib
 import contextvars
+import functools
 import inspect
 import json
-import weakref
-from typing import Any, Iterator, List, Mapping, Optional, Tuple, TypeVar
+from typing import Any, Callable, Coroutine, Iterator, List, Mapping, Optional, Tuple, TypeVar
 
 from ._errors import ArgumentError
 from ._logger import AuditLogger, Pending
@@ -63,53 +63,73 @@ def audit(client: _Client, logger: AuditLogger, user_id: Optional[str] = None) -
         )
         return _Call(begun)
 
+    async def audited(options: Any, streams: bool, request: Callable[[], Any]) -> Any:
+        call = begin(options)
+        if call is None:
+            return await _settled(request())
+        try:
+            result = await _settled(request())
+            if not streams:
+                call.answered(await _settled(_read(result)))
+                return result
+            stream = await _settled(result.parse() if hasattr(result, "http_response") else result)
+        except BaseException as error:
+            call.failed(error)
+            raise
+        stream._iterator = _Chunks(stream._iterator, call)
+        for closed in (stream, result):
+            if hasattr(closed, "close"):
+                closed._audited = call
+                closed.__class__ = _noted(closed.__class__)
+        return result
+
+    # Of this client too if it's audited already, whose request is another.
+    is_async = inspect.iscoroutinefunction(base.post)
+
     class Audited(base):  # type: ignore[misc]
         def request(self, cast_to: Any, options: Any, **more: Any) -> Any:
-            call = begin(options)
-            if call is None:
-                return super().request(cast_to, options, **more)
-            try:
-                result = super().request(cast_to, options, **more)
-                if not more.get("stream"):
-                    return call.answered(result, _read(result))
-                stream = result.parse() if hasattr(result, "http_response") else result
-            except BaseException as error:
-                call.failed(error)
-                raise
-            stream._iterator = _Chunks(stream._iterator, call)
-            stream.close = _closing(stream, call)
-            if result is not stream and hasattr(result, "close"):
-                result.close = _closing(result, call)
-            return result
-
-    class AsyncAudited(base):  # type: ignore[misc]
-        async def request(self, cast_to: Any, options: Any, **more: Any) -> Any:
-            call = begin(options)
-            if call is None:
-                return await super().request(cast_to, options, **more)
-            try:
-                result = await super().request(cast_to, options, **more)
-                if not more.get("stream"):
-                    body = _read(result)
-                    return call.answered(result, await body if inspect.isawaitable(body) else body)
-                stream = result.parse() if hasattr(result, "http_response") else result
-                if inspect.isawaitable(stream):
-                    stream = await stream
-            except BaseException as error:
-                call.failed(error)
-                raise
-            stream._iterator = _Chunks(stream._iterator, call)
-            stream.close = _closing_async(stream, call)
-            if result is not stream and hasattr(result, "close"):
-                result.close = _closing_async(result, call)
-            return result
+            request = functools.partial(super().request, cast_to, options, **more)
+            made = audited(options, bool(more.get("stream")), request)
+            return made if is_async else _now(made)
 
     made: Any = client
-    audited = AsyncAudited if inspect.iscoroutinefunction(base.request) else Audited
-    # What prints a class, or looks it up by its name, is to see the one that it knows.
-    audited.__name__, audited.__qualname__, audited.__module__ = base.__name__, base.__qualname__, base.__module__
-    made.__class__ = audited
+    made.__class__ = _disguised(Audited, base)
     return client
+
+
+async def _settled(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value
+
+
+def _now(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Runs one that has nothing to wait for: that of a synchronous client."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    raise RuntimeError("a synchronous client returned something to be awaited")
+
+
+def _disguised(made: type, base: type) -> type:
+    """What prints a class, or looks it up by its name, is to see the one that it knows."""
+    made.__name__, made.__qualname__, made.__module__ = base.__name__, base.__qualname__, base.__module__
+    return made
+
+
+@functools.lru_cache(maxsize=None)
+def _noted(base: Any) -> type:
+    """A stream, or a response, whose call is over when it's closed."""
+    if hasattr(base, "_audited"):
+        return base  # type: ignore[no-any-return]
+
+    class Noted(base):  # type: ignore[misc]
+        _audited: "_Call"
+
+        def close(self) -> Any:
+            self._audited.failed(None)
+            return super().close()
+
+    return _disguised(Noted, base)
 
 
 def _prompt(asked: Any) -> str:
@@ -147,7 +167,7 @@ class _Call:
                 record["prompt_tokens"], record["completion_tokens"] = tokens
             pending.finish(response="".join(self._text), **record)
 
-    def answered(self, result: Any, body: Any) -> Any:
+    def answered(self, body: Any) -> None:
         if isinstance(body, (bytes, str)):
             try:
                 body = json.loads(body)
@@ -156,7 +176,6 @@ class _Call:
         if isinstance(body, dict):
             self.heard(body)
         self._finish()
-        return result
 
     def failed(self, error: Optional[BaseException]) -> None:
         """Of an error that isn't an Exception it was cancelled. None: its reader left it, or read the
@@ -225,29 +244,3 @@ class _Chunks:
 
     def __del__(self) -> None:
         self._call.failed(None)
-
-
-def _closing(closed: Any, call: _Call) -> Any:
-    # The stream isn't to keep itself: dropped, it's over.
-    close = weakref.WeakMethod(closed.close)
-
-    def closing() -> None:
-        bound = close()
-        if bound is not None:
-            bound()
-        call.failed(None)
-
-    return closing
-
-
-def _closing_async(closed: Any, call: _Call) -> Any:
-    # The stream isn't to keep itself: dropped, it's over.
-    close = weakref.WeakMethod(closed.close)
-
-    async def closing() -> None:
-        bound = close()
-        if bound is not None:
-            await bound()
-        call.failed(None)
-
-    return closing
