@@ -355,6 +355,10 @@ impl Runner {
             "finish" => {
                 came(unsafe { audit_record_finish_json(self.begun[&name()], data, len, reply) })
             }
+            "flush" if step["witnessed"] == true => {
+                let options = c"{\"witnessed\": true}".as_ptr();
+                came(unsafe { audit_logger_flush_with(self.logger.0, timeout, options, reply) })
+            }
             "flush" => came(unsafe { audit_logger_flush(self.logger.0, timeout, reply) }),
             "stats" => came(unsafe { audit_logger_stats(self.logger.0, reply) }),
             "hash" => Some(self.logger.hash(text(&step["text"]).as_bytes()).into()),

@@ -450,11 +450,13 @@ public:
         return std::string(detail::expect(status, reply).json());
     }
 
-    /* Has the disk confirm what was written, and seals it. Negative: without a limit. */
-    void flush(std::int64_t timeout_ms = -1)
+    /* Has the disk confirm what was written, and seals it. Negative: without a limit. If witnessed, it waits
+     * until the log's witnesses have signed it too, and throws AUDIT_E_WITNESS if they haven't in time. */
+    void flush(std::int64_t timeout_ms = -1, bool witnessed = false)
     {
         AuditReply *reply = nullptr;
-        const AuditStatus status = audit_logger_flush(logger_, timeout_ms, &reply);
+        const char *options = witnessed ? R"({"witnessed": true})" : nullptr;
+        const AuditStatus status = audit_logger_flush_with(logger_, timeout_ms, options, &reply);
         detail::expect(status, reply);
     }
 

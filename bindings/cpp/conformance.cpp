@@ -286,7 +286,7 @@ private:
         else if (what == "finish")
             into.reply = begun_.at(name).finish_json(record);
         else if (what == "flush")
-            client_.flush(timeout);
+            client_.flush(timeout, step.value("witnessed", false));
         else if (what == "stats")
             into.report = client_.stats();
         else if (what == "hash")

@@ -44,6 +44,7 @@ const (
 	Call       = Status(C.AUDIT_E_CALL)
 	Cancelled  = Status(C.AUDIT_E_CANCELLED)
 	Timeout    = Status(C.AUDIT_E_TIMEOUT)
+	Witness    = Status(C.AUDIT_E_WITNESS)
 	Internal   = Status(C.AUDIT_E_INTERNAL)
 )
 
@@ -436,6 +437,16 @@ func (c *Client) Stats() (string, error) {
 func (c *Client) Flush(timeout time.Duration) error {
 	var reply *C.AuditReply
 	_, err := take(C.audit_logger_flush(c.logger, milliseconds(timeout), &reply), reply)
+	return err
+}
+
+// FlushWitnessed does the same, and waits until the log's witnesses have signed it. If they haven't in time the error is
+// Witness.
+func (c *Client) FlushWitnessed(timeout time.Duration) error {
+	options := C.CString(`{"witnessed": true}`)
+	defer C.free(unsafe.Pointer(options))
+	var reply *C.AuditReply
+	_, err := take(C.audit_logger_flush_with(c.logger, milliseconds(timeout), options, &reply), reply)
 	return err
 }
 

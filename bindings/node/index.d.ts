@@ -128,8 +128,9 @@ export class Client {
   hash(text: string): string;
   /** The log's health, as audit_logger_stats reports it. */
   stats(): any;
-  /** Has the disk confirm the log. */
-  flush(timeoutMs?: number): Promise<void>;
+  /** Has the disk confirm the log. With `witnessed` it waits until the log's witnesses have signed it too; the
+   * AuditError's status is "AUDIT_E_WITNESS" if they haven't in time. */
+  flush(timeoutMs?: number, options?: { witnessed?: boolean }): Promise<void>;
   /** Waits so long for running calls, cancels those that are left, and has the disk confirm the log. */
   close(timeoutMs?: number): Promise<void>;
 }

@@ -240,8 +240,8 @@ export class Client {
     return checked(call(library.stats, this.#handle)).response;
   }
 
-  async flush(timeoutMs = -1) {
-    checked(await callLater(library.flush, this.#handle, timeoutMs));
+  async flush(timeoutMs = -1, { witnessed = false } = {}) {
+    checked(await callLater(library.flush, this.#handle, timeoutMs, JSON.stringify({ witnessed })));
   }
 
   async close(timeoutMs = -1) {

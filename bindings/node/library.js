@@ -30,7 +30,7 @@ const made = koffi.out("void **");
 
 export const functions = {
   open: status("audit_logger_new", "str", made),
-  flush: status("audit_logger_flush", "void *", "int64_t"),
+  flush: status("audit_logger_flush_with", "void *", "int64_t", "str"),
   close: status("audit_logger_close", "void *", "int64_t"),
   stats: status("audit_logger_stats", "void *"),
   hash: status("audit_logger_hash", "void *", "void *", "size_t"),

@@ -133,10 +133,14 @@ namespace AuditLogger
             return Reply.Take(status, reply).Checked().Json;
         }
 
-        /// <summary>Has the disk confirm what was written, and seals it.</summary>
-        public void Flush(TimeSpan timeout)
+        /// <summary>
+        /// Has the disk confirm what was written, and seals it. With witnessed it waits until the log's witnesses
+        /// have signed it too; the exception's status is "AUDIT_E_WITNESS" if they haven't in time.
+        /// </summary>
+        public void Flush(TimeSpan timeout, bool witnessed = false)
         {
-            int status = Native.audit_logger_flush(logger, (long)timeout.TotalMilliseconds, out IntPtr reply);
+            byte[] options = Native.Terminated(Json.Write(new { witnessed }));
+            int status = Native.audit_logger_flush_with(logger, (long)timeout.TotalMilliseconds, options, out IntPtr reply);
             Reply.Take(status, reply).Checked();
         }
 

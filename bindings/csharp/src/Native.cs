@@ -20,7 +20,8 @@ namespace AuditLogger
         private static readonly UTF8Encoding Strict = new UTF8Encoding(false, true);
 
         [DllImport(Library)] internal static extern int audit_logger_new(byte[] config, out IntPtr logger, out IntPtr reply);
-        [DllImport(Library)] internal static extern int audit_logger_flush(IntPtr logger, long timeoutMs, out IntPtr reply);
+        [DllImport(Library)] internal static extern int audit_logger_flush_with(
+            IntPtr logger, long timeoutMs, byte[] options, out IntPtr reply);
         [DllImport(Library)] internal static extern int audit_logger_close(IntPtr logger, long timeoutMs, out IntPtr reply);
         [DllImport(Library)] internal static extern void audit_logger_free(IntPtr logger);
         [DllImport(Library)] internal static extern int audit_logger_stats(IntPtr logger, out IntPtr reply);

@@ -189,7 +189,7 @@ internal sealed class Conformance
             case "finish":
                 return Facts(((Pending)named[name]).Finish(record));
             case "flush":
-                client.Flush(timeout);
+                client.Flush(timeout, step.ContainsKey("witnessed"));
                 return new Json();
             case "stats":
                 return new Json { { "json", client.Stats() } };

@@ -289,7 +289,11 @@ func (r *runner) act(step object) *came {
 	case "finish":
 		result.reply, result.err = r.begun[name].Finish(into[auditlogger.Record](step["record"]))
 	case "flush":
-		result.err = r.client.Flush(timeout())
+		if witnessed, _ := step["witnessed"].(bool); witnessed {
+			result.err = r.client.FlushWitnessed(timeout())
+		} else {
+			result.err = r.client.Flush(timeout())
+		}
 	case "stats":
 		result.report, result.err = r.client.Stats()
 	case "hash":

@@ -127,7 +127,7 @@ async function run(one) {
     log: (step) => outcome(() => ({ reply: client.log(filled(step.record, texts)) })),
     begin: (step) => outcome(() => void (pending[step.as] = client.begin(filled(step.record, texts)))),
     finish: (step) => outcome(() => ({ reply: pending[step.as].finish(filled(step.record, texts)) })),
-    flush: (step) => outcome(() => client.flush(step.timeout_ms)),
+    flush: (step) => outcome(() => client.flush(step.timeout_ms, { witnessed: step.witnessed })),
     stats: () => outcome(() => ({ json: client.stats() })),
     hash: (step) => outcome(() => ({ text: client.hash(filled(step.text, texts)) })),
     close(step) {

@@ -148,10 +148,14 @@ final class Client
         return (string) Native::call('logger_stats', $this->logger)->json;
     }
 
-    /** Has the disk confirm what was written, and seals it. */
-    public function flush(float $seconds = 5): void
+    /**
+     * Has the disk confirm what was written, and seals it. With $witnessed it waits until the log's witnesses have
+     * signed it too; the exception's status is AUDIT_E_WITNESS if they haven't in time.
+     */
+    public function flush(float $seconds = 5, bool $witnessed = false): void
     {
-        Native::call('logger_flush', $this->logger, (int) ($seconds * 1000));
+        $options = json_encode(['witnessed' => $witnessed]);
+        Native::call('logger_flush_with', $this->logger, (int) ($seconds * 1000), $options);
     }
 
     /**

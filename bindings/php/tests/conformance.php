@@ -124,7 +124,7 @@ final class Conformance
             case 'finish':
                 return self::facts($this->named[$step->as]->finish($record));
             case 'flush':
-                $this->client->flush($seconds);
+                $this->client->flush($seconds, $step->witnessed ?? false);
                 return [];
             case 'stats':
                 return ['json' => $this->client->stats()];

@@ -196,7 +196,7 @@ class Case:
         elif do == "finish":
             came.of(lambda: setattr(came, "reply", self.pending[step["as"]].finish(**record)))
         elif do == "flush":
-            came.of(lambda: self.client.logger.flush(timeout))
+            came.of(lambda: self.client.logger.flush(timeout, step.get("witnessed", False)))
         elif do == "stats":
             came.of(lambda: setattr(came, "report", json.dumps(self.client.logger.stats())))
         elif do == "hash":

@@ -85,7 +85,7 @@ class Conformance
     when "log" then @client.log(**record)
     when "begin" then @named[step["as"]] = @client.begin(**record)
     when "finish" then @named[step["as"]].finish(**record)
-    when "flush" then @client.flush(timeout: step["timeout_ms"] / 1000.0)
+    when "flush" then @client.flush(timeout: step["timeout_ms"] / 1000.0, witnessed: step.fetch("witnessed", false))
     when "stats" then { json: @client.stats }
     when "hash" then { text: @client.hash_text(expand(step["text"])) }
     when "close" then @client.close(timeout: step["timeout_ms"] / 1000.0)

@@ -98,9 +98,10 @@ module AuditLogger
       Reply.of(:logger_stats, @logger).json
     end
 
-    # Has the disk confirm what was written, and seals it.
-    def flush(timeout: 5)
-      Reply.of(:logger_flush, @logger, (timeout * 1000).to_i)
+    # Has the disk confirm what was written, and seals it. With witnessed it waits until the log's witnesses
+    # have signed it too; the error's status is AUDIT_E_WITNESS if they haven't in time.
+    def flush(timeout: 5, witnessed: false)
+      Reply.of(:logger_flush_with, @logger, (timeout * 1000).to_i, JSON.generate(witnessed: witnessed))
     end
 
     # Takes no new calls, waits for the running ones, cancels those that are left after timeout seconds,

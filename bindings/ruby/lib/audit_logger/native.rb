@@ -17,7 +17,7 @@ module AuditLogger
 
     FUNCTIONS = {
       logger_new: [[P, P, P], I32],
-      logger_flush: [[P, I64, P], I32],
+      logger_flush_with: [[P, I64, P, P], I32],
       logger_close: [[P, I64, P], I32],
       logger_free: [[P], Fiddle::TYPE_VOID],
       logger_stats: [[P, P], I32],

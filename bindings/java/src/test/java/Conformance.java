@@ -158,7 +158,7 @@ final class Conformance {
             case "finish":
                 return facts(((Pending) named.get(name)).finish(record));
             case "flush":
-                client.flush(time);
+                client.flush(time, step.containsKey("witnessed"));
                 return Map.of();
             case "stats":
                 return Map.of("json", client.stats());

@@ -8,7 +8,7 @@ package auditlogger;
 interface CLibrary {
     int audit_logger_new(byte[] config, long[] logger, long[] reply);
 
-    int audit_logger_flush(long logger, long timeoutMs, long[] reply);
+    int audit_logger_flush_with(long logger, long timeoutMs, byte[] options, long[] reply);
 
     int audit_logger_close(long logger, long timeoutMs, long[] reply);
 

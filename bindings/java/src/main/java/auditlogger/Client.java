@@ -176,8 +176,18 @@ public final class Client implements AutoCloseable {
 
     /** Has the disk confirm what was written, and seals it. */
     public void flush(Duration timeout) {
+        flush(timeout, false);
+    }
+
+    /**
+     * The same; if {@code witnessed}, it waits until the log's witnesses have signed it too.
+     *
+     * @throws AuditException of the status AUDIT_E_WITNESS if they haven't in time
+     */
+    public void flush(Duration timeout, boolean witnessed) {
+        byte[] options = Native.terminated(Json.write(Map.of("witnessed", witnessed)));
         long[] reply = new long[1];
-        Reply.taken(LIBRARY.audit_logger_flush(logger, timeout.toMillis(), reply), reply);
+        Reply.taken(LIBRARY.audit_logger_flush_with(logger, timeout.toMillis(), options, reply), reply);
     }
 
     @Override
