@@ -97,10 +97,13 @@ class Stream(_Chunks):
     def whole(self) -> Reply:
         """Waits for the end of the call."""
         with self:
-            while self._audit is None:
-                event = self._event()
-                if isinstance(event, Reply):
-                    self._audit = event
+            return self._end()
+
+    def _end(self) -> Reply:
+        while self._audit is None:
+            event = self._event()
+            if isinstance(event, Reply):
+                self._audit = event
         return self._audit
 
     def __iter__(self) -> Iterator[ChatCompletionChunk]:
@@ -127,10 +130,7 @@ class Stream(_Chunks):
         if self._free.alive:
             try:
                 self.cancel()
-                while self._audit is None:
-                    event = self._event()
-                    if isinstance(event, Reply):
-                        self._audit = event
+                self._end()
             finally:
                 self._free()
 
