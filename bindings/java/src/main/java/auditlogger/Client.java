@@ -70,11 +70,11 @@ public final class Client implements AutoCloseable {
      */
     public Client(Map<String, ?> config, Map<String, ?> queueOptions) {
         long[] made = new long[1];
-        long[] reply = new long[1];
-        opened = Reply.taken(LIBRARY.audit_logger_new(Native.terminated(Json.write(config)), made, reply), reply);
+        opened = Reply.of(reply -> LIBRARY.audit_logger_new(Native.terminated(Json.write(config)), made, reply));
         logger = made[0];
         try {
-            Reply.taken(LIBRARY.audit_queue_new(logger, Native.terminated(Json.write(queueOptions)), made, reply), reply);
+            byte[] options = Native.terminated(Json.write(queueOptions));
+            Reply.of(reply -> LIBRARY.audit_queue_new(logger, options, made, reply));
         } catch (RuntimeException e) {
             LIBRARY.audit_logger_free(logger);
             throw e;
@@ -147,31 +147,26 @@ public final class Client implements AutoCloseable {
     /** Logs a call that the program made itself: one entry. */
     public Reply log(Map<String, ?> record) {
         byte[] text = Native.utf8(Json.write(record));
-        long[] reply = new long[1];
-        return Reply.taken(LIBRARY.audit_record_json(logger, text, text.length, reply), reply);
+        return Reply.of(reply -> LIBRARY.audit_record_json(logger, text, text.length, reply));
     }
 
     /** Begins a call that the program makes itself, which has an entry even if the process is killed. */
     public Pending begin(Map<String, ?> record) {
         byte[] text = Native.utf8(Json.write(record));
         long[] pending = new long[1];
-        long[] reply = new long[1];
-        Reply begun =
-                Reply.taken(LIBRARY.audit_record_begin_json(logger, text, text.length, pending, reply), reply);
+        Reply begun = Reply.of(reply -> LIBRARY.audit_record_begin_json(logger, text, text.length, pending, reply));
         return new Pending(pending[0], begun.entryId());
     }
 
     /** What the log shows for a text: 64 hexadecimal digits. */
     public String hash(String text) {
         byte[] bytes = Native.utf8(text);
-        long[] reply = new long[1];
-        return Reply.taken(LIBRARY.audit_logger_hash(logger, bytes, bytes.length, reply), reply).content();
+        return Reply.of(reply -> LIBRARY.audit_logger_hash(logger, bytes, bytes.length, reply)).content();
     }
 
     /** The health of the logger, a JSON object. */
     public String stats() {
-        long[] reply = new long[1];
-        return Reply.taken(LIBRARY.audit_logger_stats(logger, reply), reply).json();
+        return Reply.of(reply -> LIBRARY.audit_logger_stats(logger, reply)).json();
     }
 
     /** Has the disk confirm what was written, and seals it. */
@@ -186,8 +181,7 @@ public final class Client implements AutoCloseable {
      */
     public void flush(Duration timeout, boolean witnessed) {
         byte[] options = Native.terminated(Json.write(Map.of("witnessed", witnessed)));
-        long[] reply = new long[1];
-        Reply.taken(LIBRARY.audit_logger_flush_with(logger, timeout.toMillis(), options, reply), reply);
+        Reply.of(reply -> LIBRARY.audit_logger_flush_with(logger, timeout.toMillis(), options, reply));
     }
 
     @Override
@@ -236,12 +230,12 @@ public final class Client implements AutoCloseable {
         byte[] text = Native.utf8(Json.write(request));
         Call call = new Call(tags.incrementAndGet());
         calls.put(call.tag, call);
-        long[] reply = new long[1];
-        int status = LIBRARY.audit_queue_submit(queue, text, text.length, call.tag, reply);
-        if (status != Native.OK) {
+        try {
+            Reply.of(reply -> LIBRARY.audit_queue_submit(queue, text, text.length, call.tag, reply));
+        } catch (AuditException e) {
             calls.remove(call.tag);
+            throw e;
         }
-        Reply.taken(status, reply);
         return call;
     }
 

@@ -31,8 +31,7 @@ public final class Pending implements AutoCloseable {
      */
     public Reply finish(Map<String, ?> record) {
         byte[] text = Native.utf8(Json.write(record));
-        long[] reply = new long[1];
-        return Reply.taken(LIBRARY.audit_record_finish_json(handle, text, text.length, reply), reply);
+        return Reply.of(reply -> LIBRARY.audit_record_finish_json(handle, text, text.length, reply));
     }
 
     @Override

@@ -2,6 +2,8 @@ package auditlogger;
 
 import static auditlogger.Native.LIBRARY;
 
+import java.util.function.ToIntFunction;
+
 /**
  * What the library answers. What isn't known is null; a number is -1.
  *
@@ -52,9 +54,10 @@ public record Reply(
                 -1, -1, -1, -1, -1, -1);
     }
 
-    /** The same, or what the status says thrown. */
-    static Reply taken(int status, long[] reply) {
-        return take(status, reply[0]).checked();
+    /** Calls a function that takes a place for a reply last. */
+    static Reply of(ToIntFunction<long[]> function) {
+        long[] reply = new long[1];
+        return take(function.applyAsInt(reply), reply[0]).checked();
     }
 
     Reply checked() {
