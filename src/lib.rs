@@ -60,11 +60,13 @@ mod witness;
 /// functions; so it stands on what the C functions stand on, not on them.
 #[doc(hidden)]
 pub mod tool {
-    pub use crate::config::Maintenance;
+    pub use crate::client::Post;
+    pub use crate::config::{Maintenance, Place};
     pub use crate::error::{Error, Status};
     pub use crate::format::{checkpoint, name, note};
-    pub use crate::json::members;
+    pub use crate::json::{Object, members};
     pub use crate::log::keys::make_file;
     pub use crate::log::{hold, maintain, release};
-    pub use crate::read::{far, lines, prove, report, source, twins, verify};
+    pub use crate::read::{far, lines, prove, report, source, tree, twins, verify};
+    pub use crate::server::{Proxy, Trust, authority};
 }

@@ -22,7 +22,9 @@ use crate::sys::{self, SecretBytes};
 pub struct Proxy {
     /// Whether it is spoken to by TLS.
     pub tls: bool,
+    /// Its name or address, without brackets.
     pub host: String,
+    /// Where it listens.
     pub port: u16,
     /// The value of `proxy-authorization`.
     pub authorization: Option<Arc<SecretBytes>>,
@@ -54,12 +56,22 @@ pub fn witness(prefix: &str) -> Result<Uri, &'static str> {
     below(prefix, "add-checkpoint", true)
 }
 
+/// The URL of a time stamping authority. What it's sent is no secret, and what it answers is signed.
+pub fn authority(url: &str) -> Result<Uri, &'static str> {
+    checked(url, true)
+}
+
 /// A URL below another one.
 fn below(base_url: &str, path: &str, allow_http: bool) -> Result<Uri, &'static str> {
     if base_url.contains(['?', '#']) {
         return Err("has a query or a fragment");
     }
     let full = format!("{}/{path}", base_url.trim_end_matches('/'));
+    checked(&full, allow_http)
+}
+
+/// A URL to which something can be sent.
+fn checked(full: &str, allow_http: bool) -> Result<Uri, &'static str> {
     let Ok(uri) = full.parse::<Uri>() else {
         return Err("isn't a URL");
     };

@@ -9,7 +9,8 @@ use http::header::CONTENT_TYPE;
 use super::limits::{Limits, Phase};
 use super::socket::At;
 use super::transport::{End, Request, Settings, Transport};
-use crate::config::{Config, Headers, Place};
+use crate::config::{Headers, Place};
+use crate::server::Trust;
 use crate::sys::Event;
 
 /// A longer answer is none that is asked for here.
@@ -23,19 +24,20 @@ pub struct Post {
 }
 
 impl Post {
-    /// Requests to a place, by the transport of calls, without their key and their headers.
-    pub fn to(place: &Place, config: &Config) -> Post {
+    /// Requests to a place, of bodies of a type, by the transport of calls, without their key and their
+    /// headers. `connect` is how long a connection may take.
+    pub fn to(place: &Place, trust: &Trust, connect: Duration, content_type: &'static str) -> Post {
         let transport = Transport::new(Settings {
             url: place.url.clone(),
             proxy: place.proxy.clone(),
-            trust: config.trust.clone(),
+            trust: trust.clone(),
             max_response_bytes: LONGEST,
         });
-        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+        let content_type = HeaderValue::from_static(content_type);
         Post {
             transport,
-            headers: Vec::from([(CONTENT_TYPE, plain)]),
-            connect: config.connect_timeout,
+            headers: Vec::from([(CONTENT_TYPE, content_type)]),
+            connect,
         }
     }
 

@@ -82,7 +82,7 @@ pub unsafe extern "C" fn audit_logger_verify(
             Err(tampered) => Reply::from(tampered),
         };
         let mut json = Vec::new();
-        report.write(&mut json);
+        report.write(&mut json, |_| {});
         Ok(reply.with_text(AUDIT_REPLY_JSON, json))
     };
     // SAFETY: as the caller promises.

@@ -100,7 +100,7 @@ fn an_untouched_log_is_intact_and_the_report_counts_what_is_in_it() {
     assert_intact(&report);
     assert_eq!(report.grade(), "signed, remembered");
     let mut out = Vec::new();
-    report.write(&mut out);
+    report.write(&mut out, |_| {});
     let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
     assert_eq!(value["intact"], true);
     assert_eq!(value["lines"], 470);

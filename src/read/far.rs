@@ -146,6 +146,7 @@ impl Sealed {
         known.extend(own.into_iter().map(|checkpoint| Known {
             who: format!("the log's own checkpoint of size {}", checkpoint.size),
             outside: false,
+            path: String::new(),
             checkpoint,
         }));
         let mut report = Report {

@@ -13,7 +13,7 @@ pub mod report;
 pub mod sound;
 pub mod source;
 mod strangers;
-mod tree;
+pub mod tree;
 pub mod twins;
 pub mod verify;
 mod witnessed;

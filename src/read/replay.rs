@@ -78,7 +78,7 @@ impl Run<'_> {
                 "the tree has {size} entries, and {} knows {}",
                 known.who, known.checkpoint.size
             );
-            self.findings.tree(Class::RolledBack, "", message);
+            self.findings.tree(Class::RolledBack, &known.path, message);
         }
         self.known.reverse();
         self.compare_roots();
@@ -100,7 +100,7 @@ impl Run<'_> {
                 } else {
                     Class::Tree
                 };
-                self.findings.tree(class, "", message);
+                self.findings.tree(class, &known.path, message);
             }
         }
     }

@@ -48,6 +48,8 @@ pub enum Class {
     Twin,
     /// The policy's quorum of witnesses has signed no checkpoint.
     Unwitnessed,
+    /// No time stamp of whom the reader believes is there.
+    Unstamped,
 }
 
 impl Class {
@@ -67,6 +69,7 @@ impl Class {
             Class::Returned => "returned",
             Class::Twin => "twin",
             Class::Unwitnessed => "unwitnessed",
+            Class::Unstamped => "unstamped",
         }
     }
 }
@@ -216,6 +219,8 @@ pub struct Report {
     pub remembered: u64,
     /// What the quorum of the policy has signed last.
     pub witnessed: Option<Witnessed>,
+    /// The last time that a time stamp vouches for, if some were checked.
+    pub stamped: Option<String>,
     /// How many entries behind that size are known of, and not in a copy.
     pub beyond: u64,
     /// Files with sealed lines.
@@ -271,6 +276,19 @@ pub struct Report {
 }
 
 impl Report {
+    /// Adds what was found beside the verification.
+    pub fn add(&mut self, class: Class, file: String, message: String) {
+        self.finding_count += 1;
+        if self.findings.len() < SHOWN {
+            self.findings.push(Finding {
+                class,
+                file,
+                line: 0,
+                message,
+            });
+        }
+    }
+
     /// Whether nothing is wrong.
     pub fn intact(&self) -> bool {
         self.finding_count == 0
@@ -304,10 +322,15 @@ impl Report {
             (None, true) => "signed".to_owned(),
             (None, false) => "self-attested".to_owned(),
         };
-        match self.remembered {
-            0 => by_whom,
-            _ => format!("{by_whom}, remembered"),
+        let mut grade = by_whom;
+        if self.remembered > 0 {
+            grade.push_str(", remembered");
         }
+        if let Some(time) = &self.stamped {
+            grade.push_str(", time-stamped at ");
+            grade.push_str(time);
+        }
+        grade
     }
 
     /// What this verification could not have seen.
@@ -370,8 +393,8 @@ impl Report {
         found.push("a change made before its line was sealed".to_owned());
     }
 
-    /// Appends the report as a JSON object.
-    pub fn write(&self, out: &mut Vec<u8>) {
+    /// Appends the report as a JSON object, with further members.
+    pub fn write(&self, out: &mut Vec<u8>, further: impl FnOnce(&mut Object)) {
         let mut object = Object::begin(out);
         object.json("intact", self.intact());
         object.text("grade", &self.grade());
@@ -442,6 +465,7 @@ impl Report {
             object.end();
         });
         object.texts("cannot_detect", &self.blind_spots());
+        further(&mut object);
         object.end();
     }
 }

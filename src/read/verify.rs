@@ -49,6 +49,9 @@ pub struct Options {
     /// The directory is a copy that was taken file by file while the log was written: it's verified up to
     /// the last checkpoint that it has the entries of, and what is behind that is no finding.
     pub copy: bool,
+    /// Checkpoints that somebody has time-stamped and the directory keeps: the path of each below
+    /// `.integrity`, and the note.
+    pub stamped: Vec<(String, String)>,
 }
 
 impl Options {
@@ -97,6 +100,8 @@ pub(super) struct Known {
     pub(super) who: String,
     /// Not the directory itself.
     pub(super) outside: bool,
+    /// The file of the tree that it's in, if it's one of its own.
+    pub(super) path: String,
     pub(super) checkpoint: Checkpoint,
 }
 
@@ -120,6 +125,7 @@ pub(super) fn remembered(
     let remember = |who: String, checkpoint| Known {
         who,
         outside: true,
+        path: String::new(),
         checkpoint,
     };
     if let Some(path) = &options.guard {
@@ -154,6 +160,24 @@ pub(super) fn remembered(
         }
     }
     Ok(known)
+}
+
+/// The checkpoints that were time-stamped. One that the key hasn't signed is found.
+fn stamped(options: &Options, verifier: &Verifier, findings: &mut Findings) -> Vec<Known> {
+    let mut known = Vec::new();
+    for (path, note) in &options.stamped {
+        match Checkpoint::open(note, verifier) {
+            Ok(checkpoint) => known.push(Known {
+                who: format!("its checkpoint of size {}", checkpoint.size),
+                // Whoever stamped it saw it, when that was.
+                outside: true,
+                path: path.clone(),
+                checkpoint,
+            }),
+            Err(error) => findings.tree(Class::Forged, path, format!("its checkpoint {error}")),
+        }
+    }
+    known
 }
 
 /// The newest checkpoint that the policy's quorum has signed, of the log's own and those kept.
@@ -306,6 +330,7 @@ pub fn verify_in(
                     checkpoint.size
                 ),
                 outside: true,
+                path: String::new(),
                 checkpoint,
             });
             report.witnessed = Some(witnessed);
@@ -314,8 +339,12 @@ pub fn verify_in(
     known.extend(own.into_iter().map(|checkpoint| Known {
         who: format!("the log's own checkpoint of size {}", checkpoint.size),
         outside: false,
+        path: String::new(),
         checkpoint,
     }));
+    if let Some(verifier) = &verifier {
+        known.extend(stamped(options, verifier, &mut findings));
+    }
 
     // A crash between the guard and the checkpoint leaves the guard ahead. Then the entries are
     // there, and must give its root.
@@ -325,7 +354,8 @@ pub fn verify_in(
         report.beyond = ahead - newest.size;
         ahead = newest.size;
         known.retain(|known| known.checkpoint.size <= ahead);
-        report.remembered = known.iter().filter(|known| known.outside).count() as u64;
+        let outside = |known: &&Known| known.outside && known.path.is_empty();
+        report.remembered = known.iter().filter(outside).count() as u64;
     }
     let reached = ahead == 0
         || Entries::read(&directory, ahead)

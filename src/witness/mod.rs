@@ -73,7 +73,11 @@ struct Settings {
 pub fn of(config: &Config) -> Option<MakeWitnessing> {
     let integrity = config.integrity.as_ref()?;
     let witnesses = integrity.witnesses.as_ref()?;
-    let post = |place: &Option<config::Place>| Some(Post::to(place.as_ref()?, config));
+    let post = |place: &Option<config::Place>| {
+        let (trust, connect) = (&config.trust, config.connect_timeout);
+        let place = place.as_ref()?;
+        Some(Post::to(place, trust, connect, "text/plain; charset=utf-8"))
+    };
     let settings = Arc::new(Settings {
         posts: witnesses.places.iter().map(post).collect(),
         config: witnesses.clone(),

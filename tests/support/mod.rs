@@ -8,6 +8,7 @@ pub mod image;
 pub mod pace;
 pub mod server;
 pub mod tls;
+pub mod tsa;
 pub mod witness;
 pub mod worker;
 

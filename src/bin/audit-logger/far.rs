@@ -137,11 +137,10 @@ impl Host {
 
     fn options(&self) -> Result<Options, Error> {
         Ok(Options {
-            policy: None,
-            copy: false,
             vkey: self.vkey.as_deref().map(crate::vkey).transpose()?,
             guard: self.guard_file.clone(),
             checkpoints: self.checkpoints.clone(),
+            ..Options::default()
         })
     }
 

@@ -18,9 +18,12 @@ mod output;
 mod prove;
 mod receipt;
 mod schema;
+mod stamp;
+mod stamped;
 mod stats;
 mod sums;
 mod tail;
+mod timestamp;
 mod verify;
 
 use std::process::ExitCode;
@@ -56,6 +59,7 @@ enum Command {
     Maintain(maintain::Arguments),
     Hold(hold::Arguments),
     Release(hold::ReleaseArguments),
+    Timestamp(timestamp::Arguments),
     Tail(tail::Arguments),
     Stats(stats::Arguments),
     Export(export::Arguments),
@@ -75,6 +79,7 @@ fn main() -> ExitCode {
         Command::Maintain(arguments) => maintain::run(&arguments, &mut out),
         Command::Hold(arguments) => hold::run(&arguments, &mut out),
         Command::Release(arguments) => hold::run_release(&arguments, &mut out),
+        Command::Timestamp(arguments) => timestamp::run(&arguments, &mut out),
         Command::Tail(arguments) => tail::run(&arguments, &mut out),
         Command::Stats(arguments) => stats::run(&arguments, &mut out),
         Command::Export(arguments) => export::run(&arguments, &mut out),

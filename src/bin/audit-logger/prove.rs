@@ -175,7 +175,7 @@ fn line_in(path: &Path) -> Result<Vec<u8>, Error> {
 }
 
 /// Writes a file that isn't there yet.
-fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     OpenOptions::new()
         .write(true)
         .create_new(true)

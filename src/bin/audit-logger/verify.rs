@@ -1,6 +1,6 @@
 //! `verify`: whether a log is what was sealed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use audit_logger::tool::Error;
 use audit_logger::tool::report::Report;
@@ -10,6 +10,8 @@ use clap::Args;
 
 use crate::far;
 use crate::output::{Colour, Output, Progress, plain};
+use crate::stamp::authority::Anchors;
+use crate::stamped::Stamped;
 
 /// Verifies a log: every line, the whole tree, the signature
 ///
@@ -46,7 +48,7 @@ pub struct Arguments {
     #[command(flatten)]
     against: Against,
     /// A file with lines that were gathered elsewhere, or - for the standard input; may be repeated
-    #[arg(long = "lines", value_name = "FILE", requires = "trees", conflicts_with_all = ["copy", "policy"])]
+    #[arg(long = "lines", value_name = "FILE", requires = "trees", conflicts_with_all = ["copy", "policy", "tsa_cert"])]
     lines: Vec<PathBuf>,
     /// With --lines: the directory of the log, or of a copy, whose .integrity says what was sealed
     #[arg(long, value_name = "DIR", group = "trees", requires = "lines")]
@@ -85,6 +87,10 @@ pub struct Against {
     /// signed
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// A file with certificates in PEM, of those who are believed when the log was time-stamped: of time stamping
+    /// authorities, or of who issued theirs
+    #[arg(long, value_name = "FILE")]
+    tsa_cert: Option<PathBuf>,
 }
 
 impl Against {
@@ -95,15 +101,30 @@ impl Against {
             checkpoints: self.checkpoints.clone(),
             policy: self.policy.clone(),
             copy: self.copy,
+            stamped: Vec::new(),
         })
+    }
+
+    /// Verifies the log in a directory, and its time stamps.
+    pub fn verify(
+        &self,
+        directory: &Path,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(Report, Stamped), Error> {
+        let mut options = self.options()?;
+        let anchors = self.tsa_cert.as_deref().map(Anchors::read).transpose()?;
+        let mut stamped = Stamped::read(directory, anchors.as_ref())?;
+        options.stamped = stamped.notes();
+        let mut report = verify(directory, &options, progress, &|| false)?;
+        stamped.report(&mut report);
+        Ok((report, stamped))
     }
 }
 
 pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
-    let options = arguments.against.options()?;
     let hosts = match (&arguments.fleet, &arguments.tree) {
         (Some(fleet), _) => far::Host::fleet(fleet)?,
-        (None, Some(tree)) => vec![far::Host::alone(tree, &options)],
+        (None, Some(tree)) => vec![far::Host::alone(tree, &arguments.against.options()?)],
         (None, None) => Vec::new(),
     };
     let Some(directory) = &arguments.directory else {
@@ -115,15 +136,15 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
     };
     let mut progress = Progress::new();
     let mut show = |done, of| progress.show("verifying", done, of);
-    let report = verify(directory, &options, &mut show, &|| false);
+    let verified = arguments.against.verify(directory, &mut show);
     drop(progress);
-    let report = report?;
+    let (report, stamped) = verified?;
     if arguments.json {
         let mut json = Vec::new();
-        report.write(&mut json);
+        report.write(&mut json, |object| stamped.write(object));
         out.raw_line(&json);
     } else {
-        print(&report, out);
+        print(&report, &stamped, out);
     }
     report.verdict()
 }
@@ -216,7 +237,7 @@ pub fn facts(report: &Report) -> Vec<(&'static str, String)> {
     facts
 }
 
-fn print(report: &Report, out: &mut Output) {
+fn print(report: &Report, stamped: &Stamped, out: &mut Output) {
     let verdict = match report.intact() {
         true => out.coloured(Colour::Green, "intact"),
         false => out.coloured(Colour::Red, "TAMPERED"),
@@ -224,6 +245,9 @@ fn print(report: &Report, out: &mut Output) {
     out.line(format_args!("{verdict} ({})", report.grade()));
     for (about, text) in facts(report) {
         out.line(format_args!("{:<11} {}", format!("{about}:"), plain(&text)));
+    }
+    for text in stamped.facts() {
+        out.line(format_args!("{:<11} {}", "stamped:", plain(&text)));
     }
     if !report.intact() {
         out.line(format_args!("findings:   {}", report.finding_count));

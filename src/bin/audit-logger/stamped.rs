@@ -1,0 +1,176 @@
+//! What the time stamps of a log prove, when it is verified.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use audit_logger::tool::report::{Class, Report};
+use audit_logger::tool::source::{self, Directory, TREE};
+use audit_logger::tool::{Error, Object};
+use chrono::{DateTime, Utc};
+
+use crate::stamp::authority::{Anchors, Said, check};
+use crate::stamp::kept::{Found, Stamp, all};
+use crate::stamp::token::{Token, shown};
+
+/// How many time stamps are shown at once.
+const SHOWN: usize = 5;
+
+/// Clocks differ by so many seconds.
+const TOLERANCE: i64 = 300;
+
+/// A file of the log with a time stamp.
+struct Looked {
+    path: String,
+    stamp: Result<Stamp, String>,
+    /// What the token says; nothing where nobody is believed.
+    said: Result<Option<Said>, String>,
+}
+
+/// The time stamps of a log.
+pub struct Stamped {
+    all: Vec<Looked>,
+    checked: bool,
+    /// Which count, by their places in `all`: how many entries existed, and who says it.
+    existed: Vec<(usize, u64, Said)>,
+}
+
+/// What is in a file, and what it says.
+fn looked(found: Found, anchors: Option<&Anchors>) -> Looked {
+    let said = match &found.stamp {
+        Err(_) => Ok(None),
+        Ok(stamp) => said(stamp, anchors),
+    };
+    Looked {
+        path: found.path,
+        stamp: found.stamp,
+        said,
+    }
+}
+
+fn said(stamp: &Stamp, anchors: Option<&Anchors>) -> Result<Option<Said>, String> {
+    let token = Token::parse(&stamp.token).map_err(|error| format!("the token {error}"))?;
+    if !token.stamps(stamp.note.as_bytes()) {
+        return Err("the token is of something else than the checkpoint".to_owned());
+    }
+    anchors
+        .map(|anchors| check(&token, Some(anchors)))
+        .transpose()
+}
+
+impl Stamped {
+    /// Reads the time stamps of the log in a directory, and asks who made them. To be done before the log is
+    /// verified: its tree may grow meanwhile.
+    pub fn read(path: &Path, anchors: Option<&Anchors>) -> Result<Stamped, Error> {
+        let files = source::open(path)?;
+        let directory = Directory::new(&files, &|| false);
+        let found = all(path, &directory)
+            .map_err(|error| Error::log(format!("{TREE}/timestamps: {error}")))?;
+        Ok(Stamped {
+            all: found
+                .into_iter()
+                .map(|found| looked(found, anchors))
+                .collect(),
+            checked: anchors.is_some(),
+            existed: Vec::new(),
+        })
+    }
+
+    /// The stamped checkpoints, with which the tree is to be compared.
+    pub fn notes(&self) -> Vec<(String, String)> {
+        let note = |one: &Looked| Some((one.path.clone(), one.stamp.as_ref().ok()?.note.clone()));
+        self.all.iter().filter_map(note).collect()
+    }
+
+    /// Adds to the report of the verification what was found, and what is proved.
+    pub fn report(&mut self, report: &mut Report) {
+        // Those whose checkpoints aren't the tree's were found; if others were that aren't named, nobody knows which.
+        let whole = report.finding_count == report.findings.len() as u64;
+        let refuted: Vec<String> = report.findings.iter().map(|one| one.file.clone()).collect();
+        let compared = whole && !refuted.iter().any(|file| file == TREE);
+        let mut beyond = false;
+        for (at, one) in self.all.iter().enumerate() {
+            let file = format!("{TREE}/{}", one.path);
+            let size = match &one.stamp {
+                Ok(stamp) => stamp.size().unwrap_or(0),
+                Err(error) => {
+                    report.add(Class::Unreadable, file, error.clone());
+                    continue;
+                }
+            };
+            match &one.said {
+                Err(error) => report.add(Class::Forged, file, error.clone()),
+                Ok(Some(_)) if size > report.size => beyond = true,
+                Ok(Some(said)) if compared && !refuted.contains(&file) => {
+                    self.existed.push((at, size, said.clone()));
+                }
+                Ok(_) => {}
+            }
+        }
+        let last = self.existed.iter().map(|(_, _, said)| said.time).max();
+        report.stamped = last.map(shown);
+        // Of a copy that was taken while the log grew, the tokens may be newer than the rest.
+        if self.checked && self.existed.is_empty() && !(beyond && report.beyond > 0) {
+            let message = "no time stamp of the log is by somebody whom --tsa-cert vouches for";
+            report.add(
+                Class::Unstamped,
+                format!("{TREE}/timestamps"),
+                message.into(),
+            );
+        }
+    }
+
+    /// What they prove, a line each, for people.
+    pub fn facts(&self) -> Vec<String> {
+        let mut facts = Vec::new();
+        let now = DateTime::<Utc>::from(SystemTime::now());
+        let hidden = self.existed.len().saturating_sub(SHOWN);
+        if hidden > 0 {
+            let (_, size, said) = &self.existed[0];
+            facts.push(format!(
+                "{hidden} times before these, first up to entry {size} at {}",
+                shown(said.time)
+            ));
+        }
+        for (_, size, said) in &self.existed[hidden..] {
+            let mut fact = format!(
+                "entries up to {size} existed at {}, said by {}",
+                shown(said.time),
+                said.by
+            );
+            if (said.time - now).num_seconds() > TOLERANCE {
+                fact.push_str(" (in the future)");
+            }
+            if said.valid_until < now {
+                fact.push_str(&format!(
+                    ", whose certificate was valid then and has expired since, at {}",
+                    shown(said.valid_until)
+                ));
+            }
+            facts.push(fact);
+        }
+        if !self.checked && !self.all.is_empty() {
+            let count = self.all.len();
+            facts.push(format!(
+                "{count} time stamps, by whom wasn't checked: give --tsa-cert"
+            ));
+        }
+        facts
+    }
+
+    /// The same as a member of the report's JSON.
+    pub fn write(&self, report: &mut Object<'_>) {
+        let mut object = report.nested("timestamps");
+        object.json("count", self.all.len());
+        object.json("checked", self.checked);
+        object.list("existed", &self.existed, |(at, size, said), out| {
+            let mut object = Object::begin(out);
+            object.json("entries", size);
+            object.text("time", &shown(said.time));
+            object.text("by", &said.by);
+            object.text("certificate_valid_until", &shown(said.valid_until));
+            object.text("file", &format!("{TREE}/{}", self.all[*at].path));
+            object.end();
+        });
+        object.end();
+    }
+}
