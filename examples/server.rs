@@ -50,6 +50,8 @@ fn main() -> io::Result<()> {
         Some(Err(error)) => return Err(io::Error::other(format!("the port: {error}"))),
     };
     let listener = TcpListener::bind(("127.0.0.1", port))?;
+    // A thousand may come at once: those that find the queue full would be heard a second later.
+    socket2::SockRef::from(&listener).listen(4096)?;
     println!("http://{}/api/v1", listener.local_addr()?);
     io::stdout().flush()?;
     for stream in listener.incoming() {
