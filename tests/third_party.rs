@@ -144,7 +144,8 @@ impl Sealed {
             .arg(log);
         fsck.env("GOPROXY", "off")
             .env("GOFLAGS", "-mod=readonly")
-            .env("FSCK_SECONDS", "60");
+            // Where it finds several bad tiles it may hang.
+            .env("FSCK_SECONDS", "20");
         fsck.output().expect("sh starts")
     }
 

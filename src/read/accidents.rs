@@ -639,6 +639,17 @@ fn a_wrong_recent_hides_nothing_and_costs_nothing_where_the_tiles_are_whole() {
             assert!(!verified(&memory).intact());
         }
     }
+    // So is a copy of a tile's beginning, which was made for a checkpoint.
+    let width = log.checkpoint().size % WIDTH;
+    for kind in ["0", "entries"] {
+        let mut memory = whole.clone();
+        put(&mut memory, ".integrity/recent", &right[..]);
+        let path = format!(".integrity/tile/{kind}/003.p/{width}");
+        let mut copy = get(&memory, &path);
+        copy[5] ^= 1;
+        put(&mut memory, &path, copy);
+        assert!(!verified(&memory).intact(), "{path}");
+    }
     // In the place of what is missing, another's entries are no entries.
     let mut memory = unsettled(&whole, 300, 100);
     put(
