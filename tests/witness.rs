@@ -162,6 +162,17 @@ fn checkpoints_are_shown_by_themselves_and_at_most_once_an_interval() {
 }
 
 #[test]
+fn a_witness_that_is_busy_is_asked_again_a_moment_later() {
+    for status in [429, 503] {
+        let witness = Witness::doing(1, Doing::Busy(status, 3));
+        let bench = Bench::new(&[&witness], "quorum w1", required());
+        let logger = bench.logger();
+        write(&logger, 3);
+        witnessed(&logger, -1).expect(AUDIT_OK);
+    }
+}
+
+#[test]
 fn a_witness_that_is_dead_slow_lying_or_malformed_costs_nothing_and_is_in_health() {
     let signed = |body: &str| Doing::Answering(200, body.as_bytes().to_vec());
     let conflict = |body: &str| Doing::Answering(409, body.as_bytes().to_vec());
@@ -202,6 +213,7 @@ fn a_witness_that_is_dead_slow_lying_or_malformed_costs_nothing_and_is_in_health
         (Doing::Answering(403, Vec::new()), "another key"),
         (Doing::Answering(404, Vec::new()), "doesn't know the log"),
         (Doing::Answering(422, Vec::new()), "answered 422"),
+        (Doing::Answering(429, Vec::new()), "is busy: answered 429"),
         (Doing::Answering(999, Vec::new()), "answered 999"),
     ] {
         let witness = Witness::doing(1, doing.clone());

@@ -1,16 +1,20 @@
 //! One witness is shown one checkpoint, by C2SP tlog-witness v1.0.0, `add-checkpoint`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::client::Post;
 use crate::format::checkpoint::{format_hash, parse_size};
 use crate::format::cosignature::Cosigner;
 use crate::format::note::{Note, Verifier};
 use crate::log::{Log, Offer};
-use crate::sys::Event;
+use crate::sys::{self, Event, Readiness};
 
-/// How often it's asked again with the size that it said it knows: hosts with one log may ask at once.
-const TRIES: usize = 8;
+/// How often it's asked, with the size that it said it knows (hosts with one log may ask at once) or after
+/// a while.
+const TRIES: u32 = 8;
+
+/// For how long one that is busy is left alone at first; each further time twice as long.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What it came to.
 pub enum Answer {
@@ -42,7 +46,8 @@ impl Asking<'_> {
     pub fn ask(&self, note: &str, known: u64) -> Result<Answer, String> {
         let size = self.offer.checkpoint.size;
         let mut old = if known <= size { known } else { 0 };
-        for _ in 0..TRIES {
+        let mut last = String::new();
+        for number in 0..TRIES {
             let body = self.body(note, old)?;
             let (status, answer) = self.post.send(body.as_bytes(), self.deadline, self.stop)?;
             let answer = std::str::from_utf8(&answer).unwrap_or_default();
@@ -54,6 +59,14 @@ impl Asking<'_> {
                     if old > size {
                         return Ok(Answer::Disputed(old));
                     }
+                    last = format!("answered 409 {TRIES} times, to whatever size it had named");
+                }
+                // omniwitness's database is, for a moment, whenever others ask as well.
+                429 | 503 => {
+                    last = format!("is busy: answered {status}");
+                    if !self.waits(PAUSE * 2u32.pow(number)) {
+                        break;
+                    }
                 }
                 // It knows that size, or would have said so; and the proof is right for our tree.
                 422 if old > 0 => return Ok(Answer::Disputed(old)),
@@ -62,9 +75,14 @@ impl Asking<'_> {
                 status => return Err(format!("answered {status}")),
             }
         }
-        Err(format!(
-            "answered 409 {TRIES} times, to whatever size it had named"
-        ))
+        Err(last)
+    }
+
+    /// Waits for so long; false if there is no time for it.
+    fn waits(&self, pause: Duration) -> bool {
+        let stop = self.stop.map_or(-1, Event::fd);
+        Instant::now() + pause < self.deadline
+            && matches!(sys::wait([(stop, Readiness::Read)], pause), Ok(None))
     }
 
     fn body(&self, note: &str, old: u64) -> Result<String, String> {

@@ -19,6 +19,8 @@ pub enum Doing {
     Signing,
     /// Answers with that, whatever it's shown.
     Answering(u16, Vec<u8>),
+    /// Answers with that so many times, and then signs.
+    Busy(u16, u32),
     /// Says nothing.
     Silent,
     /// Sends a byte now and then, for ever.
@@ -68,6 +70,15 @@ impl Witness {
                 let mut known = state.lock().expect("no test panics while it holds this");
                 let doing = known.doing.clone();
                 match doing {
+                    Doing::Busy(status, times) => {
+                        known.doing = match times {
+                            1 => Doing::Signing,
+                            times => Doing::Busy(status, times - 1),
+                        };
+                        stream
+                            .write_all(&response(status, &[], b""))
+                            .map(|()| Then::Keep)
+                    }
                     Doing::Signing | Doing::SigningAnother => {
                         let answer = sign(&mut known, &name, &key, request);
                         drop(known);
