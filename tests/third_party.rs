@@ -144,8 +144,7 @@ impl Sealed {
             .arg(log);
         fsck.env("GOPROXY", "off")
             .env("GOFLAGS", "-mod=readonly")
-            // Where it finds several bad tiles it may hang.
-            .env("FSCK_SECONDS", "20");
+            .env("FSCK_SECONDS", "60");
         fsck.output().expect("sh starts")
     }
 
