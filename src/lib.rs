@@ -67,6 +67,6 @@ pub mod tool {
     pub use crate::json::{Object, members};
     pub use crate::log::keys::make_file;
     pub use crate::log::{hold, maintain, release};
-    pub use crate::read::{far, lines, prove, report, source, tree, twins, verify};
+    pub use crate::read::{far, lines, prove, report, slice, source, tree, twins, verify};
     pub use crate::server::{Proxy, Trust, authority};
 }

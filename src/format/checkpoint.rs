@@ -160,6 +160,11 @@ fn third_last_line(bytes: &[u8]) -> Option<usize> {
     Some(start)
 }
 
+/// The size that a note is a checkpoint of, if its signatures hold.
+pub fn claimed_size(note: &str) -> Option<u64> {
+    note.split('\n').nth(1).and_then(parse_size)
+}
+
 /// The newest of the notes that is a checkpoint signed by `verifier`, and the note itself: that of the
 /// greatest size, and of several the last. (One that got cosignatures stands behind a newer one for a
 /// moment.)
@@ -167,10 +172,9 @@ pub fn newest_checkpoint<'b>(
     bytes: &'b [u8],
     verifier: &Verifier,
 ) -> Option<(Checkpoint, &'b str)> {
-    let claimed = |note: &&str| note.split('\n').nth(1).and_then(parse_size);
     let mut notes = notes(bytes);
     // What is claimed is compared first: to check a signature takes far longer.
-    notes.sort_by_key(claimed);
+    notes.sort_by_key(|note| claimed_size(note));
     notes.into_iter().rev().find_map(|note| {
         let checkpoint = Checkpoint::open(note, verifier).ok()?;
         Some((checkpoint, note))

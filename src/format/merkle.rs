@@ -83,6 +83,18 @@ impl Edge {
         self.size += 1;
     }
 
+    /// Adds a complete node of a height that divides the size.
+    pub fn append_node(&mut self, height: u32, node: Hash) {
+        let mut hash = node;
+        for _ in 0..(self.size >> height).trailing_ones() {
+            if let Some(left) = self.nodes.pop() {
+                hash = node_hash(&left, &hash);
+            }
+        }
+        self.nodes.push(hash);
+        self.size += 1 << height;
+    }
+
     /// The root of the tree.
     pub fn root(&self) -> Hash {
         let mut nodes = self.nodes.iter().rev();

@@ -10,6 +10,7 @@ pub mod lines;
 pub mod prove;
 mod replay;
 pub mod report;
+pub mod slice;
 pub mod sound;
 pub mod source;
 mod strangers;

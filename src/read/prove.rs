@@ -166,7 +166,10 @@ pub(super) fn tampered(file: &str, what: impl std::fmt::Display) -> Error {
 }
 
 /// The newest checkpoint that the key has signed, and its note.
-fn signed(directory: &Directory, verifier: &Verifier) -> Result<(Checkpoint, String), Error> {
+pub(super) fn signed(
+    directory: &Directory,
+    verifier: &Verifier,
+) -> Result<(Checkpoint, String), Error> {
     newest(directory, verifier).ok_or_else(|| {
         // Tell a log without any from one whose checkpoints are another key's.
         let mut findings = Findings::default();

@@ -7,7 +7,7 @@ use super::source::{Directory, TREE};
 use super::tree::key;
 use crate::clock::Timestamp;
 use crate::error::{Error, Status};
-use crate::format::checkpoint::{Checkpoint, notes, parse_size};
+use crate::format::checkpoint::{Checkpoint, claimed_size, notes};
 use crate::format::note::{Note, Verifier};
 use crate::format::policy::Policy;
 
@@ -76,7 +76,7 @@ pub fn find(
         all.extend(notes(bytes).into_iter().map(|note| (*name, note)));
     }
     // The newest first: the first one that has its quorum will do.
-    all.sort_by_key(|(_, note)| note.split('\n').nth(1).and_then(parse_size));
+    all.sort_by_key(|(_, note)| claimed_size(note));
     for (name, note) in all.into_iter().rev() {
         let Some((checkpoint, note)) = open(note, log) else {
             continue;
