@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used)]
 
+mod bundle;
 mod entries;
 mod export;
 mod far;
@@ -55,6 +56,7 @@ enum Command {
     Verify(verify::Arguments),
     Prove(prove::Arguments),
     Check(prove::CheckArguments),
+    Bundle(bundle::Arguments),
     Keygen(keygen::Arguments),
     Maintain(maintain::Arguments),
     Hold(hold::Arguments),
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         Command::Verify(arguments) => verify::run(&arguments, &mut out),
         Command::Prove(arguments) => prove::run(&arguments, &mut out),
         Command::Check(arguments) => prove::check(&arguments, &mut out),
+        Command::Bundle(arguments) => bundle::run(&arguments, &mut out),
         Command::Keygen(arguments) => keygen::run(&arguments, &mut out),
         Command::Maintain(arguments) => maintain::run(&arguments, &mut out),
         Command::Hold(arguments) => hold::run(&arguments, &mut out),

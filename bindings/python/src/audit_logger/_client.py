@@ -97,13 +97,10 @@ class Stream(_Chunks):
     def whole(self) -> Reply:
         """Waits for the end of the call."""
         with self:
-            return self._end()
-
-    def _end(self) -> Reply:
-        while self._audit is None:
-            event = self._event()
-            if isinstance(event, Reply):
-                self._audit = event
+            while self._audit is None:
+                event = self._event()
+                if isinstance(event, Reply):
+                    self._audit = event
         return self._audit
 
     def __iter__(self) -> Iterator[ChatCompletionChunk]:
@@ -130,7 +127,10 @@ class Stream(_Chunks):
         if self._free.alive:
             try:
                 self.cancel()
-                self._end()
+                while self._audit is None:
+                    event = self._event()
+                    if isinstance(event, Reply):
+                        self._audit = event
             finally:
                 self._free()
 

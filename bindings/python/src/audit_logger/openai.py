@@ -67,12 +67,15 @@ def audit(client: _Client, logger: AuditLogger, user_id: Optional[str] = None) -
         call = begin(options)
         if call is None:
             return await _settled(request())
-        with call:
+        try:
             result = await _settled(request())
             if not streams:
                 call.answered(await _settled(_read(result)))
                 return result
             stream = await _settled(result.parse() if hasattr(result, "http_response") else result)
+        except BaseException as error:
+            call.failed(error)
+            raise
         stream._iterator = _Chunks(stream._iterator, call)
         for closed in (stream, result):
             if hasattr(closed, "close"):
@@ -145,21 +148,13 @@ def _read(result: Any) -> Any:
 
 
 class _Call:
-    """A call that is being made. What is raised within ends it: the end of its iterator, or an error."""
+    """A call that is being made."""
 
     def __init__(self, pending: Pending) -> None:
         self._pending: Optional[Pending] = pending
         self._text: List[str] = []
         self._usage: Mapping[str, Any] = {}
         self._was_heard = False
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: Any, error: Optional[BaseException], trace: Any) -> None:
-        if isinstance(error, (StopIteration, StopAsyncIteration)):
-            self._finish()
-        elif error is not None:
-            self.failed(error)
 
     def _finish(self, **record: Any) -> None:
         pending, self._pending = self._pending, None
@@ -189,6 +184,9 @@ class _Call:
         if error is None and not self._was_heard:
             kind = "OutcomeUnknown"
         self._finish(status="error", error_type=kind)
+
+    def ended(self) -> None:
+        self._finish()
 
     def heard(self, body: Mapping[str, Any]) -> None:
         """Takes what an answer, or a chunk of one, has of text and usage: of chat completions, completions
@@ -222,15 +220,27 @@ class _Chunks:
         return self
 
     def __next__(self) -> Any:
-        with self._call:
+        try:
             return self._hear(next(self._of))
+        except StopIteration:
+            self._call.ended()
+            raise
+        except BaseException as error:
+            self._call.failed(error)
+            raise
 
     def __aiter__(self) -> "_Chunks":
         return self
 
     async def __anext__(self) -> Any:
-        with self._call:
+        try:
             return self._hear(await self._of.__anext__())
+        except StopAsyncIteration:
+            self._call.ended()
+            raise
+        except BaseException as error:
+            self._call.failed(error)
+            raise
 
     def __del__(self) -> None:
         self._call.failed(None)

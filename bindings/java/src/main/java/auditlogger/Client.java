@@ -70,11 +70,11 @@ public final class Client implements AutoCloseable {
      */
     public Client(Map<String, ?> config, Map<String, ?> queueOptions) {
         long[] made = new long[1];
-        opened = Reply.of(reply -> LIBRARY.audit_logger_new(Native.terminated(Json.write(config)), made, reply));
+        long[] reply = new long[1];
+        opened = Reply.taken(LIBRARY.audit_logger_new(Native.terminated(Json.write(config)), made, reply), reply);
         logger = made[0];
         try {
-            byte[] options = Native.terminated(Json.write(queueOptions));
-            Reply.of(reply -> LIBRARY.audit_queue_new(logger, options, made, reply));
+            Reply.taken(LIBRARY.audit_queue_new(logger, Native.terminated(Json.write(queueOptions)), made, reply), reply);
         } catch (RuntimeException e) {
             LIBRARY.audit_logger_free(logger);
             throw e;
@@ -147,26 +147,31 @@ public final class Client implements AutoCloseable {
     /** Logs a call that the program made itself: one entry. */
     public Reply log(Map<String, ?> record) {
         byte[] text = Native.utf8(Json.write(record));
-        return Reply.of(reply -> LIBRARY.audit_record_json(logger, text, text.length, reply));
+        long[] reply = new long[1];
+        return Reply.taken(LIBRARY.audit_record_json(logger, text, text.length, reply), reply);
     }
 
     /** Begins a call that the program makes itself, which has an entry even if the process is killed. */
     public Pending begin(Map<String, ?> record) {
         byte[] text = Native.utf8(Json.write(record));
         long[] pending = new long[1];
-        Reply begun = Reply.of(reply -> LIBRARY.audit_record_begin_json(logger, text, text.length, pending, reply));
+        long[] reply = new long[1];
+        Reply begun =
+                Reply.taken(LIBRARY.audit_record_begin_json(logger, text, text.length, pending, reply), reply);
         return new Pending(pending[0], begun.entryId());
     }
 
     /** What the log shows for a text: 64 hexadecimal digits. */
     public String hash(String text) {
         byte[] bytes = Native.utf8(text);
-        return Reply.of(reply -> LIBRARY.audit_logger_hash(logger, bytes, bytes.length, reply)).content();
+        long[] reply = new long[1];
+        return Reply.taken(LIBRARY.audit_logger_hash(logger, bytes, bytes.length, reply), reply).content();
     }
 
     /** The health of the logger, a JSON object. */
     public String stats() {
-        return Reply.of(reply -> LIBRARY.audit_logger_stats(logger, reply)).json();
+        long[] reply = new long[1];
+        return Reply.taken(LIBRARY.audit_logger_stats(logger, reply), reply).json();
     }
 
     /** Has the disk confirm what was written, and seals it. */
@@ -181,7 +186,8 @@ public final class Client implements AutoCloseable {
      */
     public void flush(Duration timeout, boolean witnessed) {
         byte[] options = Native.terminated(Json.write(Map.of("witnessed", witnessed)));
-        Reply.of(reply -> LIBRARY.audit_logger_flush_with(logger, timeout.toMillis(), options, reply));
+        long[] reply = new long[1];
+        Reply.taken(LIBRARY.audit_logger_flush_with(logger, timeout.toMillis(), options, reply), reply);
     }
 
     @Override
@@ -230,12 +236,12 @@ public final class Client implements AutoCloseable {
         byte[] text = Native.utf8(Json.write(request));
         Call call = new Call(tags.incrementAndGet());
         calls.put(call.tag, call);
-        try {
-            Reply.of(reply -> LIBRARY.audit_queue_submit(queue, text, text.length, call.tag, reply));
-        } catch (AuditException e) {
+        long[] reply = new long[1];
+        int status = LIBRARY.audit_queue_submit(queue, text, text.length, call.tag, reply);
+        if (status != Native.OK) {
             calls.remove(call.tag);
-            throw e;
         }
+        Reply.taken(status, reply);
         return call;
     }
 

@@ -31,7 +31,8 @@ public final class Pending implements AutoCloseable {
      */
     public Reply finish(Map<String, ?> record) {
         byte[] text = Native.utf8(Json.write(record));
-        return Reply.of(reply -> LIBRARY.audit_record_finish_json(handle, text, text.length, reply));
+        long[] reply = new long[1];
+        return Reply.taken(LIBRARY.audit_record_finish_json(handle, text, text.length, reply), reply);
     }
 
     @Override

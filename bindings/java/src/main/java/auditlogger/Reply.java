@@ -2,8 +2,6 @@ package auditlogger;
 
 import static auditlogger.Native.LIBRARY;
 
-import java.util.function.ToIntFunction;
-
 /**
  * What the library answers. What isn't known is null; a number is -1.
  *
@@ -54,10 +52,9 @@ public record Reply(
                 -1, -1, -1, -1, -1, -1);
     }
 
-    /** Calls a function that takes a place for a reply last. */
-    static Reply of(ToIntFunction<long[]> function) {
-        long[] reply = new long[1];
-        return take(function.applyAsInt(reply), reply[0]).checked();
+    /** The same, or what the status says thrown. */
+    static Reply taken(int status, long[] reply) {
+        return take(status, reply[0]).checked();
     }
 
     Reply checked() {
