@@ -121,15 +121,15 @@ fn counted_right(recipe: &str, said: &str) {
     }
 }
 
-/// The blocks of commands of the page: with the tool, the schemas, jq, exporting, and looking for a text.
-fn commands() -> [String; 5] {
+/// The blocks of commands of the page: with the tool, a report, the schemas, jq, exporting, and looking for a text.
+fn commands() -> [String; 6] {
     let commands = blocks(PAGE, "sh");
-    commands.try_into().expect("they are five")
+    commands.try_into().expect("they are six")
 }
 
 /// Writes what the readers are told, as the page does.
 fn with_schemas(scratch: &Scratch) {
-    let [_, schemas, ..] = commands();
+    let [_, _, schemas, ..] = commands();
     run(shell(scratch).args(["-euc", &schemas]));
 }
 
@@ -139,12 +139,20 @@ fn the_commands_of_the_page_on_reading_count_right() {
         return;
     }
     let scratch = log(&ODD);
-    let [with_the_tool, schemas, with_jq, exporting, finding] =
-        commands().map(|block| run(shell(&scratch).args(["-euc", &block])));
+    let [
+        with_the_tool,
+        reporting,
+        schemas,
+        with_jq,
+        exporting,
+        finding,
+    ] = commands().map(|block| run(shell(&scratch).args(["-euc", &block])));
     for number in ["25222", "217", "56.75"] {
         assert!(with_the_tool.contains(number), "{number}: {with_the_tool}");
     }
-    assert_eq!(schemas + &exporting, "");
+    assert_eq!(reporting + &schemas + &exporting, "");
+    let page = fs::read_to_string(scratch.join("report.html")).expect("it's there");
+    assert!(page.contains("25,222") && page.contains("56.7500"));
     let lines = |name| {
         let text = fs::read_to_string(scratch.join(name)).expect("it's there");
         text.lines().count()

@@ -2,6 +2,7 @@
 //! C functions called from Rust.
 #![allow(dead_code)]
 
+pub mod browser;
 pub mod calls;
 pub mod example;
 pub mod image;

@@ -1,5 +1,5 @@
 //! Looks into audit logs from a terminal or a script: verifies them, proves entries, makes keys,
-//! follows them, adds them up, looks after their old days, and holds some. Only what does the last two
+//! follows them, adds them up, makes a page of them, looks after their old days, and holds some. Only what does the last two
 //! needs other rights than reading; for the rest a copy of a log will do.
 
 #![forbid(unsafe_code)]
@@ -18,6 +18,7 @@ mod once;
 mod output;
 mod prove;
 mod receipt;
+mod report;
 mod schema;
 mod stamp;
 mod stamped;
@@ -64,6 +65,7 @@ enum Command {
     Timestamp(timestamp::Arguments),
     Tail(tail::Arguments),
     Stats(stats::Arguments),
+    Report(report::Arguments),
     Export(export::Arguments),
     Schema(schema::Arguments),
     #[command(hide = true)]
@@ -85,6 +87,7 @@ fn main() -> ExitCode {
         Command::Timestamp(arguments) => timestamp::run(&arguments, &mut out),
         Command::Tail(arguments) => tail::run(&arguments, &mut out),
         Command::Stats(arguments) => stats::run(&arguments, &mut out),
+        Command::Report(arguments) => report::run(&arguments, &mut out),
         Command::Export(arguments) => export::run(&arguments, &mut out),
         Command::Schema(arguments) => schema::run(&arguments, &mut out),
         Command::Man(arguments) => man::run(&arguments, Arguments::command()),

@@ -58,7 +58,7 @@ impl Sums {
         self.calls += 1;
         self.unknown += u64::from(entry.is_unknown());
         if entry.status != "success" {
-            self.add_error(cut(entry.outcome()));
+            self.add_errors(cut(entry.outcome()), 1);
         }
         let tokens = (entry.prompt_tokens.0, entry.completion_tokens.0);
         self.without_tokens += u64::from(tokens.0.is_none() || tokens.1.is_none());
@@ -76,10 +76,29 @@ impl Sums {
         }
     }
 
-    fn add_error(&mut self, class: &str) {
+    /// Adds what other calls add up to. There are latencies of all of them, or of none.
+    pub fn merge(&mut self, other: &Sums) {
+        self.calls += other.calls;
+        self.unknown += other.unknown;
+        for (class, count) in &other.errors {
+            self.add_errors(class, *count);
+        }
+        self.prompt_tokens = self.prompt_tokens.saturating_add(other.prompt_tokens);
+        self.completion_tokens = self
+            .completion_tokens
+            .saturating_add(other.completion_tokens);
+        self.without_tokens += other.without_tokens;
+        self.cost += other.cost;
+        self.without_cost += other.without_cost;
+        let latencies = self.latencies.take().zip(other.latencies.as_ref());
+        // They resize themselves, so nothing is out of their range.
+        self.latencies = latencies.and_then(|(mut all, more)| all.add(more).is_ok().then_some(all));
+    }
+
+    fn add_errors(&mut self, class: &str, count: u64) {
         let known = self.errors.contains_key(class) || self.errors.len() < CLASSES;
         let class = if known { class } else { OTHERS };
-        *self.errors.entry(class.to_owned()).or_default() += 1;
+        *self.errors.entry(class.to_owned()).or_default() += count;
     }
 
     pub fn error_count(&self) -> u64 {
