@@ -3,7 +3,10 @@
 
 mod support;
 
-// What the tool does with tokens, to be tried on each changed byte of one.
+// What the tool does with tokens, to be tried on changed ones.
+#[allow(dead_code)]
+#[path = "../src/fuzzing.rs"]
+mod fuzzing;
 #[allow(dead_code)]
 #[path = "../src/bin/audit-logger/stamp/mod.rs"]
 mod stamp;
@@ -511,8 +514,68 @@ fn forged(site: &Site, by: &str, more: &str) -> Vec<u8> {
     fs::read(site.tsa.join("signed")).expect("it's there")
 }
 
+/// A token that a key of Ed25519 has signed (RFC 8419), which openssl's command doesn't make.
+fn by_ed25519(site: &Site) -> Vec<u8> {
+    use cms::cert::IssuerAndSerialNumber;
+    use cms::cert::x509::Certificate;
+    use cms::content_info::ContentInfo;
+    use cms::signed_data::{SignedData, SignerIdentifier, SignerInfos};
+    use der::asn1::{ObjectIdentifier, OctetString, SetOfVec};
+    use der::{Any, Decode, Encode};
+    use ring::digest::{SHA512, digest};
+    use rustls::pki_types::pem::PemObject;
+
+    site.tsa.stamper("ed25519", "ed25519");
+    // Its attributes name SHA-512 and the certificate, for another key has signed it so.
+    let usual = forged(site, "tsa", "-md sha512");
+    let pem = |name: &str| fs::read(site.tsa.join(name)).expect("there");
+    let own = rustls::pki_types::CertificateDer::from_pem_slice(&pem("ed25519.pem"));
+    let own = own.expect("it's PEM");
+    let certificate = Certificate::from_der(&own).expect("it's a certificate");
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from_pem_slice(&pem("ed25519.key"));
+    let key = key.expect("it's PEM");
+    let key = ring::signature::Ed25519KeyPair::from_pkcs8_maybe_unchecked(key.secret_pkcs8_der());
+    let key = key.expect("it's a key");
+
+    let mut content = ContentInfo::from_der(&usual).expect("it's DER");
+    let mut data: SignedData = content.content.decode_as().expect("it's signed");
+    let mut signer = data.signer_infos.0.get(0).expect("there's one").clone();
+    signer.sid = SignerIdentifier::IssuerAndSerialNumber(IssuerAndSerialNumber {
+        issuer: certificate.tbs_certificate().issuer().clone(),
+        serial_number: certificate.tbs_certificate().serial_number().clone(),
+    });
+    signer.signature_algorithm.oid = ObjectIdentifier::new_unwrap("1.3.101.112");
+    signer.signature_algorithm.parameters = None;
+    // SigningCertificateV2: a sequence of a sequence of ids, each an algorithm and a hash.
+    let hash = OctetString::new(digest(&SHA512, &own).as_ref()).expect("it's short");
+    let id = vec![
+        Any::encode_from(&signer.digest_alg),
+        Any::encode_from(&hash),
+    ];
+    let id: Result<Vec<Any>, _> = id.into_iter().collect();
+    let ids = vec![vec![id.expect("they are DER")]];
+    let named = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.16.2.47");
+    let attributes = signer.signed_attrs.expect("it has some").into_vec();
+    let attributes = attributes.into_iter().map(|mut attribute| {
+        if attribute.oid == named {
+            let value = Any::encode_from(&ids).expect("it's DER");
+            attribute.values = SetOfVec::try_from(vec![value]).expect("it's one");
+        }
+        attribute
+    });
+    let attributes = SetOfVec::try_from(attributes.collect::<Vec<_>>()).expect("they are DER");
+    let signed = attributes.to_der().expect("they are DER");
+    signer.signature = OctetString::new(key.sign(&signed).as_ref()).expect("it's short");
+    signer.signed_attrs = Some(attributes);
+    data.signer_infos = SignerInfos(SetOfVec::try_from(vec![signer]).expect("it's one"));
+    let certificates = vec![cms::cert::CertificateChoices::Certificate(certificate)];
+    data.certificates = Some(certificates.try_into().expect("it's one"));
+    content.content = Any::encode_from(&data).expect("it's DER");
+    content.to_der().expect("it's DER")
+}
+
 #[test]
-fn certificates_for_other_uses_are_refused_and_rsa_pss_is_taken() {
+fn certificates_for_other_uses_are_refused_and_rsa_pss_and_ed25519_are_taken() {
     let Some(site) = Site::new(3) else { return };
     site.tsa.stamper("tsa", RSA);
     let reply = site.scratch.join("signed");
@@ -548,6 +611,8 @@ fn certificates_for_other_uses_are_refused_and_rsa_pss_is_taken() {
         fs::write(&reply, forged(&site, name, "-md sha256")).expect("it can be written");
         ends(&keep, 1, says);
     }
+    fs::write(&reply, by_ed25519(&site)).expect("it can be written");
+    ends(&keep, 0, "said by CN=ed25519");
     for hash in ["sha256", "sha384", "sha512"] {
         let name = format!("pss-{hash}");
         site.tsa.stamper(&name, RSA);
@@ -852,4 +917,55 @@ fn of_a_token_each_changed_byte_is_noticed_but_in_certificates_that_arent_the_si
             );
         }
     }
+}
+
+#[test]
+fn fuzzed_replies_tokens_and_files_are_refused_or_say_what_was_signed() {
+    let Some(site) = Site::new(3) else { return };
+    let tsa = &site.tsa;
+    tsa.stamper("tsa", "ec -pkeyopt ec_paramgen_curve:prime256v1");
+    let query = site.query("query");
+    let reply = query.with_extension("tsr");
+    run(tsa
+        .replying("tsa", "stamps", "sha256", &query, &reply)
+        .args(["-chain", "ca.pem"]));
+    ends(
+        &["timestamp", &site.log, "--reply-in", &text(&reply)],
+        0,
+        "kept",
+    );
+    let kept = fs::read(&site.files()[0]).expect("there");
+    let reply = fs::read(&reply).expect("there");
+    let token = token_in(&reply).expect("it's granted");
+    let anchors = Anchors::read(&tsa.join("ca.pem")).expect("it's PEM");
+    let good = Token::parse(&token).expect("it's good");
+    let pieces: [&[u8]; 8] = [
+        b"\x30\x80",
+        b"\x30\x84\xff\xff\xff\xff",
+        b"\x00\x00",
+        b"\x05\x00",
+        b"\x02\x01\x02",
+        b"\xa0\x82\x01\x00",
+        b"\n",
+        b"-----END CMS-----\n",
+    ];
+    fuzzing::fuzz(&[&reply, &token, &kept], &pieces, |_, input| {
+        let _ = stamp::token::Query::parse(input);
+        if let Ok(stamp) = Stamp::parse(input) {
+            assert_eq!(stamp.text().as_bytes(), input);
+        }
+        for bytes in [Some(input.to_vec()), token_in(input).ok()]
+            .into_iter()
+            .flatten()
+        {
+            if let Ok(token) = Token::parse(&bytes)
+                && check(&token, Some(&anchors)).is_ok()
+            {
+                assert_eq!(
+                    (token.imprint, token.time),
+                    (good.imprint.clone(), good.time)
+                );
+            }
+        }
+    });
 }
