@@ -106,6 +106,8 @@ impl Stamped {
                 Ok(_) => {}
             }
         }
+        self.existed
+            .sort_by_key(|(_, size, said)| (*size, said.time));
         let last = self.existed.iter().map(|(_, _, said)| said.time).max();
         report.stamped = last.map(shown);
         // Of a copy that was taken while the log grew, the tokens may be newer than the rest.
