@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
+use support::calls::{Logger, record};
+use support::witness::Witness;
 use support::{Scratch, day_files, sealed, tool};
 
 const LINES: usize = 12;
@@ -234,6 +236,46 @@ fn a_fleet_s_lines_come_as_one_and_each_host_s_are_told_apart() {
     assert_eq!((counts(&report), code), ([0, 0, 0, 0], 1), "{report}");
     let silent = [0, 1, 2].map(|host| report["logs"][host]["silent"].clone());
     assert_eq!(silent, [json!(false), json!(true), json!(false)]);
+}
+
+#[test]
+fn a_host_s_tree_must_have_the_signatures_that_its_policy_asks_for() {
+    let scratch = Scratch::new();
+    let (asked, other) = (Witness::start(1), Witness::start(2));
+    for (name, witness) in [("policy", &asked), ("another", &other)] {
+        let policy = format!("{}quorum w\n", witness.line("w"));
+        fs::write(scratch.join(name), policy).expect("there's room");
+    }
+    let (log, fleet) = (scratch.join("log"), scratch.join("fleet.json"));
+    let logger = Logger::new(&json!({
+        "output_path": log, "integrity": {"witness_policy": scratch.join("policy")},
+    }));
+    let _ = logger.log(&record()).expect(audit_logger::ffi::AUDIT_OK);
+    logger
+        .flush_with(60_000, r#"{"witnessed":true}"#)
+        .expect(audit_logger::ffi::AUDIT_OK);
+    logger.close(-1);
+    let lines = lines_of(&log);
+    let with_policy = |policy: &str| {
+        let hosts = json!({"hosts": [{"name": "web-1", "tree": "log", "policy": policy}]});
+        fs::write(&fleet, hosts.to_string()).expect("it can be written");
+        let mut tool = tool();
+        tool.args(["verify", "--lines", "-", "--fleet"]).arg(&fleet);
+        verified(&lines, &mut tool)
+    };
+    let (report, code) = with_policy("policy");
+    assert_eq!((counts(&report), code), ([0, 0, 0, 0], 0), "{report}");
+    let grade = report["logs"][0]["grade"].as_str().expect("it has one");
+    assert!(grade.starts_with("witnessed, as of 20"), "{grade}");
+    let (report, code) = with_policy("another");
+    assert_eq!((counts(&report), code), ([0, 0, 0, 0], 1), "{report}");
+    assert_eq!(report["logs"][0]["findings"][0]["class"], "unwitnessed");
+
+    // One log takes it as an option.
+    let mut tool = tool();
+    tool.args(["verify", "--lines", "-", "--tree"]).arg(&log);
+    let (report, code) = verified(&lines, tool.arg("--policy").arg(scratch.join("another")));
+    assert_eq!((counts(&report), code), ([0, 0, 0, 0], 1), "{report}");
 }
 
 #[test]

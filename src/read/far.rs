@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 
 use super::report::{Class, Findings, Report};
 use super::source::{self, Directory};
-use super::tree::{Entries, key, own_checkpoints};
-use super::verify::{Known, Options, remembered};
+use super::tree::{Entries, own_checkpoints};
+use super::verify::{Known, Options, by_witnesses, remembered};
+use super::witnessed::key_by;
+use crate::config::read_policy;
 use crate::error::{Error, Status};
 use crate::format::merkle::{Edge, Hash, leaf_hash};
 use crate::format::name::DayName;
@@ -123,15 +125,11 @@ impl Sealed {
     ) -> Result<Report, Error> {
         let files = source::open(path)?;
         let directory = Directory::new(&files, cancelled);
-        let verifier = key(&directory, options.vkey.as_deref())?;
+        let policy = options.policy.as_deref().map(read_policy).transpose();
+        let policy = policy.map_err(|wrong| Error::argument(format!("the policy {wrong}")))?;
+        let (verifier, key_given) = key_by(&directory, options.vkey.as_deref(), policy.as_ref())?;
         let mut findings = Findings::default();
-        let mut known = remembered(
-            &directory,
-            options,
-            &verifier,
-            options.vkey.is_some(),
-            &mut findings,
-        )?;
+        let mut known = remembered(&directory, options, &verifier, key_given, &mut findings)?;
         let remembered = known.len() as u64;
         let own = own_checkpoints(&directory, Some(&verifier), false, &mut findings);
         let Some(newest) = own.iter().max_by_key(|own| own.size).cloned() else {
@@ -143,18 +141,20 @@ impl Sealed {
                 ),
             ));
         };
-        known.extend(own.into_iter().map(|checkpoint| Known {
-            who: format!("the log's own checkpoint of size {}", checkpoint.size),
-            outside: false,
-            path: String::new(),
-            checkpoint,
-        }));
+        let witnessed = match &policy {
+            Some(policy) => by_witnesses(&directory, options, &verifier, policy, &mut findings)?,
+            None => None,
+        };
+        let (by_them, witnessed) = witnessed.unzip();
+        known.extend(by_them.map(Known::by_witnesses));
+        known.extend(own.into_iter().map(Known::own));
         let mut report = Report {
             origin: verifier.name().to_owned(),
             size: newest.size,
             root: newest.root,
-            key_given: options.vkey.is_some(),
+            key_given,
             remembered,
+            witnessed,
             ..Report::default()
         };
         let all = Entries::signed(&directory, &newest);

@@ -105,6 +105,31 @@ pub(super) struct Known {
     pub(super) checkpoint: Checkpoint,
 }
 
+impl Known {
+    /// What the log says itself.
+    pub(super) fn own(checkpoint: Checkpoint) -> Known {
+        Known {
+            who: format!("the log's own checkpoint of size {}", checkpoint.size),
+            outside: false,
+            path: String::new(),
+            checkpoint,
+        }
+    }
+
+    /// What witnesses have signed.
+    pub(super) fn by_witnesses(checkpoint: Checkpoint) -> Known {
+        Known {
+            who: format!(
+                "the checkpoint of size {} that witnesses signed",
+                checkpoint.size
+            ),
+            outside: true,
+            path: String::new(),
+            checkpoint,
+        }
+    }
+}
+
 /// What the guard and the kept checkpoints know. Where the key is the directory's own, it's found that
 /// they don't know it: it may have been replaced.
 pub(super) fn remembered(
@@ -181,7 +206,7 @@ fn stamped(options: &Options, verifier: &Verifier, findings: &mut Findings) -> V
 }
 
 /// The newest checkpoint that the policy's quorum has signed, of the log's own and those kept.
-fn by_witnesses(
+pub(super) fn by_witnesses(
     directory: &Directory<'_>,
     options: &Options,
     verifier: &Verifier,
@@ -324,24 +349,11 @@ pub fn verify_in(
     if let (Some(policy), Some(verifier)) = (&policy, &verifier) {
         let found = by_witnesses(&directory, options, verifier, policy, &mut findings)?;
         if let Some((checkpoint, witnessed)) = found {
-            known.push(Known {
-                who: format!(
-                    "the checkpoint of size {} that witnesses signed",
-                    checkpoint.size
-                ),
-                outside: true,
-                path: String::new(),
-                checkpoint,
-            });
+            known.push(Known::by_witnesses(checkpoint));
             report.witnessed = Some(witnessed);
         }
     }
-    known.extend(own.into_iter().map(|checkpoint| Known {
-        who: format!("the log's own checkpoint of size {}", checkpoint.size),
-        outside: false,
-        path: String::new(),
-        checkpoint,
-    }));
+    known.extend(own.into_iter().map(Known::own));
     if let Some(verifier) = &verifier {
         known.extend(stamped(options, verifier, &mut findings));
     }

@@ -35,6 +35,8 @@ pub struct Host {
     guard_file: Option<PathBuf>,
     #[serde(default)]
     checkpoints: Vec<PathBuf>,
+    /// Whose signatures its tree must have.
+    policy: Option<PathBuf>,
     /// It is silent if it hasn't been sealed for so long.
     silent_after_s: Option<u32>,
 }
@@ -106,6 +108,7 @@ impl Host {
             vkey: options.vkey.clone(),
             guard_file: options.guard.clone(),
             checkpoints: options.checkpoints.clone(),
+            policy: options.policy.clone(),
             silent_after_s: None,
         }
     }
@@ -125,6 +128,7 @@ impl Host {
         for host in &mut hosts {
             let paths = host.checkpoints.iter_mut().chain(&mut host.guard_file);
             paths
+                .chain(&mut host.policy)
                 .chain([&mut host.tree])
                 .for_each(|path| *path = base.join(&*path));
             // A key's text has two plus signs; what hasn't is a path.
@@ -137,6 +141,7 @@ impl Host {
 
     fn options(&self) -> Result<Options, Error> {
         Ok(Options {
+            policy: self.policy.clone(),
             vkey: self.vkey.as_deref().map(crate::vkey).transpose()?,
             guard: self.guard_file.clone(),
             checkpoints: self.checkpoints.clone(),

@@ -30,7 +30,7 @@ Examples:
 With --lines, lines from anywhere and in any order are compared with the trees of the logs: which sealed lines are
 missing, which lines were altered or never sealed, and which are there more than once (that is no fault). The lines
 must be as they were written, to the byte. A fleet is {\"hosts\": [{\"name\", \"tree\", \"vkey\", \"guard_file\",
-\"checkpoints\", \"silent_after_s\"}, ...]}, all but the first two left out at will; a host is called what its entries'
+\"checkpoints\", \"policy\", \"silent_after_s\"}, ...]}, all but the first two left out at will; a host is called what its entries'
 details.host says.
 
 Without --vkey the log vouches for itself, without --guard and --checkpoint an older copy of it in its place
@@ -48,13 +48,13 @@ pub struct Arguments {
     #[command(flatten)]
     against: Against,
     /// A file with lines that were gathered elsewhere, or - for the standard input; may be repeated
-    #[arg(long = "lines", value_name = "FILE", requires = "trees", conflicts_with_all = ["copy", "policy", "tsa_cert"])]
+    #[arg(long = "lines", value_name = "FILE", requires = "trees", conflicts_with_all = ["copy", "tsa_cert"])]
     lines: Vec<PathBuf>,
     /// With --lines: the directory of the log, or of a copy, whose .integrity says what was sealed
     #[arg(long, value_name = "DIR", group = "trees", requires = "lines")]
     tree: Option<PathBuf>,
     /// With --lines: a file that lists the logs of many hosts
-    #[arg(long, value_name = "FILE", group = "trees", requires = "lines", conflicts_with_all = ["vkey", "guard", "checkpoints"])]
+    #[arg(long, value_name = "FILE", group = "trees", requires = "lines", conflicts_with_all = ["vkey", "guard", "checkpoints", "policy"])]
     fleet: Option<PathBuf>,
     /// With --lines: no line of a day before it need be there
     #[arg(long, value_name = "DATE", requires = "lines")]
