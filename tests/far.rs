@@ -279,6 +279,171 @@ fn a_host_s_tree_must_have_the_signatures_that_its_policy_asks_for() {
 }
 
 #[test]
+fn a_tree_that_was_copied_while_it_grew_counts_as_far_as_it_s_whole() {
+    let scratch = Scratch::new();
+    let (log, copy) = (scratch.join("log"), scratch.join("copy"));
+    let logger = Logger::new(&json!({"output_path": log, "integrity": {}}));
+    let more = |count| {
+        for _ in 0..count {
+            logger.log(&record()).expect(audit_logger::ffi::AUDIT_OK);
+        }
+        logger.flush().expect(audit_logger::ffi::AUDIT_OK);
+    };
+    more(LINES);
+    fs::create_dir(&copy).expect("it can be made");
+    support::run(
+        Command::new("cp")
+            .arg("-r")
+            .arg(log.join(".integrity"))
+            .arg(&copy),
+    );
+    more(5);
+    // What is signed is copied last.
+    for name in ["heads", "checkpoint"] {
+        let from = log.join(".integrity").join(name);
+        fs::copy(from, copy.join(".integrity").join(name)).expect("it can be copied");
+    }
+    logger.close(-1);
+    let (report, code) = of_tree(&lines_of(&log), &copy);
+    assert_eq!((counts(&report), code), ([0, 0, 0, 0], 0), "{report}");
+    assert_eq!(report["unsealed"], 5, "{report}");
+    assert!(report["logs"][0]["beyond"].as_u64() >= Some(5), "{report}");
+}
+
+/// What the view in deploy/clickhouse finds by host and day, as the tool's report has it.
+const VIEW: &str = r#"
+import json, sys
+from chdb.session import Session
+session = Session("database")
+for statement in open(sys.argv[1]).read().split(";\n"):
+    session.query(statement)
+session.query("INSERT INTO audit_sealed (host, file, number, hex, finding) SELECT * FROM file('sealed', TSV, 'host String, file String, number UInt64, hex String, finding String')")
+session.query("INSERT INTO audit_lines SELECT * FROM file('lines', LineAsString, 'line String')")
+print(session.query("SELECT * EXCEPT findings FROM audit_found_by_day FORMAT JSONEachRow SETTINGS output_format_json_quote_64bit_integers = 0"))
+print(session.query("SELECT host, file, number AS line FROM audit_found WHERE what = 'missing' ORDER BY file, line FORMAT JSONEachRow SETTINGS output_format_json_quote_64bit_integers = 0"))
+"#;
+
+#[test]
+fn the_view_in_clickhouse_finds_what_the_tool_finds() {
+    let Some(python) = support::python_with("chdb") else {
+        return;
+    };
+    let scratch = Scratch::new();
+    let (log, ids) = sealed(&scratch, LINES);
+    let mut lines = lines_of(&log);
+    let host: Value = serde_json::from_str(&lines[0]).expect("it is JSON");
+    let host = host["details"]["host"].as_str().expect("it has one");
+    let hosts = json!({"hosts": [{"name": host, "tree": "log"}]});
+    let fleet = scratch.join("fleet.json");
+    fs::write(&fleet, hosts.to_string()).expect("it can be written");
+
+    // One altered, one doubled, one dropped, one that nobody sealed of another day and one of no day, one that isn't
+    // sealed yet, and blank ones.
+    let now = chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now());
+    let now = (now + chrono::TimeDelta::seconds(60)).format("%Y-%m-%dT%H:%M:%S%.6fZ");
+    let stamped = |timestamp: &str| {
+        json!({"id": "0", "timestamp": timestamp, "details": {"host": host}}).to_string()
+    };
+    lines[3] = lines[3].replace(&ids[3], "0");
+    lines.push(lines[5].clone());
+    lines.remove(7);
+    lines.extend([
+        stamped("2000-01-01T00:00:00.000000Z"),
+        stamped("9998-01-01T00:00:00.000000Z"),
+        stamped(&now.to_string()),
+        "no entry".to_owned(),
+        "   ".to_owned(),
+        String::new(),
+    ]);
+    lines.reverse();
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    fs::write(scratch.join("lines"), text).expect("there's room");
+
+    let mut command = tool();
+    let (report, code) = verified(
+        &lines,
+        command
+            .args(["verify", "--lines", "-", "--fleet"])
+            .arg(&fleet),
+    );
+    assert_eq!((counts(&report), code), ([1, 1, 3, 1], 1), "{report}");
+    let mut command = tool();
+    let digests = support::run(command.args(["digests", "--fleet"]).arg(&fleet));
+    assert_eq!(digests.lines().count(), LINES);
+    // Inserted twice it's the same.
+    fs::write(scratch.join("sealed"), digests.repeat(2)).expect("there's room");
+    let mut python = Command::new(python);
+    python
+        .current_dir(scratch.path())
+        .args(["-c", VIEW])
+        .arg(support::root().join("deploy/clickhouse/far_end.sql"));
+    let said = support::run(&mut python);
+    let rows = said
+        .lines()
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_str(line).expect("it is JSON"));
+    let rows: Vec<Value> = rows.collect();
+    let (days, missing): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row["line"].is_null());
+    let mut wanted = report["days"].as_array().expect("it has days").clone();
+    for day in &mut wanted {
+        day.as_object_mut().expect("it's one").remove("unanswered");
+    }
+    assert_eq!(days, wanted, "{said}");
+    assert_eq!(json!(missing), report["not_there"], "{said}");
+}
+
+#[test]
+fn digests_are_printed_of_trees_without_findings_alone() {
+    let scratch = Scratch::new();
+    let (log, _) = sealed(&scratch, LINES);
+    let file = day_files(&log)[0]
+        .file_name()
+        .expect("it has one")
+        .to_string_lossy()
+        .into_owned();
+    let mut command = tool();
+    let printed = support::run(command.arg("digests").arg(&log));
+    let wanted: String = lines_of(&log)
+        .iter()
+        .zip(1..)
+        .map(|(line, number)| {
+            let digest = <sha2::Sha256 as sha2::Digest>::digest(line);
+            let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("\t{file}\t{number}\t{digest}\t\n")
+        })
+        .collect();
+    assert_eq!(printed, wanted);
+
+    // An older copy, when more of it is known.
+    let older = scratch.join("older");
+    fs::create_dir(&older).expect("it can be made");
+    let kept = scratch.join("kept");
+    support::run(
+        Command::new("cp")
+            .arg("-r")
+            .arg(log.join(".integrity"))
+            .arg(&older),
+    );
+    let logger = Logger::new(&json!({
+        "output_path": log, "integrity": {"guard_file": scratch.join("guard")},
+    }));
+    logger.log(&record()).expect(audit_logger::ffi::AUDIT_OK);
+    logger.close(-1);
+    fs::copy(log.join(".integrity/checkpoint"), &kept).expect("it can be copied");
+    let mut command = tool();
+    command
+        .arg("digests")
+        .arg(&older)
+        .arg("--checkpoint")
+        .arg(&kept);
+    let output = command.output().expect("it starts");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(printed.starts_with("\t\t0\t\trolled_back: "), "{printed}");
+    assert_eq!(printed.lines().count(), 1, "{printed}");
+}
+
+#[test]
 fn a_tree_that_isn_t_what_was_signed_vouches_for_nothing() {
     let scratch = Scratch::new();
     let (log, _) = sealed(&scratch, LINES);

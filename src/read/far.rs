@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use super::report::{Class, Findings, Report};
 use super::source::{self, Directory};
 use super::tree::{Entries, own_checkpoints};
-use super::verify::{Known, Options, by_witnesses, remembered};
+use super::verify::{Known, Options, by_witnesses, reached, remembered};
 use super::witnessed::key_by;
 use crate::config::read_policy;
 use crate::error::{Error, Status};
@@ -63,15 +63,17 @@ pub enum Came {
     Unknown,
 }
 
-/// A sealed line that didn't come.
+/// A sealed line, by its place.
 #[derive(Debug, Clone)]
-pub struct Missing {
+pub struct Place<'t> {
     /// Of which log, in the order in which they were added.
     pub log: usize,
     /// The file that it was sealed in.
-    pub file: String,
+    pub file: &'t str,
     /// Its number in that file, from 1; blank lines don't count.
     pub line: u64,
+    /// Its digest.
+    pub digest: Hash,
 }
 
 /// An entry of a tree, as it's walked through.
@@ -131,27 +133,29 @@ impl Sealed {
         let mut findings = Findings::default();
         let mut known = remembered(&directory, options, &verifier, key_given, &mut findings)?;
         let remembered = known.len() as u64;
-        let own = own_checkpoints(&directory, Some(&verifier), false, &mut findings);
-        let Some(newest) = own.iter().max_by_key(|own| own.size).cloned() else {
-            return Err(Error::new(
-                Status::NotFound,
-                format!(
-                    "{}: there is no checkpoint that the key has signed",
-                    path.display()
-                ),
-            ));
+        let own = own_checkpoints(&directory, Some(&verifier), true, &mut findings);
+        let named = |error: Error| {
+            Error::new(
+                error.status,
+                format!("{}: {}", path.display(), error.message),
+            )
         };
+        // It may have been copied file by file while it grew: what its checkpoints are ahead isn't sealed yet.
+        let newest = reached(&directory, &own).map_err(named)?;
+        let ahead = own.iter().map(|own| own.size).max().unwrap_or_default();
+        let own = own.into_iter().filter(|own| own.size <= newest.size);
         let witnessed = match &policy {
             Some(policy) => by_witnesses(&directory, options, &verifier, policy, &mut findings)?,
             None => None,
         };
         let (by_them, witnessed) = witnessed.unzip();
         known.extend(by_them.map(Known::by_witnesses));
-        known.extend(own.into_iter().map(Known::own));
+        known.extend(own.map(Known::own));
         let mut report = Report {
             origin: verifier.name().to_owned(),
             size: newest.size,
             root: newest.root,
+            beyond: ahead - newest.size,
             key_given,
             remembered,
             witnessed,
@@ -257,50 +261,63 @@ impl Sealed {
         at.is_some_and(|at| self.came[at / 64] & (1 << (at % 64)) != 0)
     }
 
-    /// Tells of every sealed line that hasn't come, but of files that retention has removed: those are
-    /// nobody's to have. Reads the trees once more, as far as they were read before.
+    /// Tells of every sealed line that hasn't come.
     pub fn missing(
         &self,
         cancelled: &dyn Fn() -> bool,
-        each: &mut dyn FnMut(Missing),
+        each: &mut dyn FnMut(&Place<'_>),
     ) -> Result<(), Error> {
-        if self
-            .came
-            .iter()
-            .map(|word| word.count_ones() as usize)
-            .sum::<usize>()
-            == self.prints.len()
-        {
+        let come = self.came.iter().map(|word| word.count_ones() as usize);
+        if come.sum::<usize>() == self.prints.len() {
             return Ok(());
         }
-        for (log, Log { path, size }) in self.logs.iter().enumerate() {
-            let files = source::open(path)?;
-            let directory = Directory::new(&files, cancelled);
-            let all = Entries::read(&directory, *size);
-            let mut pruned = HashSet::new();
-            let names = walk(&directory, &all, &mut |_, walked| {
-                if let Walked::Record {
-                    pruned: Some(file), ..
-                } = walked
-                {
-                    pruned.insert(file);
+        (0..self.logs.len()).try_for_each(|log| {
+            self.each(log, cancelled, &mut |place| {
+                if !self.has_come(self.keys.print(&place.digest)) {
+                    each(place);
                 }
-            })?;
-            let mut lines = vec![0; names.len()];
-            walk(&directory, &all, &mut |_, walked| {
-                let Walked::Digest { file, digest } = walked else {
-                    return;
-                };
-                lines[file] += 1;
-                if !pruned.contains(&file) && !self.has_come(self.keys.print(&digest)) {
-                    each(Missing {
-                        log,
-                        file: names[file].clone(),
-                        line: lines[file],
-                    });
-                }
-            })?;
-        }
+            })
+        })
+    }
+
+    /// Tells of every sealed line of a log, but of files that retention has removed: those are nobody's to
+    /// have. Reads the tree once more, as far as it was read before.
+    pub fn each(
+        &self,
+        log: usize,
+        cancelled: &dyn Fn() -> bool,
+        each: &mut dyn FnMut(&Place<'_>),
+    ) -> Result<(), Error> {
+        let Some(Log { path, size }) = self.logs.get(log) else {
+            return Ok(());
+        };
+        let files = source::open(path)?;
+        let directory = Directory::new(&files, cancelled);
+        let all = Entries::read(&directory, *size);
+        let mut pruned = HashSet::new();
+        let names = walk(&directory, &all, &mut |_, walked| {
+            if let Walked::Record {
+                pruned: Some(file), ..
+            } = walked
+            {
+                pruned.insert(file);
+            }
+        })?;
+        let mut lines = vec![0; names.len()];
+        walk(&directory, &all, &mut |_, walked| {
+            let Walked::Digest { file, digest } = walked else {
+                return;
+            };
+            lines[file] += 1;
+            if !pruned.contains(&file) {
+                each(&Place {
+                    log,
+                    file: &names[file],
+                    line: lines[file],
+                    digest,
+                });
+            }
+        })?;
         Ok(())
     }
 }

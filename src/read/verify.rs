@@ -255,7 +255,7 @@ fn guard_lines(guard: &[u8], origin: &str) -> String {
 
 /// The last checkpoint of which a copy has all entries. Each file of the tree is as it was at some moment,
 /// and only grows.
-fn reached(directory: &Directory<'_>, own: &[Checkpoint]) -> Result<Checkpoint, Error> {
+pub(super) fn reached(directory: &Directory<'_>, own: &[Checkpoint]) -> Result<Checkpoint, Error> {
     let mut own: Vec<&Checkpoint> = own.iter().collect();
     own.sort_by_key(|own| own.size);
     let has = |checkpoint: &Checkpoint, whole: u64| {

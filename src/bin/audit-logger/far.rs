@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::SystemTime;
 
-use audit_logger::tool::far::{Came, Keys, Missing, Sealed};
+use audit_logger::tool::far::{Came, Keys, Sealed};
 use audit_logger::tool::report::Report;
 use audit_logger::tool::verify::Options;
 use audit_logger::tool::{Error, Status};
@@ -27,9 +27,9 @@ use crate::output::{Colour, Output, Progress, plain};
 #[serde(deny_unknown_fields)]
 pub struct Host {
     /// The machine's, as its entries' details have it.
-    name: String,
+    pub name: String,
     /// The directory that has its `.integrity`.
-    tree: PathBuf,
+    pub tree: PathBuf,
     /// The public key's text, or a file with it.
     vkey: Option<String>,
     guard_file: Option<PathBuf>,
@@ -84,8 +84,15 @@ struct Found {
     /// By log and day.
     days: BTreeMap<(String, String), Counts>,
     /// The first of them.
-    missing: Vec<(String, Missing)>,
+    missing: Vec<Missing>,
     strange: Vec<Strange>,
+}
+
+/// A sealed line that isn't there.
+struct Missing {
+    host: String,
+    file: String,
+    line: u64,
 }
 
 /// A line that nobody sealed.
@@ -139,9 +146,10 @@ impl Host {
         Ok(hosts)
     }
 
-    fn options(&self) -> Result<Options, Error> {
+    pub fn options(&self) -> Result<Options, Error> {
         Ok(Options {
             policy: self.policy.clone(),
+            copy: true,
             vkey: self.vkey.as_deref().map(crate::vkey).transpose()?,
             guard: self.guard_file.clone(),
             checkpoints: self.checkpoints.clone(),
@@ -192,17 +200,21 @@ pub fn run(
         found.read(path, &mut sealed, hosts, &reports)?;
     }
     drop(progress);
-    sealed.missing(&|| false, &mut |missing| {
-        let day = missing.file.get(6..16).unwrap_or_default().to_owned();
+    sealed.missing(&|| false, &mut |place| {
+        let day = place.file.get(6..16).unwrap_or_default().to_owned();
         if days.from.as_ref().is_some_and(|from| day < *from)
             || days.to.as_ref().is_some_and(|to| day > *to)
         {
             return;
         }
-        let host = hosts[logs[missing.log]].name.clone();
+        let host = hosts[logs[place.log]].name.clone();
         found.day(host.clone(), day).missing += 1;
         if found.missing.len() < NAMED {
-            found.missing.push((host, missing));
+            found.missing.push(Missing {
+                host,
+                file: place.file.to_owned(),
+                line: place.line,
+            });
         }
     })?;
     if as_json {
@@ -340,7 +352,7 @@ impl Found {
                 json!({"class": finding.class.name(), "file": finding.file, "message": finding.message})
             });
             json!({
-                "host": host.name, "origin": report.origin, "grade": report.grade(), "size": report.size,
+                "host": host.name, "origin": report.origin, "grade": report.grade(), "size": report.size, "beyond": report.beyond,
                 "intact": report.intact(), "begun": report.begun, "last_seal": report.last_record,
                 "silent": host.is_silent(report), "findings": findings.collect::<Vec<_>>(),
             })
@@ -353,7 +365,7 @@ impl Found {
             })
         });
         let missing = self.missing.iter().map(
-            |(host, missing)| json!({"host": host, "file": missing.file, "line": missing.line}),
+            |missing| json!({"host": missing.host, "file": missing.file, "line": missing.line}),
         );
         let strange = self.strange.iter().map(|line| {
             json!({"line": line.number, "host": line.host, "id": line.id, "timestamp": line.timestamp})
@@ -403,6 +415,12 @@ impl Found {
                 report.grade(),
                 plain(&report.last_record)
             ));
+            if report.beyond > 0 {
+                out.line(format_args!(
+                    "  {} more entries are known of, and not in this copy",
+                    report.beyond
+                ));
+            }
             for finding in &report.findings {
                 let class = out.coloured(Colour::Red, finding.class.name());
                 out.line(format_args!(
@@ -440,12 +458,12 @@ impl Found {
         if self.total(|day| day.unsealed) > 0 {
             out.line("nothing vouches for lines that aren't sealed yet: verify them once they are");
         }
-        for (host, missing) in &self.missing {
-            let (file, line) = (&missing.file, missing.line);
+        for missing in &self.missing {
             out.line(format_args!(
-                "  not there:  {}{}:{line}",
-                prefix(host),
-                plain(file)
+                "  not there:  {}{}:{}",
+                prefix(&missing.host),
+                plain(&missing.file),
+                missing.line
             ));
         }
         for line in &self.strange {
@@ -461,7 +479,7 @@ impl Found {
 }
 
 /// A host's name before something of it.
-fn prefix(host: &str) -> String {
+pub fn prefix(host: &str) -> String {
     match host {
         "" => String::new(),
         host => format!("{} ", plain(host)),

@@ -6,6 +6,7 @@
 #![deny(clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used)]
 
 mod bundle;
+mod digests;
 mod entries;
 mod export;
 mod far;
@@ -58,6 +59,7 @@ enum Command {
     Prove(prove::Arguments),
     Check(prove::CheckArguments),
     Bundle(bundle::Arguments),
+    Digests(digests::Arguments),
     Keygen(keygen::Arguments),
     Maintain(maintain::Arguments),
     Hold(hold::Arguments),
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         Command::Prove(arguments) => prove::run(&arguments, &mut out),
         Command::Check(arguments) => prove::check(&arguments, &mut out),
         Command::Bundle(arguments) => bundle::run(&arguments, &mut out),
+        Command::Digests(arguments) => digests::run(&arguments, &mut out),
         Command::Keygen(arguments) => keygen::run(&arguments, &mut out),
         Command::Maintain(arguments) => maintain::run(&arguments, &mut out),
         Command::Hold(arguments) => hold::run(&arguments, &mut out),

@@ -29,9 +29,9 @@ Examples:
 
 With --lines, lines from anywhere and in any order are compared with the trees of the logs: which sealed lines are
 missing, which lines were altered or never sealed, and which are there more than once (that is no fault). The lines
-must be as they were written, to the byte. A fleet is {\"hosts\": [{\"name\", \"tree\", \"vkey\", \"guard_file\",
-\"checkpoints\", \"policy\", \"silent_after_s\"}, ...]}, all but the first two left out at will; a host is called what its entries'
-details.host says.
+must be as they were written, to the byte. A tree may have been copied while it grew: it's taken up to where it's
+whole. A fleet is {\"hosts\": [{\"name\", \"tree\", \"vkey\", \"guard_file\", \"checkpoints\", \"policy\",
+\"silent_after_s\"}, ...]}, all but the first two left out at will; a host is called what its entries' details.host says.
 
 Without --vkey the log vouches for itself, without --guard and --checkpoint an older copy of it in its place
 isn't noticed; what is printed says so. --policy says which signatures of witnesses the log must have.
@@ -103,6 +103,16 @@ impl Against {
             copy: self.copy,
             stamped: Vec::new(),
         })
+    }
+
+    /// Where the tree alone is looked at, and time stamps aren't.
+    pub fn of_tree(&self) -> Result<Options, Error> {
+        match self.tsa_cert {
+            None => self.options(),
+            Some(_) => Err(Error::argument(
+                "--tsa-cert is for verify DIR: time stamps aren't looked at here",
+            )),
+        }
     }
 
     /// Verifies the log in a directory, and its time stamps.
