@@ -14,6 +14,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use support::calls::{Logger, record};
+use support::tsa::Tsa;
 use support::witness::Witness;
 use support::{Scratch, python, root, run, skip, tool};
 
@@ -359,6 +360,46 @@ fn the_newest_checkpoint_that_witnesses_signed_and_that_covers_the_days_goes_wit
     bench.refused(&[&today[..], &given].concat(), 3, "quorum");
     let (code, said) = verify(&python, &bench.bundle("c.zip", &today), &[]);
     assert!(code == Some(0) && !said.contains("cosignatures"), "{said}");
+}
+
+#[test]
+fn time_stamps_that_cover_the_days_go_with_them_and_are_of_the_same_tree() {
+    let (Some(python), Some(tsa)) = (stock_python(), Tsa::new()) else {
+        return;
+    };
+    tsa.stamper("tsa", "rsa:2048");
+    let bench = Bench::new(6);
+    let (query, reply) = (bench.at("query"), bench.at("reply"));
+    let timestamp = |option: &str, file: &Path| {
+        run(tool()
+            .arg("timestamp")
+            .arg(&bench.log)
+            .arg(option)
+            .arg(file));
+    };
+    let mut sizes = Vec::new();
+    for _ in 0..3 {
+        timestamp("--query-out", &query);
+        tsa.reply("tsa", &query, &reply);
+        timestamp("--reply-in", &reply);
+        fs::remove_file(&query).expect("it's there");
+        sizes.push(names(&bench.log.join(".integrity/timestamps")).len());
+        let logger = Logger::new(&json!({"output_path": bench.log}));
+        logger.log(&record()).expect(AUDIT_OK);
+        let _ = logger.close(-1).expect(AUDIT_OK);
+    }
+    assert_eq!(sizes, [1, 2, 3]);
+    let days = ["--from", DAYS[0], "--to", DAYS[1]];
+    let bundle = bench.bundle("a.zip", &days);
+    let (code, said) = verify(&python, &bundle, &[]);
+    assert_eq!(code, Some(0), "{said}");
+    // The earliest and the latest.
+    assert_eq!(said.matches("covers them").count(), 2, "{said}");
+    run(Command::new(&python)
+        .arg("-B")
+        .arg(root().join("tests/bundle/changes.py"))
+        .arg(root().join(VERIFIER))
+        .arg(&bundle));
 }
 
 /// Runs a command, and prints the most memory that it took, in KiB.

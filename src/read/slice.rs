@@ -138,7 +138,7 @@ impl<'d> Slice<'d> {
 
     /// How much of the tree has all that is shown.
     pub fn reach(&self) -> u64 {
-        self.span.end
+        self.span.after
     }
 
     fn has(&self, day: DayName) -> bool {
@@ -253,12 +253,12 @@ impl<'d> Slice<'d> {
     }
 
     /// Writes the lines and their proof: everybody's, or those that are `wanted`. The proof holds only if
-    /// this comes to its end. Older trees that have all that is shown may be given by their sizes, in their
-    /// order: who folds the proof comes to their roots as well.
+    /// this comes to its end. Older checkpoints that cover all that is shown may be given, in their order: who
+    /// folds the proof comes to their roots as well.
     pub fn write(
         &self,
         wanted: Option<Wanted>,
-        older: &[u64],
+        older: &[Checkpoint],
         lines: &mut dyn Write,
         proof: &mut dyn Write,
         progress: &mut dyn FnMut(u64, u64),
@@ -339,11 +339,11 @@ impl<'d> Slice<'d> {
             }
             Ok(())
         })?;
-        for size in older.iter().chain([&self.checkpoint.size]) {
-            folded.hide(*size)?;
-        }
-        if folded.edge.root() != self.checkpoint.root {
-            return Err(tampered(TREE, "the tree isn't the one that was signed"));
+        for signed in older.iter().chain([&self.checkpoint]) {
+            folded.hide(signed.size)?;
+            if folded.edge.root() != signed.root {
+                return Err(tampered(TREE, "the tree isn't the one that was signed"));
+            }
         }
         counts.unsealed_bytes = self.unsealed()?;
         Ok(counts)

@@ -108,6 +108,11 @@ for changed in [
 ]:
     refused(digested(dict(whole, checkpoint=changed.encode())), "another checkpoint", "checkpoint")
     changes += 1
+for name in whole:
+    if name.startswith("timestamps/"):
+        for old, new in [(b"\n", b"\n1"), (b"CMS", b"PEM"), (b"\n\n", b"\n\n\n")]:
+            refused(digested(dict(whole, **{name: whole[name].replace(old, new, 1)})), "another stamp", name)
+            changes += 1
 for members in [{"lines": len(lines) + 1}, {"log": "another"}, {"format": "another"}, {"checkpoint": {}}]:
     refused(digested(whole, **members), "a manifest of something else", "manifest")
     changes += 1

@@ -14,7 +14,7 @@ const LEVEL: i64 = 1;
 
 /// A file in the archive.
 pub struct Named {
-    pub name: &'static str,
+    pub name: String,
     pub bytes: u64,
     pub sha256: String,
 }
@@ -25,7 +25,7 @@ pub struct Archive {
     partial: PathBuf,
     zip: Option<ZipWriter<BufWriter<File>>>,
     files: Vec<Named>,
-    name: &'static str,
+    name: String,
     bytes: u64,
     hasher: Sha256,
 }
@@ -53,7 +53,7 @@ impl Archive {
             partial,
             zip: Some(ZipWriter::new(BufWriter::new(file))),
             files: Vec::new(),
-            name: "",
+            name: String::new(),
             bytes: 0,
             hasher: Sha256::new(),
         })
@@ -73,14 +73,14 @@ impl Archive {
 
     /// Begins a file in it: what is written from now on. Each has the same time and mode, so that the same
     /// content gives the same bytes.
-    pub fn begin(&mut self, name: &'static str) -> Result<(), Error> {
+    pub fn begin(&mut self, name: &str) -> Result<(), Error> {
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Deflated)
             .compression_level(Some(LEVEL))
             .last_modified_time(DateTime::default())
             .unix_permissions(0o644)
             .large_file(true);
-        (self.name, self.bytes, self.hasher) = (name, 0, Sha256::new());
+        (self.name, self.bytes, self.hasher) = (name.to_owned(), 0, Sha256::new());
         let begun = self
             .zip()
             .and_then(|zip| Ok(zip.start_file(name, options)?));
@@ -91,19 +91,19 @@ impl Archive {
     pub fn end(&mut self) {
         let digest = std::mem::take(&mut self.hasher).finalize();
         self.files.push(Named {
-            name: self.name,
+            name: std::mem::take(&mut self.name),
             bytes: self.bytes,
             sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
         });
     }
 
     /// Adds a file.
-    pub fn add(&mut self, name: &'static str, mut bytes: &[u8]) -> Result<(), Error> {
+    pub fn add(&mut self, name: &str, mut bytes: &[u8]) -> Result<(), Error> {
         self.copy(name, &mut bytes)
     }
 
     /// Adds what comes out of another file.
-    pub fn copy(&mut self, name: &'static str, from: &mut impl Read) -> Result<(), Error> {
+    pub fn copy(&mut self, name: &str, from: &mut impl Read) -> Result<(), Error> {
         self.begin(name)?;
         io::copy(from, self).map_err(|error| failed(&self.partial, error))?;
         self.end();

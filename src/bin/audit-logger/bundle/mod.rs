@@ -5,9 +5,9 @@ mod page;
 
 use std::borrow::Cow;
 use std::io::{Seek, SeekFrom};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use audit_logger::tool::checkpoint::format_hash;
+use audit_logger::tool::checkpoint::{Checkpoint, format_hash};
 use audit_logger::tool::note::Note;
 use audit_logger::tool::slice::{Counts, Options, Slice, Wanted};
 use audit_logger::tool::source::{self, Directory, end_of_named};
@@ -18,12 +18,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::output::{Output, Progress};
+use crate::stamp::kept::{self, Stamp};
 use archive::Archive;
 
 /// Bundles the lines of some days with their proof, for somebody who hasn't the log
 ///
-/// One zip file: the sealed lines as they stand, one proof for all of them, the checkpoint with its cosignatures, the
-/// public key, a manifest, a page that says what is in it, and a verifier for Python 3.8 and later, with nothing to
+/// One zip file: the sealed lines as they stand, one proof for all of them, the checkpoint with its cosignatures, time
+/// stamps, the public key, a manifest, a page that says what is in it, and a verifier for Python 3.8 and later, with nothing to
 /// install. With --user it has that user's lines alone, and nothing of others but hashes.
 #[derive(Args)]
 #[command(after_help = "\
@@ -80,6 +81,8 @@ struct About<'a> {
     /// Whose signatures the checkpoint has beside the log's.
     cosigned: usize,
     has_policy: bool,
+    /// How many time stamps go along.
+    stamps: usize,
 }
 
 impl About<'_> {
@@ -117,6 +120,29 @@ struct Owned<'l> {
     user_id: Cow<'l, str>,
 }
 
+/// The log's time stamps that go along: those over the smallest tree with all that is shown, which say the earliest
+/// time, and those over the largest, which may be by better algorithms.
+fn stamps(
+    path: &Path,
+    directory: &Directory,
+    slice: &Slice,
+) -> Result<Vec<(Checkpoint, Stamp)>, Error> {
+    let found = kept::all(path, directory);
+    let found = found.map_err(|error| Error::log(format!("the time stamps: {error}")))?;
+    let mut stamps = Vec::new();
+    for stamp in found.into_iter().filter_map(|found| found.stamp.ok()) {
+        let covering = slice.reach()..=slice.checkpoint.size;
+        if let Ok(signed) = Checkpoint::open(&stamp.note, &slice.verifier)
+            && covering.contains(&signed.size)
+        {
+            stamps.push((signed, stamp));
+        }
+    }
+    let ends = [stamps.first(), stamps.last()].map(|end| end.map(|(signed, _)| signed.size));
+    stamps.retain(|(signed, _)| ends.contains(&Some(signed.size)));
+    Ok(stamps)
+}
+
 pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
     let (from, to) = (arguments.from.to_string(), arguments.to.to_string());
     if arguments.from > arguments.to {
@@ -152,7 +178,9 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
     archive.begin("entries.jsonl")?;
     let mut progress = Progress::new();
     let mut show = |done, of| progress.show("bundling", done, of);
-    let counts = slice.write(wanted, &[], &mut archive, &mut proof, &mut show)?;
+    let stamps = stamps(&arguments.directory, &directory, &slice)?;
+    let stamped: Vec<Checkpoint> = stamps.iter().map(|(signed, _)| signed.clone()).collect();
+    let counts = slice.write(wanted, &stamped, &mut archive, &mut proof, &mut show)?;
     drop(progress);
     if counts.lines == 0 {
         let what =
@@ -176,11 +204,19 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
         counts,
         cosigned,
         has_policy: policy.is_some(),
+        stamps: stamps.len(),
     };
     archive.add("checkpoint", slice.note.as_bytes())?;
     archive.add("vkey", format!("{}\n", slice.verifier).as_bytes())?;
     if let Some(policy) = &policy {
         archive.add("policy", policy)?;
+    }
+    for stamp in stamps.iter().map(|(_, stamp)| stamp) {
+        let name = stamp.name().unwrap_or_default();
+        archive.add(
+            &format!("{}/{name}", kept::DIRECTORY),
+            stamp.text().as_bytes(),
+        )?;
     }
     archive.add("index.html", page::page(&about).as_bytes())?;
     archive.add("verify.py", VERIFIER)?;

@@ -45,6 +45,7 @@ const FILES: &str = r#"<h2>What is in it</h2>
 <tr><th>proof.txt</th><td>what leads from them to the root of the log's Merkle tree</td></tr>
 <tr><th>checkpoint</th><td>that root, signed by the log, and by witnesses if it has any</td></tr>
 <tr><th>vkey</th><td>the log's public key</td></tr>
+<tr><th>timestamps</th><td>what authorities said of when the log existed, if there are any</td></tr>
 <tr><th>policy</th><td>which witnesses must have signed, if it's there</td></tr>
 <tr><th>manifest.json</th><td>every file's digest, and what was left out; its own is in manifest.sha256</td></tr>
 <tr><th>verify.py</th><td>checks all of this</td></tr>
@@ -83,6 +84,7 @@ pub fn page(about: &About) -> String {
         ("root of the tree", format_hash(&checkpoint.root)),
         ("public key", about.slice.verifier.to_string()),
         ("cosignatures", about.cosigned.to_string()),
+        ("time stamps", about.stamps.to_string()),
     ] {
         let _ = writeln!(page, "<tr><th>{what}</th><td>{}</td></tr>", escaped(&value));
     }

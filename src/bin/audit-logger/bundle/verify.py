@@ -23,7 +23,7 @@ import zlib
 FORMAT = "audit_logger bundle 1"
 PROOF = b"audit_logger slice 1"
 FILES = {"entries.jsonl", "proof.txt", "checkpoint", "vkey", "index.html", "verify.py"}
-OPTIONAL = {"policy"}
+STAMP = r"timestamps/[0-9]+-[0-9a-f]{16}"
 SUM = "manifest.sha256"
 PIECE = 1 << 20
 # No other file of a bundle is longer.
@@ -384,9 +384,9 @@ class Seals:
             raise Refused("proof.txt: ends before the first seal of another day after these")
 
 
-def prove(bundle, seals):
-    """Folds lines and proof together. What it leads to, and how many lines there are."""
-    tree, count = Tree(), 0
+def prove(bundle, seals, sizes=()):
+    """Folds lines and proof together. What it leads to, at some sizes before as well, and how many lines there are."""
+    tree, count, roots = Tree(), 0, {}
     entries = Lines(bundle, "entries.jsonl", 2 << 20)
     proof = Lines(bundle, "proof.txt", LONGEST)
     new = hashlib.sha256
@@ -422,11 +422,38 @@ def prove(bundle, seals):
                 tree.add(0, sha256(b"\0", rest))
             else:
                 raise Refused("proof.txt: has a line that can't be there: %r" % item[:40])
+            if tree.size in sizes:
+                roots[tree.size] = tree.root()
     if entries.take(1):
         raise Refused("entries.jsonl: has more lines than the proof is of")
     if seals:
         seals.end()
-    return tree, count, {lines.name: (lines.bytes, lines.digest.hexdigest()) for lines in (entries, proof)}
+    return tree, roots, count, {lines.name: (lines.bytes, lines.digest.hexdigest()) for lines in (entries, proof)}
+
+
+def opened(note, key, what):
+    """The size and the root of a checkpoint that a log has signed."""
+    signature = note.by(key)
+    if signature is None or not signed(key.raw, note.text.encode(), signature):
+        raise Refused(what + ": isn't signed by the public key")
+    lines = note.text.split("\n")
+    if len(lines) < 4 or lines[0] != key.name:
+        raise Refused(what + ": is of another log than the key")
+    return number(lines[1], what), unbase64(lines[2], what + ": the root")
+
+
+def stamped(name, text, key):
+    """The size and the root of what a time stamp is over. That it's by an authority isn't checked."""
+    begin, end = "\n-----BEGIN CMS-----\n", "\n-----END CMS-----\n"
+    at = text.find(begin)
+    if at < 0 or not text.endswith(end):
+        raise Refused(name + ": isn't a checkpoint and a token")
+    note, token = text[:at], text[at + len(begin) : -len(end)].replace("\n", "")
+    token = unbase64(token, name + ": the token")
+    digests = [hashlib.new(kind, note.encode()).digest() for kind in ("sha256", "sha384", "sha512")]
+    if not any(digest in token for digest in digests):
+        raise Refused(name + ": the token is of something else")
+    return (name, *opened(Note(note), key, name))
 
 
 def given(text):
@@ -446,7 +473,8 @@ def verify(bundle, vkey, policy_text):
     if manifest["format"] != FORMAT:
         raise Refused("manifest.json: isn't of a bundle, version 1")
     files = {file["name"]: (file["bytes"], file["sha256"]) for file in manifest["files"]}
-    if len(files) != len(manifest["files"]) or FILES - set(files) or set(files) - FILES - OPTIONAL:
+    others = [name for name in set(files) - FILES if name != "policy" and not re.fullmatch(STAMP, name)]
+    if len(files) != len(manifest["files"]) or FILES - set(files) or others:
         raise Refused("manifest.json: doesn't list the files that a bundle has")
     bundle.has_only(set(files) | {"manifest.json", SUM})
     read = {}
@@ -460,24 +488,23 @@ def verify(bundle, vkey, policy_text):
     if key.text != own:
         raise Refused("vkey: the bundle is of another log than that of the public key that was given")
     note = Note(read["checkpoint"].decode())
-    signature = note.by(key)
-    if signature is None or not signed(key.raw, note.text.encode(), signature):
-        raise Refused("checkpoint: isn't signed by the public key")
-    lines = note.text.split("\n")
-    if len(lines) < 4 or lines[0] != key.name:
-        raise Refused("checkpoint: is of another log than the key")
-    size, root = number(lines[1], "checkpoint"), unbase64(lines[2], "checkpoint: the root")
-    if manifest["log"] != key.name or manifest["checkpoint"] != {"size": size, "root": lines[2]}:
+    size, root = opened(note, key, "checkpoint")
+    named = {"size": size, "root": base64.b64encode(root).decode()}
+    if manifest["log"] != key.name or manifest["checkpoint"] != named:
         raise Refused("manifest.json: names another log, or another checkpoint")
 
     users = manifest["users"]
     seals = None if users else Seals(manifest["from"], manifest["to"])
-    tree, count, digests = prove(bundle, seals)
+    stamps = [stamped(name, read[name].decode(), key) for name in sorted(read) if re.fullmatch(STAMP, name)]
+    tree, roots, count, digests = prove(bundle, seals, {at for _, at, _ in stamps})
     if tree.size != size or tree.root() != root:
         raise Refused(
             "entries.jsonl: the lines aren't what was sealed, or aren't all, or not in their order: with proof.txt "
             "they lead to another root than the one that was signed"
         )
+    for name, at, stamped_root in stamps:
+        if roots.get(at) != stamped_root:
+            raise Refused("%s: is of another tree" % name)
     for name, found in digests.items():
         if files[name] != found:
             raise Refused("%s: isn't what the manifest says: it was changed" % name)
@@ -496,6 +523,8 @@ def verify(bundle, vkey, policy_text):
         facts.append("%d more lines were sealed and are not in the bundle" % hidden)
     if left_out["unsealed_bytes"]:
         facts.append("%d bytes weren't sealed yet, says its maker" % left_out["unsealed_bytes"])
+    for name, at, _ in stamps:
+        facts.append("%s covers them, with the first %d entries: check it by openssl ts" % (name, at))
     if not vkey:
         facts.append("the public key is the bundle's own: compare it with what you know, or give it by --vkey")
         facts.append("  " + key.text)
