@@ -2,9 +2,11 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -13,6 +15,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use support::calls::{Logger, record, text};
+use support::pace::until;
 use support::{Scratch, available, last_file, merged, root, run, sealed, tool};
 
 const DAY: &str = "audit_2026-11-23.jsonl";
@@ -675,6 +678,119 @@ fn maintain_compresses_old_days_that_the_other_commands_still_read() {
         2,
     );
     printed(scratch.path(), &["maintain", "no-such-directory"], 3);
+}
+
+/// Runs the tool until it can be interrupted and `so` is true of its process, and ends it with a signal.
+#[track_caller]
+fn interrupted(
+    directory: &Path,
+    arguments: &[&str],
+    signal: i32,
+    so: impl Fn(&Path) -> bool,
+) -> Output {
+    let mut tool = tool();
+    tool.current_dir(directory).args(arguments);
+    let pipes = [Stdio::piped(), Stdio::piped(), Stdio::piped()];
+    let [stdin, stdout, stderr] = pipes;
+    let mut child = tool
+        .stdin(stdin)
+        .stdout(stdout)
+        .stderr(stderr)
+        .spawn()
+        .expect("it starts");
+    let process = PathBuf::from(format!("/proc/{}", child.id()));
+    until(&format!("{arguments:?} is at it"), || {
+        let status = fs::read_to_string(process.join("status")).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|caught| u64::from_str_radix(caught.trim(), 16).ok());
+        caught.is_some_and(|caught| caught >> (signal - 1) & 1 == 1) && so(&process)
+    });
+    run(Command::new("kill").args([format!("-{signal}"), child.id().to_string()]));
+    // What it reads has no end, and what it writes isn't read, until it has ended.
+    let ended = child.wait().expect("it ends");
+    assert_eq!(ended.signal(), Some(signal), "{arguments:?}");
+    child.wait_with_output().expect("it has ended")
+}
+
+/// What lies in a directory.
+fn names(directory: &Path) -> BTreeSet<PathBuf> {
+    let listed = fs::read_dir(directory).expect("it can be read");
+    listed
+        .map(|item| item.expect("it can be read").path())
+        .collect()
+}
+
+#[test]
+fn long_work_ends_when_it_is_interrupted_says_so_and_leaves_nothing() {
+    let scratch = Scratch::new();
+    let (log, _) = sealed(&scratch, 3);
+    let endless = log.join("audit_2020-02-02.jsonl");
+    let file = fs::File::create(&endless).expect("it can be made");
+    file.set_len(200 << 30).expect("it may have a hole");
+    let before = names(&log);
+    let whole = last_file(&log);
+    let whole = whole.to_str().expect("it is UTF-8");
+    let reads_it = |process: &Path| {
+        let open = fs::read_dir(process.join("fd"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let mut open = open.filter_map(|open| fs::read_link(open.path()).ok());
+        open.any(|open| open == endless)
+    };
+    for arguments in [
+        &["verify", "log"][..],
+        &[
+            "verify",
+            "--tree",
+            "log",
+            "--lines",
+            whole,
+            "--lines",
+            "log/audit_2020-02-02.jsonl",
+        ],
+        &["stats", "log"],
+        &["export", "log", "--format", "csv"],
+        &[
+            "maintain",
+            "log",
+            "--compress-after-days",
+            "1",
+            "--guard",
+            "guard",
+        ],
+    ] {
+        for signal in [libc::SIGINT, libc::SIGTERM] {
+            let output = interrupted(scratch.path(), arguments, signal, reads_it);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(
+                said.contains("audit-logger: interrupted"),
+                "{arguments:?}: {said}"
+            );
+            assert_eq!(names(&log), before, "{arguments:?}");
+        }
+    }
+}
+
+#[test]
+fn what_waits_for_others_ends_too_when_it_is_interrupted() {
+    let scratch = Scratch::new();
+    let (log, _) = sealed(&scratch, 3);
+    let lines: String = (1..400)
+        .map(|number| entry(number, "2020-02-02T10:00:00.000000Z", json!({})))
+        .collect();
+    append(&log.join("audit_2020-02-02.jsonl"), &lines);
+    for arguments in [
+        &["verify", "--lines", "-", "--tree", "log"][..],
+        &["export", "log", "--format", "csv"],
+    ] {
+        let output = interrupted(scratch.path(), arguments, libc::SIGINT, |_| true);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            said.contains("audit-logger: interrupted"),
+            "{arguments:?}: {said}"
+        );
+    }
 }
 
 /// `tail -f`, ended with the value.

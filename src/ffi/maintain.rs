@@ -67,7 +67,9 @@ pub unsafe extern "C" fn audit_logger_maintain(
         // SAFETY: as the caller promises.
         let wanted = Maintenance::parse(unsafe { c_text("options", options) }?)?;
         let cancel = cancel_if_given(cancel)?;
-        let (report, ended) = log::maintain(Path::new(path), &wanted, cancel.as_deref())?;
+        let cancelled = || cancel.as_ref().is_some_and(|cancel| cancel.has_happened());
+        let path = Path::new(path);
+        let (report, ended) = log::maintain(path, &wanted, &mut |_, _| {}, &cancelled)?;
         let reply = ended.map_or_else(Reply::from, |()| Reply::ok());
         Ok(reply.with_text(AUDIT_REPLY_JSON, report))
     };

@@ -334,7 +334,7 @@ fn run(path: &Path) -> serde_json::Value {
         retention_days: Some(5),
         ..Maintenance::default()
     };
-    let (report, _) = maintain(path, &wanted, None).unwrap();
+    let (report, _) = maintain(path, &wanted, &mut |_, _| {}, &|| false).unwrap();
     serde_json::from_slice(&report).unwrap()
 }
 

@@ -28,7 +28,7 @@ pub fn hold(
     reason: &str,
 ) -> Result<Vec<u8>, Error> {
     let log = opened(path, access)?;
-    let held = Run::of(&log, None).hold(from, to, reason);
+    let held = Run::of(&log, &|| false).hold(from, to, reason);
     log.leave();
     held
 }
@@ -41,7 +41,7 @@ pub fn release(
     reason: &str,
 ) -> Result<Vec<u8>, Error> {
     let log = opened(path, access)?;
-    let released = Run::of(&log, None).release(number, reason);
+    let released = Run::of(&log, &|| false).release(number, reason);
     log.leave();
     released
 }

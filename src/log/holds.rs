@@ -157,8 +157,8 @@ impl Schedule {
             ..Maintenance::default()
         };
         let done = self.by_a_process(|log| {
-            let mut run = Run::of(log, None);
-            let ended = run.all(&wanted);
+            let mut run = Run::of(log, &|| false);
+            let ended = run.all(&wanted, &mut |_, _| {});
             let counts = (run.held.len() as u64, run.deleted.len() as u64);
             ended.map(|()| counts)
         });
@@ -176,7 +176,7 @@ impl Schedule {
             String::from_utf8_lossy(Timestamp::of(at).date()).into_owned()
         };
         let (from, to) = (date(first), date(last));
-        let held = self.by_a_process(|log| Run::of(log, None).hold(&from, &to, "a case"));
+        let held = self.by_a_process(|log| Run::of(log, &|| false).hold(&from, &to, "a case"));
         if let Ok(report) = held {
             let report: Value = serde_json::from_slice(&report).expect("it's JSON");
             let number = report["hold"].as_u64().expect("a number");
@@ -192,7 +192,7 @@ impl Schedule {
         };
         // Killed within it, it may be released or not.
         self.kept.remove(&number);
-        let _ = self.by_a_process(|log| Run::of(log, None).release(number, "over"));
+        let _ = self.by_a_process(|log| Run::of(log, &|| false).release(number, "over"));
     }
 
     /// The entries that are there, and the dates of their files.

@@ -25,7 +25,7 @@ use crate::error::{Error, Status};
 use crate::format::name::DayName;
 use crate::format::record::RecordBody;
 use crate::json::Object;
-use crate::sys::{self, Event};
+use crate::sys;
 
 /// How long a lock is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -55,7 +55,7 @@ impl From<Error> for Left {
 /// One run.
 pub struct Run<'r> {
     pub(super) log: &'r Log,
-    cancel: Option<&'r Event>,
+    cancelled: &'r dyn Fn() -> bool,
     swept: Swept,
     pub(super) marked: Vec<Mark>,
     pub(super) held: Vec<String>,
@@ -67,15 +67,16 @@ pub struct Run<'r> {
 }
 
 /// Looks after the days of the log in a directory. Returns what was done, as JSON, and whether all
-/// of it could be.
+/// of it could be. `progress` is told how many days of how many are compressed.
 pub fn maintain(
     path: &Path,
     wanted: &Maintenance,
-    cancel: Option<&Event>,
+    progress: &mut dyn FnMut(u64, u64),
+    cancelled: &dyn Fn() -> bool,
 ) -> Result<(Vec<u8>, Result<(), Error>), Error> {
     let log = opened(path, wanted)?;
-    let mut run = Run::of(&log, cancel);
-    let ended = run.all(wanted);
+    let mut run = Run::of(&log, cancelled);
+    let ended = run.all(wanted, progress);
     let report = run.report();
     log.leave();
     Ok((report, ended))
@@ -113,10 +114,10 @@ fn sealing(path: &Path, wanted: &Maintenance) -> Option<Sealing> {
 
 impl<'r> Run<'r> {
     /// One that has done nothing yet.
-    pub(super) fn of(log: &'r Log, cancel: Option<&'r Event>) -> Run<'r> {
+    pub(super) fn of(log: &'r Log, cancelled: &'r dyn Fn() -> bool) -> Run<'r> {
         Run {
             log,
-            cancel,
+            cancelled,
             swept: Swept::default(),
             marked: Vec::new(),
             held: Vec::new(),
@@ -131,7 +132,11 @@ impl<'r> Run<'r> {
         &self.log.directory
     }
 
-    pub(super) fn all(&mut self, wanted: &Maintenance) -> Result<(), Error> {
+    pub(super) fn all(
+        &mut self,
+        wanted: &Maintenance,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), Error> {
         let lock = self.lock()?;
         self.swept = self.logged(self.log.make_whole(true))?;
         let unburied = self.log.lock().last_error.take();
@@ -143,12 +148,13 @@ impl<'r> Run<'r> {
             self.expire(days)?;
         }
         if let Some(days) = wanted.compress_after_days {
-            for day in self.days_older_than(days)? {
-                if !day.compressed {
-                    match self.compress(day) {
-                        Ok(()) => self.compressed.push(day.file_name()),
-                        Err(left) => self.leave(day, left)?,
-                    }
+            let mut plain = self.days_older_than(days)?;
+            plain.retain(|day| !day.compressed);
+            for (done, day) in (0..).zip(&plain) {
+                progress(done, plain.len() as u64);
+                match self.compress(*day) {
+                    Ok(()) => self.compressed.push(day.file_name()),
+                    Err(left) => self.leave(*day, left)?,
                 }
             }
         }
@@ -239,7 +245,7 @@ impl<'r> Run<'r> {
     // ------------------------------------------------------------ who else is there
 
     pub(super) fn check_cancelled(&self) -> Result<(), Error> {
-        if self.cancel.is_some_and(Event::has_happened) {
+        if (self.cancelled)() {
             return Err(Error::new(
                 Status::Cancelled,
                 "cancelled: what was done by then stays done, and the next run does the rest",

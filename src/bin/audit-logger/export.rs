@@ -8,6 +8,7 @@ use chrono::NaiveDate;
 use clap::Args;
 
 use crate::formats::{Format, Writer};
+use crate::interrupt;
 use crate::once::{Once, between};
 use crate::output::{Output, Progress};
 
@@ -41,7 +42,8 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
     let files = source::open(&arguments.directory)?;
-    let directory = Directory::new(&files, &|| false);
+    let interrupted = interrupt::watch()?;
+    let directory = Directory::new(&files, &interrupted);
     let days = between(&directory, arguments.from, arguments.to)?;
     let writer = Writer::new(arguments.format, &arguments.directory);
     let mut log = Once::new(&directory);

@@ -20,6 +20,7 @@ use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+use crate::interrupt;
 use crate::output::{Colour, Output, Progress, plain};
 
 /// A log, and what is known of it beside its tree.
@@ -179,13 +180,16 @@ pub fn run(
     let mut answers = Vec::new();
     // Which of the hosts the logs are.
     let mut logs = Vec::new();
+    let interrupted = interrupt::watch()?;
     let mut progress = Progress::new();
     for (number, host) in hosts.iter().enumerate() {
         let mut show = |done, of| progress.show("reading trees", done, of);
-        let added = sealed.add(&host.tree, &host.options()?, &mut show, &|| false);
+        let added = sealed.add(&host.tree, &host.options()?, &mut show, &interrupted);
         match added {
             Ok(_) => logs.push(number),
-            Err(error) if hosts.len() == 1 => return Err(error),
+            Err(error) if hosts.len() == 1 || error.status == Status::Cancelled => {
+                return Err(error);
+            }
             Err(_) => {}
         }
         answers.push(added);
@@ -196,11 +200,12 @@ pub fn run(
         sealed: sealed.lines(),
         ..Found::default()
     };
-    for path in files {
-        found.read(path, &mut sealed, hosts, &reports)?;
+    for (done, path) in (0..).zip(files) {
+        progress.show("comparing lines", done, files.len() as u64);
+        found.read(path, &mut sealed, hosts, &reports, interrupted)?;
     }
     drop(progress);
-    sealed.missing(&|| false, &mut |place| {
+    sealed.missing(&interrupted, &mut |place| {
         let day = place.file.get(6..16).unwrap_or_default().to_owned();
         if days.from.as_ref().is_some_and(|from| day < *from)
             || days.to.as_ref().is_some_and(|to| day > *to)
@@ -242,6 +247,7 @@ impl Found {
         sealed: &mut Sealed,
         hosts: &[Host],
         reports: &Answers,
+        interrupted: fn() -> bool,
     ) -> Result<(), Error> {
         let failed = |error: io::Error| Error::log(format!("{}: {error}", path.display()));
         let reader: Box<dyn Read + Send> = match path.to_str() {
@@ -266,7 +272,12 @@ impl Found {
                 Came::Unknown => self.strange(number, Line::read(line, hosts), hosts, reports),
             }
         };
-        hash_lines(reader, &keys, &mut each).map_err(failed)
+        let reader = Box::new(Until(interrupted, reader));
+        hash_lines(reader, &keys, &mut each).map_err(failed)?;
+        match interrupted() {
+            true => Err(Error::new(Status::Cancelled, "interrupted")),
+            false => Ok(()),
+        }
     }
 
     fn strange(&mut self, number: u64, line: Line, hosts: &[Host], reports: &Answers) {
@@ -596,6 +607,18 @@ fn hash_lines(
             .join()
             .unwrap_or_else(|_| Err(io::Error::other("the reader panicked")))
     })
+}
+
+/// A reader that is at its end when somebody says so.
+struct Until<R>(fn() -> bool, R);
+
+impl<R: Read> Read for Until<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match (self.0)() {
+            true => Ok(0),
+            false => self.1.read(into),
+        }
+    }
 }
 
 /// The sender is the reader's own: with its end the workers end.

@@ -12,6 +12,7 @@ mod export;
 mod far;
 mod formats;
 mod hold;
+mod interrupt;
 mod keygen;
 mod maintain;
 mod man;
@@ -50,6 +51,7 @@ Exit codes:
   1  the log was tampered with, or a proof doesn't hold
   2  wrong usage: an argument can't be used
   3  no answer: the log can't be read, or there is no Merkle log or no such entry in it
+Ctrl-C and SIGTERM end it as they end other commands (130 and 143 in a shell): no file is left half written.
 
 Colours are used on a terminal only, and never if NO_COLOR is set.";
 
@@ -98,6 +100,9 @@ fn main() -> ExitCode {
     let Err(error) = done.and(out.finish()) else {
         return ExitCode::SUCCESS;
     };
+    if error.status == Status::Cancelled {
+        interrupt::end();
+    }
     complain(&error.message);
     ExitCode::from(match error.status {
         Status::Tampered => 1,

@@ -6,7 +6,8 @@ use audit_logger::tool::{Error, Maintenance, maintain};
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::output::Output;
+use crate::interrupt;
+use crate::output::{Output, Progress};
 
 /// Compresses the days of a log that are over, and removes those that have expired
 ///
@@ -75,7 +76,12 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
         "below_floor": arguments.below_floor,
         "compress_after_days": arguments.compress_after_days,
     }))?;
-    let (report, ended) = maintain(&arguments.directory, &wanted, None)?;
+    let mut progress = Progress::new();
+    let mut show = |done, of| progress.show("compressing", done, of);
+    let interrupted = interrupt::watch()?;
+    let done = maintain(&arguments.directory, &wanted, &mut show, &interrupted);
+    drop(progress);
+    let (report, ended) = done?;
     out.raw_line(&report);
     ended
 }

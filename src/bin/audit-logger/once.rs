@@ -6,7 +6,7 @@ use audit_logger::tool::Error;
 use audit_logger::tool::lines::Seen;
 use audit_logger::tool::name::DayName;
 use audit_logger::tool::report::Remarks;
-use audit_logger::tool::source::Directory;
+use audit_logger::tool::source::{Directory, not_the_file_s};
 use audit_logger::tool::twins::{Ids, Repeated};
 use chrono::NaiveDate;
 
@@ -144,10 +144,13 @@ impl<'a> Once<'a> {
                     None => Ok(0),
                 });
             taken?;
-            if let Err(error) = read
-                && noted
-            {
-                self.left_out.add(&file.file_name(), error.to_string());
+            if let Err(error) = read {
+                if let Some(ended) = not_the_file_s(&error) {
+                    return Err(ended);
+                }
+                if noted {
+                    self.left_out.add(&file.file_name(), error.to_string());
+                }
             }
         }
         Ok(())

@@ -2,9 +2,14 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
-use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::fs::Permissions;
+use std::io::{self, BufWriter, IsTerminal, Seek, SeekFrom, StdoutLock, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use audit_logger::tool::Error;
+use tempfile::NamedTempFile;
 
 /// The standard output. Whoever reads it may stop (`| head`): then nothing more is written, and the
 /// command still comes to its end and its exit code.
@@ -119,6 +124,65 @@ pub fn complain(message: &str) {
     let _ = writeln!(io::stderr(), "audit-logger: {}", plain(message));
 }
 
+/// A file that gets its name when it is whole. Until then it has another one beside it, and it goes with
+/// whoever was writing it.
+pub struct NewFile {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+impl NewFile {
+    /// Begins a file that isn't there yet.
+    pub fn create(path: &Path) -> Result<NewFile, Error> {
+        if path.symlink_metadata().is_ok() {
+            return Err(failed(path, "it is there already"));
+        }
+        let parent = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        let mut builder = tempfile::Builder::new();
+        // As others make theirs: what the umask leaves of it.
+        builder.permissions(Permissions::from_mode(0o666));
+        let made = builder.tempfile_in(parent.unwrap_or(Path::new(".")));
+        Ok(NewFile {
+            file: made.map_err(|error| failed(path, error))?,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Gives it its name. Another that has got it meanwhile stays.
+    pub fn keep(self) -> Result<(), Error> {
+        let NewFile { file, path } = self;
+        let synced = file.as_file().sync_all();
+        synced.map_err(|error| failed(&path, error))?;
+        let kept = file.persist_noclobber(&path);
+        kept.map_err(|error| failed(&path, error.error)).map(drop)
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Seek for NewFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
+fn failed(path: &Path, why: impl Display) -> Error {
+    Error::log(format!("{}: {why}", path.display()))
+}
+
+/// How much is done, in percent, for whoever is told of the end before it.
+static REACHED: AtomicU64 = AtomicU64::new(0);
+
 /// A line on the terminal's standard error that is replaced by the next and wiped in the end; nothing
 /// where that isn't a terminal.
 pub struct Progress {
@@ -134,9 +198,18 @@ impl Progress {
         }
     }
 
+    /// How far it came, as the end of a sentence.
+    pub fn reached() -> String {
+        match REACHED.load(Ordering::Relaxed) {
+            0 => String::new(),
+            percent => format!(" at {percent} %"),
+        }
+    }
+
     /// Shows how much of it is done, when that is another percent.
     pub fn show(&mut self, what: &str, done: u64, of: u64) {
         let percent = done * 100 / of.max(1);
+        REACHED.store(percent, Ordering::Relaxed);
         if self.is_terminal && percent != self.shown {
             self.shown = percent;
             let _ = write!(io::stderr(), "\r\x1b[K{what}: {percent} %");

@@ -1,6 +1,5 @@
 //! `prove` and `check`: one entry, with nothing else of the log shown.
 
-use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +10,7 @@ use audit_logger::tool::{Error, Status};
 use clap::{Args, ValueEnum};
 use zeroize::Zeroizing;
 
-use crate::output::Output;
+use crate::output::{NewFile, Output};
 use crate::receipt;
 
 /// No line with an entry is longer, nor any proof.
@@ -176,12 +175,10 @@ fn line_in(path: &Path) -> Result<Vec<u8>, Error> {
 
 /// Writes a file that isn't there yet.
 pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(path)
-        .and_then(|mut file| file.write_all(bytes))
-        .map_err(|error| Error::log(format!("{}: {error}", path.display())))
+    let mut file = NewFile::create(path)?;
+    let written = file.write_all(bytes);
+    written.map_err(|error| Error::log(format!("{}: {error}", path.display())))?;
+    file.keep()
 }
 
 pub fn check(arguments: &CheckArguments, out: &mut Output) -> Result<(), Error> {

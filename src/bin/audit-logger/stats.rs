@@ -8,6 +8,7 @@ use chrono::NaiveDate;
 use clap::{Args, ValueEnum};
 
 use crate::entries::Entry;
+use crate::interrupt;
 use crate::once::{Once, between};
 use crate::output::{Output, Progress, plain};
 use crate::sums::{Groups, Sums, gap};
@@ -71,7 +72,8 @@ struct Log<'a> {
 
 pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
     let files = source::open(&arguments.directory)?;
-    let directory = Directory::new(&files, &|| false);
+    let interrupted = interrupt::watch()?;
+    let directory = Directory::new(&files, &interrupted);
     let days = between(&directory, arguments.from, arguments.to)?;
     let mut once = Once::new(&directory);
     let mut log = Log {

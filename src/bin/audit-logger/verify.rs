@@ -9,6 +9,7 @@ use chrono::NaiveDate;
 use clap::Args;
 
 use crate::far;
+use crate::interrupt;
 use crate::output::{Colour, Output, Progress, plain};
 use crate::stamp::authority::Anchors;
 use crate::stamped::Stamped;
@@ -125,7 +126,7 @@ impl Against {
         let anchors = self.tsa_cert.as_deref().map(Anchors::read).transpose()?;
         let mut stamped = Stamped::read(directory, anchors.as_ref())?;
         options.stamped = stamped.notes();
-        let mut report = verify(directory, &options, progress, &|| false)?;
+        let mut report = verify(directory, &options, progress, &interrupt::watch()?)?;
         stamped.report(&mut report);
         Ok((report, stamped))
     }
