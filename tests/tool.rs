@@ -750,6 +750,7 @@ fn long_work_ends_when_it_is_interrupted_says_so_and_leaves_nothing() {
             "log/audit_2020-02-02.jsonl",
         ],
         &["stats", "log"],
+        &["report", "log", "-o", "log/report.html"],
         &["export", "log", "--format", "csv"],
         &[
             "maintain",

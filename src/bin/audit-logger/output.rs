@@ -135,19 +135,22 @@ impl NewFile {
     /// Begins a file that isn't there yet.
     pub fn create(path: &Path) -> Result<NewFile, Error> {
         if path.symlink_metadata().is_ok() {
-            return Err(failed(path, "it is there already"));
+            return Err(failed(path, "is there already, and isn't written over"));
         }
-        let parent = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
         let mut builder = tempfile::Builder::new();
         // As others make theirs: what the umask leaves of it.
         builder.permissions(Permissions::from_mode(0o666));
-        let made = builder.tempfile_in(parent.unwrap_or(Path::new(".")));
+        let made = builder.tempfile_in(parent(path));
         Ok(NewFile {
             file: made.map_err(|error| failed(path, error))?,
             path: path.to_owned(),
         })
+    }
+
+    /// Writes all of that to it.
+    pub fn add(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let written = self.file.write_all(bytes);
+        written.map_err(|error| failed(&self.path, error))
     }
 
     /// Gives it its name. Another that has got it meanwhile stays.
@@ -158,6 +161,14 @@ impl NewFile {
         let kept = file.persist_noclobber(&path);
         kept.map_err(|error| failed(&path, error.error)).map(drop)
     }
+}
+
+/// Where a file is to be.
+pub fn parent(path: &Path) -> &Path {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
 }
 
 impl Write for NewFile {
@@ -174,6 +185,13 @@ impl Seek for NewFile {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.file.seek(to)
     }
+}
+
+/// Writes a file that isn't there yet.
+pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let mut file = NewFile::create(path)?;
+    file.add(bytes)?;
+    file.keep()
 }
 
 fn failed(path: &Path, why: impl Display) -> Error {

@@ -1,6 +1,6 @@
 //! `prove` and `check`: one entry, with nothing else of the log shown.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use audit_logger::tool::note::Signer;
@@ -10,7 +10,7 @@ use audit_logger::tool::{Error, Status};
 use clap::{Args, ValueEnum};
 use zeroize::Zeroizing;
 
-use crate::output::{NewFile, Output};
+use crate::output::{Output, write_new};
 use crate::receipt;
 
 /// No line with an entry is longer, nor any proof.
@@ -171,14 +171,6 @@ fn line_in(path: &Path) -> Result<Vec<u8>, Error> {
         ))),
         line => Ok(line.to_vec()),
     }
-}
-
-/// Writes a file that isn't there yet.
-pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let mut file = NewFile::create(path)?;
-    let written = file.write_all(bytes);
-    written.map_err(|error| Error::log(format!("{}: {error}", path.display())))?;
-    file.keep()
 }
 
 pub fn check(arguments: &CheckArguments, out: &mut Output) -> Result<(), Error> {

@@ -8,10 +8,8 @@ mod state;
 mod steps;
 
 use std::borrow::Cow;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
 use std::panic::resume_unwind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 use std::time::SystemTime;
 
@@ -21,8 +19,9 @@ use audit_logger::tool::{Error, Status};
 use chrono::{DateTime, NaiveDate, Utc};
 use clap::Args;
 
+use crate::interrupt;
 use crate::once::{Once, between};
-use crate::output::{Output, Progress, plain};
+use crate::output::{NewFile, Output, Progress, plain};
 use crate::verify::Against;
 
 use added::Added;
@@ -70,13 +69,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments, _: &mut Output) -> Result<(), Error> {
-    // Before the work is done, and not only after it.
-    if fs::symlink_metadata(&arguments.output).is_ok() {
-        return Err(failed(
-            &arguments.output,
-            io::ErrorKind::AlreadyExists.into(),
-        ));
-    }
+    let mut file = NewFile::create(&arguments.output)?;
     // Side by side, for both read the whole log: whoever comes second finds it in memory.
     let (read, verified) = thread::scope(|scope| {
         let verify = || {
@@ -112,7 +105,8 @@ pub fn run(arguments: &Arguments, _: &mut Output) -> Result<(), Error> {
         read: &read,
         verified: verified.as_ref(),
     };
-    write_new(&arguments.output, page.html()?.as_bytes())?;
+    file.add(page.html()?.as_bytes())?;
+    file.keep()?;
     wrong
 }
 
@@ -130,7 +124,8 @@ struct Read {
 impl Read {
     fn of(arguments: &Arguments) -> Result<Read, Error> {
         let files = source::open(&arguments.directory)?;
-        let directory = Directory::new(&files, &|| false);
+        let interrupted = interrupt::watch()?;
+        let directory = Directory::new(&files, &interrupted);
         let days = between(&directory, arguments.from, arguments.to)?;
         // A file may have a name that the calendar hasn't: what is in it is of the first day.
         let date = |day: &str| day.parse::<NaiveDate>().ok();
@@ -160,37 +155,6 @@ impl Read {
             left_out: once.left_out,
         })
     }
-}
-
-/// Writes a file that isn't there yet: whole, or not at all.
-fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = Path::new(&name);
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(temporary);
-    let mut file = file.map_err(|error| failed(temporary, error))?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    // A link, as a new name would take the place of what got that name meanwhile.
-    let named = written.and_then(|()| match fs::hard_link(temporary, path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            // FAT and the like have none.
-            match fs::symlink_metadata(path) {
-                Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
-                Err(_) => fs::rename(temporary, path),
-            }
-        }
-        linked => linked,
-    });
-    // After a rename it isn't there any more.
-    let _ = fs::remove_file(temporary);
-    named.map_err(|error| failed(path, error))
-}
-
-fn failed(path: &Path, error: io::Error) -> Error {
-    Error::log(format!("{}: {error}", path.display()))
 }
 
 /// A text with what isn't seen of it, or changes how the rest is seen, escaped as JSON has it: two names that

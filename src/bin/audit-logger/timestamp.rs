@@ -11,8 +11,7 @@ use audit_logger::tool::{Error, Place, Post, Proxy, Status, Trust, authority};
 use clap::Args;
 use ring::rand::{SecureRandom, SystemRandom};
 
-use crate::output::{Output, plain};
-use crate::prove::write_new;
+use crate::output::{Output, plain, write_new};
 use crate::stamp::authority::{Anchors, check};
 use crate::stamp::kept::{self, Open, Stamp, keep, waiting};
 use crate::stamp::token::{LONGEST, Query, Token, shown, token_in};

@@ -4,7 +4,7 @@ mod archive;
 mod page;
 
 use std::borrow::Cow;
-use std::io::{Seek, SeekFrom};
+use std::io::{BufWriter, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use audit_logger::tool::checkpoint::{Checkpoint, format_hash};
@@ -16,8 +16,10 @@ use chrono::NaiveDate;
 use clap::Args;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tempfile::tempfile_in;
 
-use crate::output::{Output, Progress};
+use crate::interrupt;
+use crate::output::{Output, Progress, parent};
 use crate::stamp::kept::{self, Stamp};
 use archive::Archive;
 
@@ -156,7 +158,8 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
     let policy = policy.map(|path| end_of_named(path, LONGEST_POLICY));
     let policy = policy.transpose()?;
     let files = source::open(&arguments.directory)?;
-    let directory = Directory::new(&files, &|| false);
+    let interrupted = interrupt::watch()?;
+    let directory = Directory::new(&files, &interrupted);
     let options = Options {
         vkey: arguments.vkey.as_deref().map(crate::vkey).transpose()?,
         policy: arguments.policy.clone(),
@@ -174,7 +177,9 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
         false => Some(&is_wanted),
     };
     // Lines and proof come out of one reading, and a zip takes one file after the other.
-    let mut proof = archive.aside()?;
+    let unread = |error| Error::log(format!("the proof: {error}"));
+    let proof = tempfile_in(parent(&arguments.output)).map_err(unread)?;
+    let mut proof = BufWriter::new(proof);
     archive.begin("entries.jsonl")?;
     let mut progress = Progress::new();
     let mut show = |done, of| progress.show("bundling", done, of);
@@ -188,7 +193,6 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
         return Err(Error::new(Status::NotFound, what));
     }
     archive.end();
-    let unread = |error| Error::log(format!("the proof: {error}"));
     let mut proof = proof
         .into_inner()
         .map_err(|error| unread(error.into_error()))?;
