@@ -312,11 +312,113 @@ fn stats_are_of_the_days_asked_for_by_what_was_asked_for() {
             |group: &Value| (group[by].as_str()?.to_owned(), group["calls"].as_u64()?).into();
         groups.iter().filter_map(group).collect()
     };
+    assert_eq!(
+        calls("hour"),
+        [
+            ("2026-11-23T10".into(), 1),
+            ("2026-11-23T11".into(), 1),
+            ("2026-11-23T13".into(), 1),
+            ("2026-11-23T14".into(), 1),
+            ("2026-11-24T00".into(), 1)
+        ]
+    );
     assert_eq!(calls("user"), [("user-1".into(), 4), ("user-2".into(), 1)]);
     assert_eq!(
         calls("model"),
         [("other/model".into(), 1), ("some/model".into(), 4)]
     );
+}
+
+#[test]
+fn conditions_choose_entries_by_their_members() {
+    let log = log();
+    for (conditions, expected) in [
+        (&["user_id=user-2"][..], &[3][..]),
+        (&["user_id!=user-2", "timestamp<2026-11-23T12"], &[1, 2]),
+        (&["latency_ms>100"], &[2]),
+        (&["latency_ms >= 100", "status=success"], &[1, 3, 5]),
+        // What has none is unequal to each, and neither less nor more.
+        (&["latency_ms!=100"], &[2, 4]),
+        (&["latency_ms<1e9"], &[1, 2, 3, 5, 6]),
+        (&["error_type!=RateLimitError"], &[1, 4, 3, 5, 6]),
+        (
+            &[
+                "cost=0.5",
+                "model=some/model",
+                "prompt_tokens<=10",
+                "completion_tokens>19",
+            ],
+            &[1, 3, 5],
+        ),
+        (&["model="], &[6]),
+    ] {
+        let conditions: Vec<&str> = conditions.iter().flat_map(|is| ["--where", is]).collect();
+        let tail = printed(log.path(), &[&["tail", "."], &conditions[..]].concat(), 0);
+        assert_eq!(numbers(&tail), expected, "{conditions:?}");
+        let export = ["export", ".", "--format", "csv"];
+        let export = printed(log.path(), &[&export[..], &conditions].concat(), 0);
+        assert_eq!(export.lines().count(), 1 + expected.len(), "{conditions:?}");
+        let stats = printed(
+            log.path(),
+            &[&["stats", ".", "--json"], &conditions[..]].concat(),
+            0,
+        );
+        let stats: Value = serde_json::from_str(&stats).expect("it is JSON");
+        // The last one stands for calls that have no entry.
+        let calls = expected.iter().filter(|number| **number != 6).count();
+        assert_eq!(stats["total"]["calls"], calls, "{conditions:?}");
+    }
+    for wrong in ["user=x", "latency_ms>slow", "latency_ms", "cost=NaN", "=1"] {
+        printed(log.path(), &["stats", ".", "--where", wrong], 2);
+    }
+}
+
+#[test]
+fn a_table_fits_the_terminal() {
+    if !available("script") || !available("stty") {
+        return;
+    }
+    let log = log();
+    let name = "a".repeat(60);
+    append(
+        &log.join(NEXT),
+        &entry(7, "2026-11-24T00:00:03.000000Z", json!({"user_id": name})),
+    );
+    append(
+        &log.join(NEXT),
+        &entry(
+            8,
+            "2026-11-24T00:00:04.000000Z",
+            json!({"user_id": "\u{5b57}".repeat(30)}),
+        ),
+    );
+    let program = tool().get_program().to_string_lossy().into_owned();
+    for columns in [40, 60, 80, 100, 120, 200] {
+        let command = format!("stty rows 24 cols {columns} && {program} stats . --by user");
+        let mut script = Command::new("script");
+        script
+            .current_dir(log.path())
+            .args(["-qec", &command, "/dev/null"]);
+        let shown = run(&mut script);
+        // Behind the progress, which is wiped.
+        let shown = shown.rsplit("\x1b[K").next().unwrap_or_default();
+        let table: Vec<&str> = shown.lines().take(6).collect();
+        for line in &table {
+            let wide = line
+                .trim_end()
+                .chars()
+                .map(|c| if c == '\u{5b57}' { 2 } else { 1 });
+            assert!(wide.sum::<usize>() <= columns, "{columns}: {shown}");
+        }
+        assert_eq!(shown.contains(&name), columns == 200, "{columns}: {shown}");
+        assert_eq!(
+            shown.contains("have no room here"),
+            columns < 100,
+            "{columns}: {shown}"
+        );
+        assert!(table[0].contains("calls"), "{columns}: {shown}");
+    }
+    assert!(printed(log.path(), &["stats", ".", "--by", "user"], 0).contains(&name));
 }
 
 #[test]

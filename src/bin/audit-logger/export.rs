@@ -7,6 +7,7 @@ use audit_logger::tool::{Error, lines::Seen};
 use chrono::NaiveDate;
 use clap::Args;
 
+use crate::condition::Where;
 use crate::formats::{Format, Writer};
 use crate::interrupt;
 use crate::once::{Once, between};
@@ -38,6 +39,8 @@ pub struct Arguments {
     /// The last day
     #[arg(long, value_name = "YYYY-MM-DD")]
     to: Option<NaiveDate>,
+    #[command(flatten)]
+    filter: Where,
 }
 
 pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
@@ -52,8 +55,10 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
     writer.begin(out);
     for (done, (day, files)) in (0..).zip(&days) {
         progress.show("exporting", done, count);
-        log.day(day, files, |_, line: &Seen| {
-            writer.write(line.text, &line.digest(), out);
+        log.day(day, files, |entry, line: &Seen| {
+            if arguments.filter.holds(entry) {
+                writer.write(line.text, &line.digest(), out);
+            }
             Ok(())
         })?;
         // Nobody reads any more.

@@ -6,6 +6,7 @@
 #![deny(clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used)]
 
 mod bundle;
+mod condition;
 mod digests;
 mod entries;
 mod export;

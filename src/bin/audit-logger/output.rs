@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use audit_logger::tool::Error;
 use tempfile::NamedTempFile;
+use terminal_size::Width;
 
 /// The standard output. Whoever reads it may stop (`| head`): then nothing more is written, and the
 /// command still comes to its end and its exit code.
@@ -39,6 +40,12 @@ impl Output {
             is_terminal,
             colours: is_terminal && !set("NO_COLOR") && !dumb,
         }
+    }
+
+    /// How many characters of a line a terminal shows; `None` where none limits them.
+    pub fn columns(&self) -> Option<usize> {
+        let size = self.is_terminal.then(terminal_size::terminal_size)?;
+        size.map(|(Width(columns), _)| usize::from(columns))
     }
 
     /// Writes a line.

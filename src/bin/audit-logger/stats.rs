@@ -1,12 +1,15 @@
 //! `stats`: what a log adds up to.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use audit_logger::tool::Error;
 use audit_logger::tool::source::{self, Directory};
 use chrono::NaiveDate;
 use clap::{Args, ValueEnum};
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
+use crate::condition::Where;
 use crate::entries::Entry;
 use crate::interrupt;
 use crate::once::{Once, between};
@@ -22,6 +25,7 @@ use crate::sums::{Groups, Sums, gap};
 Examples:
   audit-logger stats audit_logs
   audit-logger stats audit_logs --from 2026-11-01 --to 2026-11-30 --by model
+  audit-logger stats audit_logs --by hour --where model=openai/gpt-4o --where 'latency_ms>1000'
   audit-logger stats audit_logs --by user --json | jq '.groups[] | [.user, .cost]'
 
 Latencies are those of all calls that have one, failed ones too, and right to within 1 %. Tokens and costs
@@ -36,6 +40,8 @@ pub struct Arguments {
     /// The last day
     #[arg(long, value_name = "YYYY-MM-DD")]
     to: Option<NaiveDate>,
+    #[command(flatten)]
+    filter: Where,
     /// What makes a row
     #[arg(long, value_enum, default_value_t = By::Day)]
     by: By,
@@ -46,6 +52,9 @@ pub struct Arguments {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum By {
+    /// By the hour of the entry's timestamp (UTC)
+    Hour,
+    /// By the day of its file
     Day,
     Model,
     User,
@@ -54,6 +63,7 @@ enum By {
 impl By {
     fn name(self) -> &'static str {
         match self {
+            By::Hour => "hour",
             By::Day => "day",
             By::Model => "model",
             By::User => "user",
@@ -104,8 +114,12 @@ impl Log<'_> {
             self.gaps += calls;
             return Ok(());
         }
+        if !self.arguments.filter.holds(entry) {
+            return Ok(());
+        }
         self.total.add(entry);
         let group = match self.arguments.by {
+            By::Hour => entry.timestamp.get(..13).unwrap_or(&entry.timestamp),
             By::Day => day,
             By::Model => &entry.model,
             By::User => &entry.user_id,
@@ -156,7 +170,7 @@ fn print_table(log: &Log, once: &Once, out: &mut Output) {
         "p90 ms",
         "p99 ms",
     ];
-    // Made twice, to know their widths: there may be many.
+    // Made three times, to know their widths: there may be many.
     let rows = || {
         let groups = log.groups.0.iter().map(|(name, sums)| row(name, sums));
         std::iter::once(heads.map(str::to_owned))
@@ -166,18 +180,23 @@ fn print_table(log: &Log, once: &Once, out: &mut Output) {
     let mut widths = [0; 9];
     for row in rows() {
         for (width, cell) in widths.iter_mut().zip(&row) {
-            *width = cell.chars().count().max(*width);
+            *width = cell.width().max(*width);
         }
     }
+    let hidden = fit(&mut widths, out.columns());
     for row in rows() {
+        let name = shortened(&row[0], widths[0]);
+        let padding = " ".repeat(widths[0] - name.width());
         let cells = row.iter().zip(widths).skip(1);
-        let numbers: String = cells
+        let shown = cells.filter(|(_, width)| *width > 0);
+        let numbers: String = shown
             .map(|(cell, width)| format!("  {cell:>width$}"))
             .collect();
+        out.line(format_args!("{name}{padding}{numbers}"));
+    }
+    if hidden > 0 {
         out.line(format_args!(
-            "{:<width$}{numbers}",
-            row[0],
-            width = widths[0]
+            "\n{hidden} columns have no room here; a wider terminal, a pipe or --json shows them"
         ));
     }
     let mut errors: Vec<_> = total.errors.iter().collect();
@@ -209,6 +228,41 @@ fn print_table(log: &Log, once: &Once, out: &mut Output) {
     for (count, what) in notes.into_iter().filter(|(count, _)| *count > 0) {
         out.line(format_args!("{count} {what}"));
     }
+}
+
+/// Makes columns fit: the names' gets narrower, and those that say least go, as 0. Returns how many went.
+fn fit(widths: &mut [usize; 9], columns: Option<usize>) -> usize {
+    /// The percentiles between, the tokens, the last percentile, the cost.
+    const FIRST_TO_GO: [usize; 6] = [7, 6, 4, 3, 8, 5];
+    const NARROWEST_NAME: usize = 16;
+    let Some(columns) = columns else {
+        return 0;
+    };
+    let mut hidden = 0;
+    loop {
+        let others = widths.iter().skip(1).filter(|width| **width > 0);
+        let others: usize = others.map(|width| width + 2).sum();
+        let room = columns.saturating_sub(others);
+        if widths[0] <= room || room >= NARROWEST_NAME || hidden == FIRST_TO_GO.len() {
+            widths[0] = widths[0].min(room.max(NARROWEST_NAME));
+            return hidden;
+        }
+        widths[FIRST_TO_GO[hidden]] = 0;
+        hidden += 1;
+    }
+}
+
+/// A name in so many columns of a terminal.
+fn shortened(name: &str, columns: usize) -> Cow<'_, str> {
+    if name.width() <= columns {
+        return name.into();
+    }
+    let mut taken = 0;
+    let fits = name.chars().take_while(|c| {
+        taken += c.width().unwrap_or(0);
+        taken < columns
+    });
+    fits.chain(['…']).collect::<String>().into()
 }
 
 fn row(name: &str, sums: &Sums) -> [String; 9] {

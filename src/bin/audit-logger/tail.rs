@@ -14,6 +14,7 @@ use audit_logger::tool::twins::{Digest, Ids};
 use chrono::{DateTime, Days, Utc};
 use clap::Args;
 
+use crate::condition::Where;
 use crate::entries::{Entry, Tokens, Versions, days, each_line};
 use crate::formats::{Format, Writer};
 use crate::output::{Colour, Output, complain, plain};
@@ -68,6 +69,8 @@ pub struct Arguments {
     /// Only those with this status: success or error
     #[arg(long, value_name = "STATUS", value_parser = ["success", "error"])]
     status: Option<String>,
+    #[command(flatten)]
+    filter: Where,
     /// Print the lines as they stand in the log
     #[arg(long)]
     json: bool,
@@ -86,6 +89,7 @@ impl Arguments {
             is(&self.user, &entry.user_id)
                 && is(&self.model, &entry.model)
                 && is(&self.status, &entry.status)
+                && self.filter.holds(entry)
         })
     }
 
