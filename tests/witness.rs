@@ -14,7 +14,7 @@ use audit_logger::ffi::*;
 use support::calls::{Answer, Logger, record, verified};
 use support::pace::{Stopwatch, until};
 use support::witness::{Doing, Witness};
-use support::{Scratch, run};
+use support::{Scratch, run, tool};
 
 /// A log with a policy, in a directory of the test's own.
 struct Bench {
@@ -159,6 +159,41 @@ fn checkpoints_are_shown_by_themselves_and_at_most_once_an_interval() {
     });
     drop(loggers);
     bench.intact();
+}
+
+#[test]
+fn a_proof_carries_the_signatures_of_witnesses_where_they_cover_the_entry() {
+    let witness = Witness::start(1);
+    let bench = Bench::new(&[&witness], "quorum w1", required());
+    let logger = bench.logger();
+    write(&logger, 3);
+    witnessed(&logger, -1).expect(AUDIT_OK);
+    let size = *witness.state().signed.last().expect("it signed");
+    write(&logger, 300);
+    logger.close(-1).expect(AUDIT_OK);
+    let ids = support::entries(&bench.log);
+    for (number, signatures) in [(0, 2), (2, 2), (3, 1), (302, 1)] {
+        let id = ids[number]["id"].as_str().expect("a text");
+        let to = bench.scratch.join(&format!("entry{number}"));
+        run(tool()
+            .arg("prove")
+            .arg(&bench.log)
+            .arg(id)
+            .arg("-o")
+            .arg(&to));
+        let proof = fs::read_to_string(to.with_extension("tlog-proof")).expect("it's there");
+        let by = proof.matches("\n\u{2014} ").count();
+        assert_eq!(by, signatures, "{number}: {proof}");
+        let of = proof
+            .split("\n\n")
+            .nth(1)
+            .and_then(|note| note.lines().nth(1));
+        let of: u64 = of.and_then(|size| size.parse().ok()).expect("a size");
+        assert_eq!(of == size, signatures == 2, "{number}: {proof}");
+        let vkey = bench.log.join(".integrity/vkey");
+        let files = ["jsonl", "tlog-proof"].map(|ending| to.with_extension(ending));
+        run(tool().arg("check").arg("--vkey").arg(vkey).args(files));
+    }
 }
 
 #[test]

@@ -26,6 +26,7 @@ use super::report::Findings;
 use super::source::{self, Directory, Files, TREE};
 use super::tree::{Entries, Tiles, key, newest, own_checkpoints};
 use super::verify::take_key;
+use super::witnessed;
 use crate::format::checkpoint::{Checkpoint, format_hash, parse_hash, parse_size};
 use crate::format::merkle::{Hash, check_inclusion, leaf_hash, prove_inclusion};
 use crate::format::note::Verifier;
@@ -93,8 +94,8 @@ pub fn prove_in(files: &dyn Files, id: &str, options: &Options) -> Result<Proved
     let directory = Directory::new(files, &|| false);
     let verifier = key(&directory, options.vkey.as_deref())?;
     let wanted = Wanted::new(id, options.line.as_deref(), options.timestamp.as_deref())?;
-    let (checkpoint, note) = signed(&directory, &verifier)?;
-    let all = Entries::signed(&directory, &checkpoint);
+    let (mut checkpoint, mut note) = signed(&directory, &verifier)?;
+    let mut all = Entries::signed(&directory, &checkpoint);
     let (found, line) = match options.line.as_deref() {
         Some(line) => {
             let line = line.strip_suffix(b"\n").unwrap_or(line);
@@ -106,6 +107,12 @@ pub fn prove_in(files: &dyn Files, id: &str, options: &Options) -> Result<Proved
         None => lines_with(&directory, &all, &wanted)?,
     };
     let (file, index) = found;
+    // One that others have signed says more than a newer one.
+    let sizes = index + 1..=checkpoint.size;
+    if let Some(cosigned) = witnessed::newest(&directory, &verifier, None, sizes) {
+        (checkpoint, note) = cosigned;
+        all = Entries::signed(&directory, &checkpoint);
+    }
     let leaf = leaf_hash(&Sha256::digest(&line));
     let hashes = hashes_of(&all, index)?;
     if !check_inclusion(&hashes, index, &leaf, checkpoint.size, &checkpoint.root) {

@@ -13,16 +13,15 @@ use std::path::PathBuf;
 
 use super::lines::Lines;
 use super::prove::{signed, tampered};
-use super::report::Findings;
 use super::source::{Bytes, Directory, TREE, not_the_file_s};
 use super::tree::{Entries, Tiles};
 use super::witnessed::{self, key_by};
 use crate::config::read_policy;
 use crate::error::{Error, Status};
-use crate::format::checkpoint::{Checkpoint, claimed_size, format_hash, notes};
+use crate::format::checkpoint::{Checkpoint, format_hash};
 use crate::format::merkle::{Edge, Nodes, leaf_hash};
 use crate::format::name::DayName;
-use crate::format::note::{Note, Verifier};
+use crate::format::note::Verifier;
 use crate::format::policy::Policy;
 use crate::format::record::{Record, RecordBody};
 use crate::format::tiles::{Tree, WIDTH, entries};
@@ -189,35 +188,8 @@ impl<'d> Slice<'d> {
 
     /// The newest checkpoint that covers the days and that others have signed.
     fn cosigned(&self, policy: Option<&Policy>) -> Result<Option<(Checkpoint, String)>, Error> {
-        let mut files = Vec::new();
-        for name in ["heads", "checkpoint"] {
-            let bytes = self.directory.notes(name).ok().flatten();
-            files.push((name, bytes.unwrap_or_default()));
-        }
-        let mut found: Option<(Checkpoint, String)> = None;
-        let mut covering = self.span.end;
-        for note in files.iter().flat_map(|(_, bytes)| notes(bytes)) {
-            let others = Note::parse(note).is_ok_and(|note| note.count() > 1);
-            let newer = |size| size >= covering && size <= self.checkpoint.size;
-            if !others || !claimed_size(note).is_some_and(newer) {
-                continue;
-            }
-            let Ok(checkpoint) = Checkpoint::open(note, &self.verifier) else {
-                continue;
-            };
-            let trusted = match policy {
-                Some(policy) => {
-                    let note = [("heads", note.as_bytes())];
-                    witnessed::find(&note, &self.verifier, policy, &mut Findings::default())
-                        .is_some()
-                }
-                None => true,
-            };
-            if trusted {
-                covering = checkpoint.size;
-                found = Some((checkpoint, note.to_owned()));
-            }
-        }
+        let sizes = self.span.end..=self.checkpoint.size;
+        let found = witnessed::newest(self.directory, &self.verifier, policy, sizes);
         match (&found, policy) {
             (None, Some(policy)) if policy.has_quorum() => Err(Error::new(
                 Status::NotFound,

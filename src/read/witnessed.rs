@@ -1,10 +1,11 @@
 //! What the witnesses of a policy say of a log.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::report::{Class, Findings};
 use super::source::{Directory, TREE};
-use super::tree::key;
+use super::tree::{Signed, key};
 use crate::clock::Timestamp;
 use crate::error::{Error, Status};
 use crate::format::checkpoint::{Checkpoint, claimed_size, notes};
@@ -25,6 +26,38 @@ pub struct Witnessed {
     pub in_future: bool,
     /// The names of those who have signed it.
     pub names: Vec<String>,
+}
+
+/// The newest of a log's own checkpoints, of these sizes, that others have signed, or the policy's quorum.
+pub fn newest(
+    directory: &Directory,
+    verifier: &Verifier,
+    policy: Option<&Policy>,
+    sizes: RangeInclusive<u64>,
+) -> Option<Signed> {
+    let mut found: Option<Signed> = None;
+    for name in ["heads", "checkpoint"] {
+        let bytes = directory.notes(name).ok().flatten().unwrap_or_default();
+        for note in notes(&bytes) {
+            let least = found.as_ref().map_or(0, |(found, _)| found.size);
+            let newer = |size| size >= least && sizes.contains(&size);
+            let others = Note::parse(note).is_ok_and(|note| note.count() > 1);
+            if !others || !claimed_size(note).is_some_and(newer) {
+                continue;
+            }
+            let Ok(checkpoint) = Checkpoint::open(note, verifier) else {
+                continue;
+            };
+            let trusted = policy.is_none_or(|policy| {
+                let note = [(name, note.as_bytes())];
+                find(&note, verifier, policy, &mut Findings::default()).is_some()
+            });
+            if trusted {
+                found = Some((checkpoint, note.to_owned()));
+            }
+        }
+    }
+    found
 }
 
 /// The key of a log: the one that is given, or the policy's for it, or the directory's own. Also returns
