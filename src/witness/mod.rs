@@ -235,13 +235,20 @@ impl Shared {
     }
 
     /// Notes what came of asking: the lock is held for a moment only, so it's waited for.
-    fn note_answers(&self, log: &Log, change: impl Fn(&mut Notes)) -> io::Result<()> {
+    fn note_answers<T>(
+        &self,
+        log: &Log,
+        change: impl Fn(&mut Notes) -> T,
+    ) -> io::Result<Option<T>> {
         const PATIENCE: Duration = Duration::from_secs(1);
         let since = Instant::now();
-        while self.note(log, &change)?.is_none() && since.elapsed() < PATIENCE {
+        loop {
+            let noted = self.note(log, &change)?;
+            if noted.is_some() || since.elapsed() >= PATIENCE {
+                return Ok(noted);
+            }
             thread::sleep(SOON);
         }
-        Ok(())
     }
 
     /// Asks all who haven't signed it and don't rest; or, before a deadline, until the quorum is complete.
@@ -304,10 +311,15 @@ impl Shared {
                     continue;
                 }
                 Ok(Answer::Disputed(known)) => {
-                    if !self.read(log)?.each[at].disputes {
-                        log.note_dispute(&asking.witness.to_string(), known, size)?;
-                        self.note_answers(log, |notes| notes.each[at].disputes = true)?;
-                    }
+                    // Under the lock, for others may just have been told the same.
+                    let noted: Option<io::Result<()>> = self.note_answers(log, |notes| {
+                        if !notes.each[at].disputes {
+                            log.note_dispute(&asking.witness.to_string(), known, size)?;
+                            notes.each[at].disputes = true;
+                        }
+                        Ok(())
+                    })?;
+                    noted.unwrap_or(Ok(()))?;
                     format!("has seen the log at size {known}, or another tree: it was put back")
                 }
                 Err(wrong) => wrong,
