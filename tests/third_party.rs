@@ -259,6 +259,9 @@ fn stock_programs_accept_a_log_and_see_every_changed_bit() {
         published,
     ] {
         let (_scratch, log) = sealed.changed(file, 8 * 40 + 3);
+        // Where it isn't settled `recent` stands in for a tile, which may be behind. Stock programs and
+        // mirrors have none.
+        let _ = fs::remove_file(log.join(".integrity/recent"));
         refuses("fsck", &sealed.fsck(&log));
         refuses("verify", &sealed.verify(&log));
     }
