@@ -149,10 +149,13 @@ impl Notes {
         to.end();
     }
 
-    /// Notes that the quorum has seen a checkpoint.
+    /// Notes that the quorum has seen a checkpoint. Who noted a larger one meanwhile had asked later.
     pub fn complete(&mut self, checkpoint: &Checkpoint, at: u64) {
         let (size, root) = (checkpoint.size, checkpoint.root);
-        self.witnessed = Some(Witnessed { size, root, at });
+        let known = self.witnessed.as_ref();
+        if known.is_none_or(|known| known.size <= size || known.at < at) {
+            self.witnessed = Some(Witnessed { size, root, at });
+        }
     }
 }
 
