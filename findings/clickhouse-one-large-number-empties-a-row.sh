@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # chdb 4.4.0 (ClickHouse 26.9): one number past the doubles empties every JSONExtract of its row.
 #
 # JSON has no largest number (RFC 8259 section 6): {"user": "u", "x": 1e309} is well formed. The
@@ -16,7 +16,7 @@
 #   x = 1e309                          ''  / 0 / 0
 #   x = 18446744073709551616           'u' / 1 / 1, JSONExtractRaw '"18446744073709551616"'
 #   x = 18446744073709551615           JSONExtractRaw '18446744073709551615'
-set -eu
+set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/env"

@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # duckdb 2.0.1: a typed CSV column cast to text gives the file's bytes, until it is used once more.
 #
 # read_csv(..., columns = {n: 'INTEGER'}) makes n an INTEGER; n::VARCHAR of 007 should be '7'. When
@@ -18,7 +18,7 @@
 #   SELECT t::VARCHAR                  -> '2026-11-27T00:00:00+05:30'
 #   SELECT t::VARCHAR, t               -> '2026-11-26 18:30:00+00'
 #   n::VARCHAR of x in an INTEGER column -> 'x'; n -> ConversionException
-set -eu
+set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/env"

@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # duckdb 2.0.1, chdb 4.4.0 (ClickHouse 26.9): a decimal taken out of a JSON text was a double meanwhile.
 #
 # Both read {"amount": 12345678901234567.89} exactly when a column is declared as a decimal: DuckDB's
@@ -15,7 +15,7 @@
 # Seen, for 12345678901234567.89:
 #   DuckDB      read_json, from_json   12345678901234567.89      ->> and a cast   12345678901234568
 #   ClickHouse  JSONEachRow            12345678901234567.89      JSONExtract      12345678901234568
-set -eu
+set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/env"

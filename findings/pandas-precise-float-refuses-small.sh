@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # pandas 3.1.1: read_json(precise_float=True) refuses a file for a number that is too small.
 #
 # precise_float is documented as the function of higher precision for decoding. It refuses, with the
@@ -16,7 +16,7 @@
 #   1e-308    1e-308      ValueError      1e-308
 #   5e-324    0           ValueError      5e-324
 #   1e309     inf         ValueError      ArrowInvalid
-set -eu
+set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/env"

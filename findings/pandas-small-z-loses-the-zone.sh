@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # pandas 3.1.1: to_datetime takes a small z for a mere letter, and the zone is lost.
 #
 # RFC 3339 section 5.6 lets Z be written small. pd.Timestamp("2026-11-27T05:00:00z") is 05:00 in UTC;
@@ -16,7 +16,7 @@
 #   to_datetime("2026-11-27T05:00:00z", utc=True)        2026-11-27 05:00:00+00:00
 #   to_datetime("2026-11-27T05:00:00Z")                  2026-11-27 05:00:00+00:00
 #   to_datetime([...Z, ...z])                            ValueError
-set -eu
+set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/env"

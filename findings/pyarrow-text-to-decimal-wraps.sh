@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # pyarrow 26.0.1: text that is too large for a decimal128 becomes another number, without an error.
 #
 # A decimal128(38, 18) holds 20 digits before the point. A text of 21 to 38 digits is parsed as an
@@ -17,7 +17,7 @@
 #   cast() 123456789012345678901234567890 -> 46509284486016680345.836250841945210880
 #   Decimal object -> ArrowInvalid
 #   1234567890 as decimal128(18, 9): JSON and CSV 1234567890.000000000, cast() ArrowInvalid
-set -eu
+set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/env"
