@@ -270,19 +270,19 @@ impl Seen<'_> {
 }
 
 /// A source that is read until somebody says stop: that is asked at every piece, so inside of lines too.
-pub struct Watched<'s, R> {
+pub struct Watched<R, S> {
     from: R,
-    stop: &'s dyn Fn() -> bool,
+    stop: S,
 }
 
-impl<'s, R> Watched<'s, R> {
+impl<R, S: Fn() -> bool> Watched<R, S> {
     /// Reads `from` until `stop` says so.
-    pub fn new(from: R, stop: &'s dyn Fn() -> bool) -> Watched<'s, R> {
+    pub fn new(from: R, stop: S) -> Watched<R, S> {
         Watched { from, stop }
     }
 }
 
-impl<R: Read> Read for Watched<'_, R> {
+impl<R: Read, S: Fn() -> bool> Read for Watched<R, S> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match (self.stop)() {
             true => Err(io::Error::other(Stopped)),

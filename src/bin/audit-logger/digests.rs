@@ -7,7 +7,7 @@ use audit_logger::tool::far::Sealed;
 use clap::Args;
 
 use crate::far::{Host, prefix};
-use crate::output::{Output, Progress};
+use crate::output::{Output, Progress, hex};
 use crate::verify::Against;
 
 /// Prints the SHA-256 of every sealed line, for a database to compare its lines with
@@ -86,11 +86,7 @@ fn print(host: &Host, show: &mut dyn FnMut(u64, u64), out: &mut Output) -> Resul
     }
     report.verdict()?;
     sealed.each(0, &|| false, &mut |place| {
-        let digest: String = place
-            .digest
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let digest = hex(&place.digest);
         out.line(format_args!(
             "{name}\t{}\t{}\t{digest}\t",
             place.file, place.line

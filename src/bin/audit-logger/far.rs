@@ -11,7 +11,9 @@ use std::thread;
 use std::time::SystemTime;
 
 use audit_logger::tool::far::{Came, Keys, Sealed};
+use audit_logger::tool::lines::Watched;
 use audit_logger::tool::report::Report;
+use audit_logger::tool::source::not_the_file_s;
 use audit_logger::tool::verify::Options;
 use audit_logger::tool::{Error, Status};
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
@@ -272,12 +274,9 @@ impl Found {
                 Came::Unknown => self.strange(number, Line::read(line, hosts), hosts, reports),
             }
         };
-        let reader = Box::new(Until(interrupted, reader));
-        hash_lines(reader, &keys, &mut each).map_err(failed)?;
-        match interrupted() {
-            true => Err(Error::new(Status::Cancelled, "interrupted")),
-            false => Ok(()),
-        }
+        let reader = Box::new(Watched::new(reader, interrupted));
+        let read = hash_lines(reader, &keys, &mut each);
+        read.map_err(|error| not_the_file_s(&error).unwrap_or_else(|| failed(error)))
     }
 
     fn strange(&mut self, number: u64, line: Line, hosts: &[Host], reports: &Answers) {
@@ -607,18 +606,6 @@ fn hash_lines(
             .join()
             .unwrap_or_else(|_| Err(io::Error::other("the reader panicked")))
     })
-}
-
-/// A reader that is at its end when somebody says so.
-struct Until<R>(fn() -> bool, R);
-
-impl<R: Read> Read for Until<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match (self.0)() {
-            true => Ok(0),
-            false => self.1.read(into),
-        }
-    }
 }
 
 /// The sender is the reader's own: with its end the workers end.

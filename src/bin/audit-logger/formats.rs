@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use clap::ValueEnum;
 use serde_json::Value;
 
-use crate::output::{Output, complain};
+use crate::output::{Output, complain, hex};
 
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Format {
@@ -56,7 +56,7 @@ impl Writer {
         let entry = Entry {
             value: &value,
             line,
-            digest: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            digest: hex(digest),
             origin: self.origin.as_deref(),
         };
         let text = match self.format {

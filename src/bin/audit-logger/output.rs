@@ -125,6 +125,11 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     out.into()
 }
 
+/// Bytes in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Says on the standard error what went wrong.
 pub fn complain(message: &str) {
     // Where that is closed, nobody can be told.
@@ -201,7 +206,8 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     file.keep()
 }
 
-fn failed(path: &Path, why: impl Display) -> Error {
+/// What went wrong with a file.
+pub fn failed(path: &Path, why: impl Display) -> Error {
     Error::log(format!("{}: {why}", path.display()))
 }
 

@@ -69,15 +69,17 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments, _: &mut Output) -> Result<(), Error> {
+    let interrupted = interrupt::watch()?;
     let mut file = NewFile::create(&arguments.output)?;
     // Side by side, for both read the whole log: whoever comes second finds it in memory.
     let (read, verified) = thread::scope(|scope| {
         let verify = || {
             let (directory, mut unseen) = (&arguments.directory, |_, _| {});
-            arguments.against.verify(directory, &mut unseen)
+            let against = &arguments.against;
+            against.verify(directory, &mut unseen, &interrupted)
         };
         let verifying = (!arguments.no_verify).then(|| scope.spawn(verify));
-        let read = Read::of(arguments);
+        let read = Read::of(arguments, interrupted);
         let verified = verifying.map(|verifying| match verifying.join() {
             Ok(verified) => verified,
             Err(panic) => resume_unwind(panic),
@@ -87,7 +89,9 @@ pub fn run(arguments: &Arguments, _: &mut Output) -> Result<(), Error> {
     let read = read?;
     let (verified, wrong) = match verified {
         // The page could say so, but who asked for it is to know it.
-        Some(Err(error)) if error.status == Status::Argument => return Err(error),
+        Some(Err(error)) if matches!(error.status, Status::Argument | Status::Cancelled) => {
+            return Err(error);
+        }
         Some(Err(error)) if error.status == Status::NotFound => (Some(Err(error.message)), Ok(())),
         Some(Err(error)) => (Some(Err(error.message.clone())), Err(error)),
         Some(Ok(verified)) => {
@@ -122,9 +126,8 @@ struct Read {
 }
 
 impl Read {
-    fn of(arguments: &Arguments) -> Result<Read, Error> {
+    fn of(arguments: &Arguments, interrupted: fn() -> bool) -> Result<Read, Error> {
         let files = source::open(&arguments.directory)?;
-        let interrupted = interrupt::watch()?;
         let directory = Directory::new(&files, &interrupted);
         let days = between(&directory, arguments.from, arguments.to)?;
         // A file may have a name that the calendar hasn't: what is in it is of the first day.

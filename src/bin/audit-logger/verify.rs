@@ -121,12 +121,13 @@ impl Against {
         &self,
         directory: &Path,
         progress: &mut dyn FnMut(u64, u64),
+        cancelled: &dyn Fn() -> bool,
     ) -> Result<(Report, Stamped), Error> {
         let mut options = self.options()?;
         let anchors = self.tsa_cert.as_deref().map(Anchors::read).transpose()?;
         let mut stamped = Stamped::read(directory, anchors.as_ref())?;
         options.stamped = stamped.notes();
-        let mut report = verify(directory, &options, progress, &interrupt::watch()?)?;
+        let mut report = verify(directory, &options, progress, cancelled)?;
         stamped.report(&mut report);
         Ok((report, stamped))
     }
@@ -147,7 +148,8 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
     };
     let mut progress = Progress::new();
     let mut show = |done, of| progress.show("verifying", done, of);
-    let verified = arguments.against.verify(directory, &mut show);
+    let interrupted = interrupt::watch()?;
+    let verified = arguments.against.verify(directory, &mut show, &interrupted);
     drop(progress);
     let (report, stamped) = verified?;
     if arguments.json {

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
-use crate::output::NewFile;
+use crate::output::{NewFile, failed, hex};
 
 /// Log lines are mostly digits of hashes: a higher level takes longer, and saves a few percent.
 const LEVEL: i64 = 1;
@@ -28,10 +28,6 @@ pub struct Archive {
     name: String,
     bytes: u64,
     hasher: Sha256,
-}
-
-fn failed(path: &Path, error: impl std::fmt::Display) -> Error {
-    Error::log(format!("{}: {error}", path.display()))
 }
 
 impl Archive {
@@ -67,7 +63,7 @@ impl Archive {
         self.files.push(Named {
             name: std::mem::take(&mut self.name),
             bytes: self.bytes,
-            sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256: hex(&digest),
         });
     }
 
