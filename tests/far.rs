@@ -54,6 +54,17 @@ fn counts(report: &Value) -> [u64; 4] {
         .map(|what| report[what].as_u64().unwrap_or_else(|| panic!("{report}")))
 }
 
+/// Copies what says what was sealed, and no line.
+fn copy_tree(log: &Path, to: &Path) {
+    fs::create_dir(to).expect("it can be made");
+    support::run(
+        Command::new("cp")
+            .arg("-r")
+            .arg(log.join(".integrity"))
+            .arg(to),
+    );
+}
+
 #[test]
 fn each_small_damage_to_gathered_lines_is_named_and_their_order_is_no_matter() {
     let scratch = Scratch::new();
@@ -69,13 +80,7 @@ fn each_small_damage_to_gathered_lines_is_named_and_their_order_is_no_matter() {
     shuffled.swap(0, 5);
     // The tree is all that is needed of the log.
     let copy = scratch.join("copy");
-    fs::create_dir(&copy).expect("it can be made");
-    support::run(
-        Command::new("cp")
-            .arg("-r")
-            .arg(log.join(".integrity"))
-            .arg(&copy),
-    );
+    copy_tree(&log, &copy);
     for tree in [&log, &copy] {
         let (report, code) = of_tree(&shuffled, tree);
         assert_eq!((counts(&report), code), ([0, 0, 0, 0], 0), "{report}");
@@ -290,13 +295,7 @@ fn a_tree_that_was_copied_while_it_grew_counts_as_far_as_it_s_whole() {
         logger.flush().expect(audit_logger::ffi::AUDIT_OK);
     };
     more(LINES);
-    fs::create_dir(&copy).expect("it can be made");
-    support::run(
-        Command::new("cp")
-            .arg("-r")
-            .arg(log.join(".integrity"))
-            .arg(&copy),
-    );
+    copy_tree(&log, &copy);
     more(5);
     // What is signed is copied last.
     for name in ["heads", "checkpoint"] {

@@ -10,7 +10,7 @@ use std::process::Output;
 use serde_json::{Value, json};
 
 use support::browser::Browser;
-use support::{Scratch, last_file, merged, sealed, tool};
+use support::{Scratch, entry_line, last_file, merged, sealed, tool};
 
 /// Runs the tool in a directory.
 fn run_in(directory: &Path, arguments: &[&str]) -> Output {
@@ -34,23 +34,8 @@ fn page_of(scratch: &Scratch, arguments: &[&str], code: i32) -> String {
 
 /// An entry by its number, with other members than usual.
 fn entry(number: usize, timestamp: &str, other: &Value) -> String {
-    let entry = json!({
-        "id": format!("00000000-0000-4000-8000-{number:012}"),
-        "timestamp": timestamp,
-        "event_type": "chat_completion",
-        "user_id": "user-1",
-        "model": "some/model",
-        "prompt_hash": "0".repeat(64),
-        "response_hash": "0".repeat(64),
-        "prompt_tokens": 10,
-        "completion_tokens": 20,
-        "latency_ms": 100.0,
-        "status": "success",
-        "error_type": null,
-        "metadata": {},
-        "details": {"schema": 2, "cost": 0.5, "outcome": "answered"},
-    });
-    format!("{}\n", merged(entry, other))
+    let details = json!({"details": {"schema": 2, "cost": 0.5, "outcome": "answered"}});
+    entry_line(number, timestamp, &merged(details, other))
 }
 
 /// A log of these days, without a tree.

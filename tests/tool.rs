@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use support::calls::{Logger, record, text};
 use support::pace::until;
-use support::{Scratch, available, last_file, merged, root, run, sealed, tool};
+use support::{Scratch, available, entry_line, last_file, root, run, sealed, tool};
 
 const DAY: &str = "audit_2026-11-23.jsonl";
 const FURTHER: &str = "audit_2026-11-23.1.jsonl";
@@ -41,25 +41,8 @@ fn printed(directory: &Path, arguments: &[&str], code: i32) -> String {
     String::from_utf8(output.stdout).expect("it prints UTF-8")
 }
 
-/// The entry of that number, as a line, with other members than usual.
 fn entry(number: u32, timestamp: &str, other: Value) -> String {
-    let entry = json!({
-        "id": format!("00000000-0000-4000-8000-{number:012}"),
-        "timestamp": timestamp,
-        "event_type": "chat_completion",
-        "user_id": "user-1",
-        "model": "some/model",
-        "prompt_hash": "0".repeat(64),
-        "response_hash": "0".repeat(64),
-        "prompt_tokens": 10,
-        "completion_tokens": 20,
-        "latency_ms": 100.0,
-        "status": "success",
-        "error_type": null,
-        "metadata": {},
-        "details": {"schema": 1, "cost": 0.5},
-    });
-    format!("{}\n", merged(entry, &other))
+    entry_line(number, timestamp, &other)
 }
 
 fn append(file: &Path, text: &str) {

@@ -356,6 +356,31 @@ pub fn last_file(log: &Path) -> PathBuf {
     day_files(log).pop().expect("the log has a file")
 }
 
+/// The entry of that number, as a line, with other members than usual.
+pub fn entry_line(
+    number: impl std::fmt::Display,
+    timestamp: &str,
+    other: &serde_json::Value,
+) -> String {
+    let entry = serde_json::json!({
+        "id": format!("00000000-0000-4000-8000-{number:012}"),
+        "timestamp": timestamp,
+        "event_type": "chat_completion",
+        "user_id": "user-1",
+        "model": "some/model",
+        "prompt_hash": "0".repeat(64),
+        "response_hash": "0".repeat(64),
+        "prompt_tokens": 10,
+        "completion_tokens": 20,
+        "latency_ms": 100.0,
+        "status": "success",
+        "error_type": null,
+        "metadata": {},
+        "details": {"schema": 1, "cost": 0.5},
+    });
+    format!("{}\n", merged(entry, other))
+}
+
 /// A JSON object with further members, or others in place of its own.
 pub fn merged(mut base: serde_json::Value, more: &serde_json::Value) -> serde_json::Value {
     for (key, value) in more.as_object().into_iter().flatten() {
