@@ -16,7 +16,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use audit_logger::tool::checkpoint::parse_size;
+use audit_logger::tool::checkpoint::{claimed_size, parse_size};
 use audit_logger::tool::source::{Directory, TREE};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -90,7 +90,7 @@ impl Stamp {
 
     /// The size that its checkpoint claims.
     pub fn size(&self) -> Option<u64> {
-        self.note.split('\n').nth(1).and_then(parse_size)
+        claimed_size(&self.note)
     }
 
     /// The file's name, which says the size and tells tokens apart.
