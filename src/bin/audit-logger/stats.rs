@@ -170,7 +170,7 @@ fn print_table(log: &Log, once: &Once, out: &mut Output) {
         "p90 ms",
         "p99 ms",
     ];
-    // Made three times, to know their widths: there may be many.
+    // Made twice, to know their widths: there may be many.
     let rows = || {
         let groups = log.groups.0.iter().map(|(name, sums)| row(name, sums));
         std::iter::once(heads.map(str::to_owned))
