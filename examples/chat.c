@@ -6,7 +6,7 @@
  *      -Wl,-rpath,$PWD/target/release -o chat
  *   OPENROUTER_API_KEY=... ./chat "Why is the sky blue?"
  *
- * Without a key, try it on the server beside this file (examples/server.rs); AUDIT_BASE_URL says
+ * Without a key, try it on the server beside this file (examples/server); AUDIT_BASE_URL says
  * where it listens. `sh examples/run.sh` does all of this.
  */
 #include <stdio.h>

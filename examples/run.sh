@@ -5,16 +5,17 @@ set -eu
 cd "$(dirname "$0")/.."
 
 cargo build --release --locked
-built=${CARGO_TARGET_DIR:-target}/release
-case $built in /*) ;; *) built=$PWD/$built ;; esac
+target=${CARGO_TARGET_DIR:-target}
+case $target in /*) ;; *) target=$PWD/$target ;; esac
+built=$target/release
 ${CC:-cc} -std=c99 -Wall -Wextra -Iinclude examples/chat.c \
     -L"$built" -laudit_logger -Wl,-rpath,"$built" -o "$built/chat"
 
 if [ -z "${OPENROUTER_API_KEY:-}" ]; then
     echo "OPENROUTER_API_KEY is not set: asking the server of the examples"
-    cargo build --release --locked --example server
+    cargo build --locked -p example-server
     address=$(mktemp)
-    "$built/examples/server" >"$address" &
+    "$target/debug/example-server" >"$address" &
     server=$!
     trap 'kill $server; rm -f "$address"' EXIT
     while [ ! -s "$address" ]; do

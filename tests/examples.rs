@@ -103,11 +103,6 @@ impl Checkout {
     }
 }
 
-/// The server of the examples, as it's built for its users.
-fn start() -> ExampleServer {
-    ExampleServer::of(&mut Command::new(release().join("examples/server")))
-}
-
 /// The one line of a log, read: whole, in the file of its day, its fields in their order.
 #[track_caller]
 fn only_line(log: &Path) -> (String, Value) {
@@ -156,7 +151,7 @@ fn lines(printed: &[u8]) -> Vec<String> {
 
 #[test]
 fn it_asks_and_shows_its_entry() {
-    let (server, checkout) = (start(), Checkout::new());
+    let (server, checkout) = (ExampleServer::start(), Checkout::new());
     let output = run_commands(&checkout, server.base_url(), true);
     assert!(output.stderr.is_empty(), "{output:?}");
 
@@ -182,7 +177,7 @@ fn it_asks_and_shows_its_entry() {
 
 #[test]
 fn it_fails_without_a_key() {
-    let (server, checkout) = (start(), Checkout::new());
+    let (server, checkout) = (ExampleServer::start(), Checkout::new());
     let output = run_commands(&checkout, server.base_url(), false);
     let wrong = lines(&output.stderr).remove(0);
     assert!(
@@ -243,7 +238,8 @@ fn the_readme_covers_the_examples() {
         let command = command.replace("OPENROUTER_API_KEY=... ", "");
         assert!(readme.lines().any(|line| line == command), "{command}");
     }
-    let server = std::fs::read_to_string(root().join("examples/server.rs")).expect("there");
+    let server =
+        std::fs::read_to_string(root().join("examples/server/src/main.rs")).expect("there");
     let models: Vec<&str> = server
         .lines()
         .filter_map(|line| line.strip_prefix("//! - `")?.split('`').next())

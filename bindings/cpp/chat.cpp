@@ -3,7 +3,7 @@
 //   c++ -std=c++17 chat.cpp -laudit_logger -o chat
 //   OPENROUTER_API_KEY=... ./chat "Why is the sky blue?"
 //
-// Without a key, try it on the server in examples/server.rs; AUDIT_BASE_URL says where it listens.
+// Without a key, try it on the server in examples/server; AUDIT_BASE_URL says where it listens.
 #include <cstdlib>
 #include <iostream>
 #include <stdexcept>

@@ -25,8 +25,8 @@ dpkg -x "$scratch"/musl_*_arm64.deb "$scratch/arm64"
 (cd "$dist" && sha256sum --quiet --check SHA256SUMS)
 zig="$target/dist/tools/bin/python-zig"
 
-cargo build -q --release --locked --example server
-"$target/release/examples/server" >"$scratch/address" &
+cargo build -q --locked -p example-server
+"$target/debug/example-server" >"$scratch/address" &
 server=$!
 while [ ! -s "$scratch/address" ]; do
     kill -0 $server

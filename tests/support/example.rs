@@ -12,14 +12,9 @@ pub struct ExampleServer {
 }
 
 impl ExampleServer {
-    /// As the tests are built.
     pub fn start() -> ExampleServer {
-        run(super::cargo().args(["build", "--locked", "--offline", "--example", "server"]));
-        ExampleServer::of(&mut Command::new(target().join("debug/examples/server")))
-    }
-
-    pub fn of(command: &mut Command) -> ExampleServer {
-        let mut child = command
+        run(super::cargo().args(["build", "--locked", "--offline", "-p", "example-server"]));
+        let mut child = Command::new(target().join("debug/example-server"))
             .stdout(Stdio::piped())
             .spawn()
             .expect("the server of the examples is built");

@@ -20,14 +20,11 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The directory with the library as it is shipped, and the server of the examples.
+/// The directory with the library as it is shipped.
 pub fn release() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        // Not both at once: what the examples want of dependencies, the library would get as well.
-        for what in ["--lib", "--examples"] {
-            run(cargo().args(["build", "--release", "--locked", "--offline", what]));
-        }
+        run(cargo().args(["build", "--release", "--locked", "--offline", "--lib"]));
         target().join("release")
     })
 }

@@ -3,7 +3,7 @@
 //   mcs -r:AuditLogger.dll Chat.cs        (or a project with a reference to the package AuditLogger)
 //   OPENROUTER_API_KEY=... mono Chat.exe "Why is the sky blue?"
 //
-// Without a key, try it on the server in examples/server.rs; AUDIT_BASE_URL says where it listens.
+// Without a key, try it on the server in examples/server; AUDIT_BASE_URL says where it listens.
 using System;
 using System.IO;
 using AuditLogger;

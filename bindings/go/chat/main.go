@@ -3,7 +3,7 @@
 //	go get auditlogger.example/auditlogger
 //	OPENROUTER_API_KEY=... go run . "Why is the sky blue?"
 //
-// Without a key, try it on the server in examples/server.rs; AUDIT_BASE_URL says where it listens.
+// Without a key, try it on the server in examples/server; AUDIT_BASE_URL says where it listens.
 package main
 
 import (

@@ -1,6 +1,6 @@
 // 1,000 streams of 5 s and 1,000 calls of 3 s at once, with files read beside them: bench.js SERVER DIRECTORY.
 //
-// The server is `cargo run --release --example server`; both want `ulimit -n 8192`. Prints how long they took
+// The server is `cargo run --release -p example-server`; both want `ulimit -n 8192`. Prints how long they took
 // together, how long reading a file ever took meanwhile, and the processor's time.
 
 import { readFile } from "node:fs/promises";

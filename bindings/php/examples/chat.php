@@ -7,7 +7,7 @@ declare(strict_types=1);
 //   composer require audit-logger/audit-logger
 //   OPENROUTER_API_KEY=... php chat.php "Why is the sky blue?"
 //
-// Without a key, try it on the server in examples/server.rs; AUDIT_BASE_URL says where it listens.
+// Without a key, try it on the server in examples/server; AUDIT_BASE_URL says where it listens.
 
 use AuditLogger\AuditException;
 use AuditLogger\Client;

@@ -1,6 +1,6 @@
 """1,000 streams of 5 s at once on one thread of asyncio, and Ctrl-C: bench.py SERVER DIRECTORY.
 
-The server is `cargo run --release --example server`; both want `ulimit -n 8192`. Prints how long the streams
+The server is `cargo run --release -p example-server`; both want `ulimit -n 8192`. Prints how long the streams
 took together, how late a timer of the same loop ever was, the processor's time, and how long after SIGINT
 the program's calls had ended with their entries."""
 

@@ -5,7 +5,7 @@
 #   gem install audit_logger-0.1.0-x86_64-linux.gem
 #   OPENROUTER_API_KEY=... ruby chat.rb "Why is the sky blue?"
 #
-# Without a key, try it on the server in examples/server.rs; AUDIT_BASE_URL says where it listens.
+# Without a key, try it on the server in examples/server; AUDIT_BASE_URL says where it listens.
 require "audit_logger"
 
 $stdout.sync = true

@@ -13,7 +13,7 @@ import java.util.Map;
  * OPENROUTER_API_KEY=... java --enable-native-access=ALL-UNNAMED -cp audit-logger-0.1.0.jar:. Chat "Why is the sky blue?"
  * </pre>
  *
- * Without a key, try it on the server in examples/server.rs; AUDIT_BASE_URL says where it listens.
+ * Without a key, try it on the server in examples/server; AUDIT_BASE_URL says where it listens.
  */
 final class Chat {
     public static void main(String[] arguments) throws InterruptedException {

@@ -1,6 +1,6 @@
 //! A server on loopback that answers like OpenRouter, to try the library without a key.
 //!
-//!     cargo run --release --example server -- 8080
+//!     cargo run -p example-server -- 8080
 //!
 //! It prints its base URL (port 0, the default, is any free one) and serves until it is killed.
 //! It answers with an echo of the last message, word by word if it is asked to stream. The model's
