@@ -90,7 +90,8 @@ for triple in "$@"; do
         --target "$triple" --no-build-deps --override-filename sbom
     # Its identifiers are paths.
     sed "s|path+file://$PWD|path+file:///audit_logger|g" src/cdylib/sbom.json >"$dist/$name.cdx.json"
-    rm src/cdylib/sbom.json
+    # It makes one of each package.
+    rm sbom.json src/cdylib/sbom.json examples/server/sbom.json
     tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" --mode=go-w \
         -C "$dist" -cf - "$name" | gzip -9n >"$dist/$name.tar.gz"
     rm -rf "$into"
