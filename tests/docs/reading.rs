@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::support::calls::{Logger, record, text};
 use super::support::server::{Server, completion, response};
 use super::support::{Scratch, available, python_with, root, run};
-use super::{blocks, shell, with_the_tool};
+use super::{blocks, document, shell, with_the_tool};
 
 const PAGE: &str = "docs/reading.md";
 
@@ -230,6 +230,42 @@ fn the_programs_of_the_page_on_reading_count_right() {
                 "the page says that {module} refuses this: {output:?}"
             );
         }
+    }
+}
+
+/// Without what the page says of a session that stays, the next day is never seen.
+#[test]
+fn a_session_of_datafusion_that_stays_sees_the_next_day() {
+    let Some(python) = python_with("datafusion") else {
+        return;
+    };
+    let page = document(PAGE);
+    let setting = page
+        .split('`')
+        .find(|code| code.starts_with("context.sql(\"SET "))
+        .expect("it's there");
+    let scratch = Scratch::new();
+    with_the_tool(&scratch);
+    with_schemas(&scratch);
+    fs::create_dir(scratch.join("audit_logs")).expect("it can be made");
+    fs::write(
+        scratch.join("audit_logs/audit_2026-11-23.jsonl"),
+        line(25_000, "null"),
+    )
+    .expect("there's room");
+    for (setting, next, seen) in [("", 24, "1 1"), (setting, 25, "2 3")] {
+        let program = format!(
+            "import datafusion, shutil\nfrom audit_arrow import SCHEMA\n\
+             context = datafusion.SessionContext()\n{setting}\n\
+             context.register_json('log', 'audit_logs/', schema=SCHEMA, file_extension='.jsonl')\n\
+             count = lambda: context.sql('SELECT count(id) AS n FROM log').to_pylist()[0]['n']\n\
+             before = count()\n\
+             shutil.copy('audit_logs/audit_2026-11-23.jsonl', 'audit_logs/audit_2026-11-{next}.jsonl')\n\
+             print(before, count())"
+        );
+        let output = said_by(&python, &scratch, &program);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(said.trim(), seen, "{program}\n{output:?}");
     }
 }
 
