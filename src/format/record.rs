@@ -25,6 +25,8 @@
 //! `prune` there is none. Lines that are empty or only spaces are blank. The bytes are those of the file
 //! before it was compressed, if it was.
 
+use std::time::Duration;
+
 use crate::json::Object;
 
 use super::checkpoint::{format_hash, parse_hash};
@@ -33,6 +35,9 @@ use super::name::{DayName, is_date};
 
 /// The version of the records, which `settings` states.
 pub const VERSION: u64 = 1;
+
+/// Lines that were stamped longer ago when they are sealed weren't sealed in their time, and are `recovered`.
+pub const LATE: Duration = Duration::from_secs(60);
 
 /// The length of a digest, which no record has.
 const DIGEST: usize = 32;

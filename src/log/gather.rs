@@ -2,7 +2,7 @@
 
 use std::io;
 use std::ops::Range as Bytes;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::directory::Directory;
 use super::disk::{File, How, Identity, Part, if_there, line_start};
@@ -11,7 +11,7 @@ use super::mend;
 use super::own::OwnLines;
 use crate::clock::Timestamp;
 use crate::format::name::{DayName, Place};
-use crate::format::record::{Range, RecordBody};
+use crate::format::record::{LATE, Range, RecordBody};
 use crate::format::torn::Remnant;
 use crate::hash::Digest;
 use crate::read::lines::{Lines, Seen};
@@ -19,9 +19,6 @@ use crate::read::lines::{Lines, Seen};
 /// Lines that go into the tree with one signature: what they take in memory is bounded.
 const BATCH: usize = 4 * 1024;
 const BATCH_BYTES: u64 = 4 << 20;
-
-/// Lines that are older when they are sealed weren't sealed in their time.
-const LATE: Duration = Duration::from_secs(60);
 
 /// What gathering came upon.
 #[derive(Debug, Default)]

@@ -10,8 +10,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::hash::BuildHasher as _;
 use std::path::{Path, PathBuf};
 
+use super::recorded::altered;
 use super::report::{Class, Findings, Report};
-use super::source::{self, Directory};
+use super::source::{self, Directory, MOST_FILES};
 use super::tree::{Entries, own_checkpoints};
 use super::verify::{Known, Options, by_witnesses, reached, remembered};
 use super::witnessed::key_by;
@@ -19,7 +20,8 @@ use crate::config::read_policy;
 use crate::error::{Error, Status};
 use crate::format::merkle::{Edge, Hash, leaf_hash};
 use crate::format::name::DayName;
-use crate::format::record::{Entry, RecordBody};
+pub use crate::format::record::LATE;
+use crate::format::record::{Entry, Record, RecordBody};
 use crate::format::tiles::{WIDTH, entries};
 
 /// The digests of the lines that logs have sealed, and which of them have come.
@@ -50,6 +52,8 @@ impl Keys {
 struct Log {
     path: PathBuf,
     size: u64,
+    /// Its entries are those that are signed, and lead to all that is known beside it.
+    genuine: bool,
 }
 
 /// Whether a line is one that was sealed.
@@ -83,7 +87,7 @@ enum Walked {
         digest: Hash,
     },
     Record {
-        ts: String,
+        record: Record,
         /// The file that retention has removed.
         pruned: Option<usize>,
     },
@@ -110,42 +114,40 @@ impl Sealed {
         progress: &mut dyn FnMut(u64, u64),
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Report, Error> {
+        let files = source::open(path)?;
+        let directory = Directory::new(&files, cancelled);
         let before = self.prints.len();
-        let added = self.add_whole(path, options, progress, cancelled);
-        if added.is_err() {
+        let added = self.add_whole(path, &directory, options, progress);
+        added.map_err(|error| {
             self.prints.truncate(before);
-        }
-        added
+            match error.status {
+                // What was asked for says itself what is wrong with it.
+                Status::Argument | Status::Cancelled => error,
+                status => Error::new(status, format!("{}: {}", path.display(), error.message)),
+            }
+        })
     }
 
     fn add_whole(
         &mut self,
         path: &Path,
+        directory: &Directory<'_>,
         options: &Options,
         progress: &mut dyn FnMut(u64, u64),
-        cancelled: &dyn Fn() -> bool,
     ) -> Result<Report, Error> {
-        let files = source::open(path)?;
-        let directory = Directory::new(&files, cancelled);
         let policy = options.policy.as_deref().map(read_policy).transpose();
         let policy = policy.map_err(|wrong| Error::argument(format!("the policy {wrong}")))?;
-        let (verifier, key_given) = key_by(&directory, options.vkey.as_deref(), policy.as_ref())?;
+        let (verifier, key_given) = key_by(directory, options.vkey.as_deref(), policy.as_ref())?;
         let mut findings = Findings::default();
-        let mut known = remembered(&directory, options, &verifier, key_given, &mut findings)?;
+        let mut known = remembered(directory, options, &verifier, key_given, &mut findings)?;
         let remembered = known.len() as u64;
-        let own = own_checkpoints(&directory, Some(&verifier), true, &mut findings);
-        let named = |error: Error| {
-            Error::new(
-                error.status,
-                format!("{}: {}", path.display(), error.message),
-            )
-        };
+        let own = own_checkpoints(directory, Some(&verifier), true, &mut findings);
         // It may have been copied file by file while it grew: what its checkpoints are ahead isn't sealed yet.
-        let newest = reached(&directory, &own).map_err(named)?;
+        let newest = reached(directory, &own)?;
         let ahead = own.iter().map(|own| own.size).max().unwrap_or_default();
         let own = own.into_iter().filter(|own| own.size <= newest.size);
         let witnessed = match &policy {
-            Some(policy) => by_witnesses(&directory, options, &verifier, policy, &mut findings)?,
+            Some(policy) => by_witnesses(directory, options, &verifier, policy, &mut findings)?,
             None => None,
         };
         let (by_them, witnessed) = witnessed.unzip();
@@ -161,12 +163,14 @@ impl Sealed {
             witnessed,
             ..Report::default()
         };
-        let all = Entries::signed(&directory, &newest);
+        let all = Entries::signed(directory, &newest);
         let mut edge = Edge::default();
         known.sort_by_key(|known| known.checkpoint.size);
         known.reverse();
+        // What the log says of itself, and what takes nothing from what its tree stands for.
+        let mut recorded = Findings::default();
         let (keys, prints) = (&self.keys, &mut self.prints);
-        walk(&directory, &all, &mut |bytes, walked| {
+        walk(directory, &all, &mut |bytes, walked| {
             edge.append(leaf_hash(bytes), |_, _, _| {});
             while let Some(due) = known.pop_if(|known| known.checkpoint.size <= edge.size()) {
                 if due.checkpoint.size == edge.size() && due.checkpoint.root != edge.root() {
@@ -184,19 +188,23 @@ impl Sealed {
             }
             match walked {
                 Walked::Digest { digest, .. } => prints.push(keys.print(&digest)),
-                Walked::Record { ts, pruned } => {
-                    report.purged += u64::from(pruned.is_some());
-                    if edge.size() == 1 {
-                        report.begun.clone_from(&ts);
-                    }
-                    if !ts.is_empty() {
-                        report.last_record = ts;
-                    }
+                Walked::Record { record, .. } => {
+                    let index = edge.size() - 1;
+                    let into = match &record.body {
+                        RecordBody::Altered { range, .. } => {
+                            recorded.add(Class::Edited, &range.file, 0, 0, altered(index, range));
+                            &mut recorded
+                        }
+                        RecordBody::Rollback { .. } | RecordBody::Dispute { .. } => &mut recorded,
+                        _ => &mut findings,
+                    };
+                    report.record(index, &record, policy.as_ref(), into)?;
                 }
             }
             if edge.size() % WIDTH == 0 {
                 progress(edge.size(), newest.size);
             }
+            Ok(())
         })?;
         for ahead in known {
             let message = format!(
@@ -205,6 +213,8 @@ impl Sealed {
             );
             findings.tree(Class::RolledBack, "", message);
         }
+        let genuine = findings.first().is_none();
+        findings.append(recorded);
         findings.into_report(&mut report);
         if self.prints.len() >= u32::MAX as usize {
             return Err(Error::argument(
@@ -214,8 +224,15 @@ impl Sealed {
         self.logs.push(Log {
             path: path.to_owned(),
             size: newest.size,
+            genuine,
         });
         Ok(report)
+    }
+
+    /// Whether a log's entries are those that are signed, and lead to all that is known beside it. It may be and have
+    /// findings all the same: what it has recorded of itself.
+    pub fn is_genuine(&self, log: usize) -> bool {
+        self.logs.get(log).is_some_and(|log| log.genuine)
     }
 
     /// Ready for lines, once all logs were added.
@@ -288,7 +305,7 @@ impl Sealed {
         cancelled: &dyn Fn() -> bool,
         each: &mut dyn FnMut(&Place<'_>),
     ) -> Result<(), Error> {
-        let Some(Log { path, size }) = self.logs.get(log) else {
+        let Some(Log { path, size, .. }) = self.logs.get(log) else {
             return Ok(());
         };
         let files = source::open(path)?;
@@ -302,11 +319,12 @@ impl Sealed {
             {
                 pruned.insert(file);
             }
+            Ok(())
         })?;
         let mut lines = vec![0; names.len()];
         walk(&directory, &all, &mut |_, walked| {
             let Walked::Digest { file, digest } = walked else {
-                return;
+                return Ok(());
             };
             lines[file] += 1;
             if !pruned.contains(&file) {
@@ -317,22 +335,25 @@ impl Sealed {
                     digest,
                 });
             }
+            Ok(())
         })?;
         Ok(())
     }
 }
 
-/// Walks through the entries of a tree. Gives each one's bytes and what it is, and in the end the names of
-/// the files.
+/// Is given an entry's bytes, and what it is.
+type Each<'e> = dyn FnMut(&[u8], Walked) -> Result<(), Error> + 'e;
+
+/// Walks through the entries of a tree. Returns the names of the files.
 fn walk(
     directory: &Directory<'_>,
     all: &Entries<'_>,
-    each: &mut dyn FnMut(&[u8], Walked),
+    each: &mut Each<'_>,
 ) -> Result<Vec<String>, Error> {
     let broken = |what: String| Error::new(Status::Tampered, format!("the tree: {what}"));
-    let mut names: Vec<String> = Vec::new();
-    let mut numbers: BTreeMap<DayName, usize> = BTreeMap::new();
+    let mut files = Names::default();
     let mut segment: Option<(usize, u64)> = None;
+    let mut index = 0;
     for number in 0..all.size().div_ceil(WIDTH) {
         if directory.is_stopped() {
             return Err(Error::new(Status::Cancelled, "cancelled"));
@@ -341,41 +362,61 @@ fn walk(
             .tile(number)
             .map_err(|error| broken(error.to_string()))?;
         for entry in entries(&bytes) {
-            let walked = match Entry::parse(entry).map_err(broken)? {
+            let wrong = |what: &str| broken(format!("entry {index} {what}"));
+            let walked = match Entry::parse(entry).map_err(|what| wrong(&what))? {
                 Entry::Digest(digest) => {
                     let (file, left) = segment
                         .take()
-                        .ok_or_else(|| broken("a digest that no seg announced".to_owned()))?;
+                        .ok_or_else(|| wrong("is a digest that no seg announced"))?;
                     segment = (left > 1).then_some((file, left - 1));
                     Walked::Digest { file, digest }
                 }
+                Entry::Record(_) if segment.is_some() => {
+                    return Err(wrong("stands within a seg"));
+                }
                 Entry::Record(record) => {
-                    let mut number_of = |name: &str| {
-                        let number = *numbers.entry(DayName::parse(name)?).or_insert(names.len());
-                        if number == names.len() {
-                            names.push(name.to_owned());
-                        }
-                        Some(number)
-                    };
-                    let pruned = match record.body {
+                    let mut pruned = None;
+                    match &record.body {
                         RecordBody::Seg { range, lines } => {
-                            let file = number_of(&range.file).ok_or_else(|| {
-                                broken(format!("{} isn't a day's file", range.file))
-                            })?;
-                            segment = (lines > 0).then_some((file, lines));
-                            None
+                            let file = files.number(&range.file).map_err(broken)?;
+                            segment = (*lines > 0).then_some((file, *lines));
                         }
-                        RecordBody::Prune { file } => number_of(&file),
-                        _ => None,
-                    };
-                    Walked::Record {
-                        ts: record.ts,
-                        pruned,
+                        RecordBody::Prune { file } => {
+                            pruned = Some(files.number(file).map_err(broken)?);
+                        }
+                        _ => {}
                     }
+                    Walked::Record { record, pruned }
                 }
             };
-            each(entry, walked);
+            each(entry, walked)?;
+            index += 1;
         }
     }
-    Ok(names)
+    match segment {
+        Some(_) => Err(broken("it ends within a seg".to_owned())),
+        None => Ok(files.names),
+    }
+}
+
+/// The files that a tree tells of, by numbers.
+#[derive(Default)]
+struct Names {
+    names: Vec<String>,
+    numbers: BTreeMap<DayName, usize>,
+}
+
+impl Names {
+    fn number(&mut self, file: &str) -> Result<usize, String> {
+        let name = DayName::parse(file).ok_or_else(|| format!("{file} isn't a day's file"))?;
+        let next = self.names.len();
+        let number = *self.numbers.entry(name).or_insert(next);
+        if number == next {
+            if next == MOST_FILES {
+                return Err(format!("it tells of more than {MOST_FILES} files"));
+            }
+            self.names.push(file.to_owned());
+        }
+        Ok(number)
+    }
 }

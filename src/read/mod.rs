@@ -8,6 +8,7 @@ mod find;
 mod hashed;
 pub mod lines;
 pub mod prove;
+mod recorded;
 mod replay;
 pub mod report;
 pub mod slice;
@@ -23,6 +24,8 @@ mod witnessed;
 mod accidents;
 #[cfg(test)]
 mod attacks;
+#[cfg(test)]
+mod far_tests;
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]

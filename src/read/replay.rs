@@ -6,26 +6,23 @@ use std::io;
 
 use super::align::Day;
 use super::hashed::Queue;
-use super::report::{Class, Findings, Held, Report};
+use super::recorded::altered;
+use super::report::{Class, Findings, Report};
 use super::source::{Directory, MOST_FILES};
 use super::tree::Entries;
 use super::verify::Known;
-use crate::config::RETENTION_FLOOR;
 use crate::error::{Error, Status};
 use crate::format::checkpoint::Checkpoint;
 use crate::format::merkle::{Edge, Hash, leaf_hash};
 use crate::format::name::DayName;
 use crate::format::note::Verifier;
 use crate::format::policy::Policy;
-use crate::format::record::{Entry, Record, RecordBody, VERSION};
+use crate::format::record::{Entry, Record, RecordBody};
 use crate::format::tiles::{Fetch, Kind, Tile, WIDTH, entries, read};
 
 /// How many files are kept open. Around midnight a few are written at once, so that their ranges
 /// alternate in the tree.
 const OPEN: usize = 8;
-
-/// How many holds may be in force at once.
-const MOST_HOLDS: usize = 1000;
 
 /// A range whose digests are coming.
 pub(super) struct Segment {
@@ -333,33 +330,9 @@ impl Run<'_> {
         if self.segment.take().is_some() {
             self.wrong(format!("entry {index} stands within a seg"));
         }
-        if (index == 0) != matches!(record.body, RecordBody::Settings { .. }) {
-            self.wrong(format!(
-                "entry {index}: settings are entry 0, and only that"
-            ));
-        }
-        if !record.ts.is_empty() {
-            if index == 0 {
-                self.report.begun.clone_from(&record.ts);
-            }
-            self.report.last_record = record.ts;
-        }
+        let (policy, findings) = (self.policy, &mut self.findings);
+        self.report.record(index, &record, policy, findings)?;
         match record.body {
-            RecordBody::Settings {
-                version, origin, ..
-            } => {
-                if version > VERSION {
-                    return Err(Error::log(format!(
-                        "the log is of version {version}, and this library knows {VERSION}; a later one can verify it"
-                    )));
-                }
-                if origin != self.report.origin {
-                    self.wrong(format!(
-                        "the log calls itself {origin}, and its key {}",
-                        self.report.origin
-                    ));
-                }
-            }
             RecordBody::Seg { range, lines } => {
                 let Some(day) = self.day(&range.file)? else {
                     return Ok(());
@@ -382,98 +355,25 @@ impl Run<'_> {
                 });
             }
             RecordBody::Gap(range) => {
-                self.report.gaps += 1;
                 if let Some(day) = self.day(&range.file)? {
                     let gap = self.days[day].gap(range.off, &mut self.findings);
                     self.or_unreadable(day, gap)?;
                 }
             }
             RecordBody::Prune { file } => {
-                self.report.purged += 1;
-                self.check_not_held(index, &file);
                 if let Some(day) = self.day(&file)? {
                     self.days[day].prune();
                 }
             }
-            RecordBody::Torn { .. } => self.report.torn += 1,
             RecordBody::Altered { range, .. } => {
-                let message = format!(
-                    "entry {index}: the line at byte {} was changed between its writing and its \
-                     sealing",
-                    range.off
-                );
+                let message = altered(index, &range);
                 if let Some(day) = self.day(&range.file)? {
                     self.days[day].find(&mut self.findings, Class::Edited, 0, message);
                 }
             }
-            RecordBody::Recovered(_) => self.report.recovered += 1,
-            RecordBody::Rollback { size, .. } => {
-                self.report.rollbacks += 1;
-                let message = format!(
-                    "entry {index}: the directory had been put back; the log had come to size {size}, \
-                     with entries that aren't there any more"
-                );
-                self.findings.tree(Class::RolledBack, "", message);
-            }
-            RecordBody::Dispute {
-                witness,
-                size,
-                known,
-            } => {
-                self.report.disputes += 1;
-                if self.trusts(&witness) {
-                    let message = format!(
-                        "entry {index}: the witness {witness} had seen the log at size {size}, or \
-                         another tree, when it had come to {known}: the directory had been put back"
-                    );
-                    self.findings.tree(Class::RolledBack, "", message);
-                }
-            }
-            RecordBody::Heartbeat => self.report.heartbeats += 1,
-            RecordBody::Expired { retention_days, .. } => {
-                let below = retention_days.is_some_and(|days| days < RETENTION_FLOOR as u64);
-                self.report.below_floor += u64::from(below);
-            }
-            RecordBody::Hold { from, to, reason } if self.report.holds.len() < MOST_HOLDS => {
-                self.report.holds.push(Held {
-                    number: index,
-                    since: self.report.last_record.clone(),
-                    from,
-                    to,
-                    reason,
-                });
-            }
-            RecordBody::Hold { .. } => {
-                self.wrong(format!("the tree tells of more than {MOST_HOLDS} holds"));
-            }
-            RecordBody::Release { hold, .. } => {
-                let before = self.report.holds.len();
-                self.report.holds.retain(|held| held.number != hold);
-                self.report.released += (before - self.report.holds.len()) as u64;
-            }
-            RecordBody::Unknown => {}
+            _ => {}
         }
         Ok(())
-    }
-
-    /// Whether a witness is one of the policy's, by its key's text.
-    fn trusts(&self, witness: &str) -> bool {
-        let mut witnesses = self.policy.iter().flat_map(|policy| policy.witnesses());
-        witnesses.any(|known| known.key.to_string() == witness)
-    }
-
-    /// Finds that a file is recorded as removed while its day was held: maintenance doesn't.
-    fn check_not_held(&mut self, index: u64, file: &str) {
-        let date = DayName::parse(file).map(|day| String::from_utf8_lossy(&day.date).into_owned());
-        let holds = self.report.holds.iter();
-        let held = date.and_then(|date| holds.clone().find(|held| held.keeps(&date)));
-        if let Some(held) = held {
-            let message = format!(
-                "entry {index}: {file} was removed while the hold of entry {} kept its day",
-                held.number
-            );
-            self.wrong(message);
-        }
     }
 
     /// The file of that name, as the one used last. Others are closed when too many are open.

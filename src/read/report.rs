@@ -133,6 +133,13 @@ impl Findings {
         }
     }
 
+    /// Adds those of another list.
+    pub fn append(&mut self, other: Findings) {
+        self.count += other.count;
+        self.kept.extend(other.kept);
+        self.kept.truncate(HELD);
+    }
+
     /// The first one.
     pub fn first(&self) -> Option<&Finding> {
         self.kept.first()
@@ -269,6 +276,8 @@ pub struct Report {
     pub begun: String,
     /// When the last record was made.
     pub last_record: String,
+    /// When the log was last sealed, or had nothing to seal: other records say nothing of its lines.
+    pub last_seal: String,
     /// How many things are wrong.
     pub finding_count: u64,
     /// The first of them, by file and line.

@@ -128,6 +128,10 @@ impl TestLog {
 
     /// Adds what isn't sealed of a file, up to its last line feed.
     pub fn seg(&mut self, file: &str) {
+        self.sealed_as(file, None);
+    }
+
+    fn sealed_as(&mut self, file: &str, said: Option<u64>) {
         use sha2::Digest as _;
         let (sealed, bytes) = self.files[file].clone();
         let new = &bytes[sealed as usize..];
@@ -146,12 +150,22 @@ impl TestLog {
         };
         self.record(RecordBody::Seg {
             range,
-            lines: lines.len() as u64,
+            lines: said.unwrap_or(lines.len() as u64),
         });
         for line in lines {
             self.growth.push(&sha2::Sha256::digest(line)).unwrap();
         }
         self.files.get_mut(file).unwrap().0 += len;
+    }
+
+    /// Adds a digest, whatever stands before it.
+    pub fn digest(&mut self, digest: &[u8; 32]) {
+        self.growth.push(digest).unwrap();
+    }
+
+    /// Adds what isn't sealed of a file, and says that it's so many lines.
+    pub fn seg_of(&mut self, file: &str, said: u64) {
+        self.sealed_as(file, Some(said));
     }
 
     /// Writes the tiles, the guard and the head.

@@ -13,9 +13,10 @@ use crate::verify::Against;
 /// Prints the SHA-256 of every sealed line, for a database to compare its lines with
 ///
 /// A line each, with tabs between: host, file, number of the line in it (blank ones don't count), the SHA-256 of the
-/// line without its line feed, in hexadecimal, and an empty text. The tree is verified first: of a log with findings
-/// these are printed instead, each behind a host, two empty texts and 0 between them. Days that retention has
-/// removed are left out. deploy/clickhouse has tables and views for it.
+/// line without its line feed, in hexadecimal, and an empty text. The tree is verified first: findings are printed
+/// likewise, each behind a host, two empty texts and 0 between them. Of a tree that isn't what was signed, or an
+/// older one than is known, nothing else is printed. Days that retention has removed are left out. deploy/clickhouse
+/// has tables and views for it.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -84,14 +85,16 @@ fn print(host: &Host, show: &mut dyn FnMut(u64, u64), out: &mut Output) -> Resul
         let (class, message) = (finding.class.name(), escaped(&finding.message));
         out.line(format_args!("{name}\t\t0\t\t{class}: {message}"));
     }
-    report.verdict()?;
-    sealed.each(0, &|| false, &mut |place| {
-        let digest = hex(&place.digest);
-        out.line(format_args!(
-            "{name}\t{}\t{}\t{digest}\t",
-            place.file, place.line
-        ));
-    })
+    if sealed.is_genuine(0) {
+        sealed.each(0, &|| false, &mut |place| {
+            let digest = hex(&place.digest);
+            out.line(format_args!(
+                "{name}\t{}\t{}\t{digest}\t",
+                place.file, place.line
+            ));
+        })?;
+    }
+    report.verdict()
 }
 
 /// As a field of a file with tabs has it.
