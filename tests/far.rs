@@ -48,6 +48,13 @@ fn of_tree(lines: &[String], tree: &Path) -> (Value, i32) {
     )
 }
 
+/// A line, stamped a year before.
+fn stamped_before(line: &str) -> String {
+    let at = line.find(r#""timestamp":""#).expect("it has one") + r#""timestamp":""#.len();
+    let year: u32 = line[at..at + 4].parse().expect("it begins with the year");
+    format!("{}{}{}", &line[..at], year - 1, &line[at + 4..])
+}
+
 /// How many of each were found: altered, missing, unknown, doubled.
 fn counts(report: &Value) -> [u64; 4] {
     ["altered", "missing", "unknown", "doubled"]
@@ -112,9 +119,10 @@ fn each_small_damage_to_gathered_lines_is_named_and_their_order_is_no_matter() {
         assert_eq!((counts(&report), code), ([0, 0, 0, 1], 0), "{report}");
 
         let mut foreign = shuffled.clone();
-        foreign.insert(at, lines[at].replace(&ids[at], "0"));
+        foreign.insert(at, stamped_before(&lines[at].replace(&ids[at], "0")));
         let (report, code) = of_tree(&foreign, &log);
-        assert_eq!((counts(&report), code), ([0, 0, 1, 0], 1), "{report}");
+        assert_eq!((counts(&report), code), ([0, 0, 0, 0], 1), "{report}");
+        assert_eq!(report["overdue"], 1, "{report}");
         assert_eq!(report["not_sealed"][0]["line"], at + 1);
     }
     let mut garbage = shuffled.clone();
@@ -123,30 +131,105 @@ fn each_small_damage_to_gathered_lines_is_named_and_their_order_is_no_matter() {
     assert_eq!((counts(&report), code), ([0, 0, 1, 0], 1), "{report}");
 }
 
+/// A time, so many seconds from another one.
+fn seconds_from(time: &str, seconds: i64) -> String {
+    let time: chrono::DateTime<chrono::Utc> = time.parse().expect("it's a time");
+    let time = time + chrono::TimeDelta::seconds(seconds);
+    time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+}
+
+fn now() -> String {
+    let now = std::time::UNIX_EPOCH.elapsed().expect("it's later");
+    seconds_from("1970-01-01T00:00:00Z", now.as_secs() as i64)
+}
+
+/// An entry that nobody sealed.
+fn entry(host: &str, timestamp: &str) -> String {
+    json!({"id": "forged", "timestamp": timestamp, "details": {"host": host}}).to_string()
+}
+
 #[test]
-fn only_a_line_that_can_have_been_written_since_counts_as_not_sealed_yet() {
+fn a_line_is_overdue_when_its_log_was_sealed_more_than_a_minute_after_it_was_stamped() {
     let scratch = Scratch::new();
     let (log, _) = sealed(&scratch, LINES);
     let lines = lines_of(&log);
-    let now = chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now());
-    let stamped = |seconds| {
-        let time = now + chrono::TimeDelta::seconds(seconds);
-        time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
-    };
-    for (timestamp, unknown, unsealed) in [
-        (stamped(60), 0, 1),
-        (stamped(-86_400), 1, 0),
-        (stamped(86_400), 1, 0),
-        ("9998-01-01T00:00:00.000000Z".to_owned(), 1, 0),
-        ("zzz".to_owned(), 1, 0),
-        (stamped(60).replace('Z', "+00:00"), 1, 0),
+    let (report, _) = of_tree(&lines, &log);
+    let last_seal = report["logs"][0]["last_seal"].as_str().expect("it has one");
+    let near = |seconds| seconds_from(last_seal, seconds);
+    // Since then, and while it was sealed: in a log that lives there always are some.
+    for (timestamp, what) in [
+        (near(1), "unsealed"),
+        (near(0), "unsealed"),
+        (near(-1), "unsealed"),
+        (near(-59), "unsealed"),
+        (seconds_from(&now(), 60), "unsealed"),
+        (near(-61), "overdue"),
+        (near(-86_400), "overdue"),
+        ("1970-01-01T00:00:00.000000Z".to_owned(), "overdue"),
+        // No entry of a log says that.
+        (seconds_from(&now(), 86_400), "unknown"),
+        ("9998-01-01T00:00:00.000000Z".to_owned(), "unknown"),
+        ("zzz".to_owned(), "unknown"),
+        (near(1).replace('Z', "+00:00"), "unknown"),
     ] {
         let mut more = lines.clone();
-        more.push(json!({"id": "forged", "timestamp": timestamp}).to_string());
+        more.push(entry("", &timestamp));
         let (report, code) = of_tree(&more, &log);
-        assert_eq!(counts(&report), [0, 0, unknown, 0], "{timestamp}: {report}");
-        assert_eq!(report["unsealed"], unsealed, "{timestamp}");
-        assert_eq!(code, i32::from(unknown > 0), "{timestamp}");
+        for class in ["unsealed", "overdue", "unknown"] {
+            let wanted = u64::from(class == what);
+            assert_eq!(report[class], wanted, "{timestamp}: {report}");
+        }
+        assert_eq!(code, i32::from(what != "unsealed"), "{timestamp}");
+    }
+}
+
+#[test]
+fn overdue_lines_are_named_by_host_day_and_place_and_a_fleet_that_lives_has_none() {
+    let scratch = Scratch::new();
+    let (mut hosts, mut lines) = (Vec::new(), Vec::new());
+    for name in ["web-1", "web-2"] {
+        let place = Scratch::new();
+        let (log, _) = sealed(&place, LINES);
+        copy_tree(&log, &scratch.join(name));
+        lines.extend(lines_of(&log));
+        hosts.push(json!({"name": name, "tree": name}));
+        // Written since, as always between two sealings.
+        lines.push(entry(name, &now()));
+    }
+    let (fleet, gathered) = (scratch.join("fleet.json"), scratch.join("gathered"));
+    fs::write(&fleet, json!({"hosts": hosts}).to_string()).expect("there's room");
+    let told = |lines: &[String]| {
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        fs::write(&gathered, text).expect("there's room");
+        let mut tool = tool();
+        tool.args(["verify", "--lines"]).arg(&gathered);
+        let output = tool.arg("--fleet").arg(&fleet).output().expect("it starts");
+        let text = [output.stdout, output.stderr].concat();
+        (
+            String::from_utf8_lossy(&text).into_owned(),
+            output.status.code(),
+        )
+    };
+    let (text, code) = told(&lines);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("1 not sealed yet") && !text.contains("overdue"),
+        "{text}"
+    );
+
+    lines.insert(3, entry("web-2", "2026-01-02T03:04:05.000000Z"));
+    let (text, code) = told(&lines);
+    assert_eq!(code, Some(1), "{text}");
+    let place = format!(
+        "{}:4, web-2 id forged, stamped 2026-01-02T03:04:05",
+        gathered.display()
+    );
+    for wanted in [
+        "web-2 2026-01-02: 1 overdue",
+        "1 lines should be sealed and aren't, the first of web-2 2026-01-02",
+        &place,
+    ] {
+        assert!(text.contains(wanted), "{wanted}: {text}");
     }
 }
 
@@ -171,17 +254,48 @@ fn a_line_of_any_length_is_a_line() {
 fn days_outside_of_those_that_are_asked_for_need_not_be_there() {
     let scratch = Scratch::new();
     let (log, _) = sealed(&scratch, LINES);
-    for (from, to, missing, code) in [
-        ("2000-01-01", "2100-01-01", LINES as u64, 1),
-        ("2100-01-01", "2100-01-02", 0, 0),
-        ("2000-01-01", "2000-01-02", 0, 0),
-    ] {
+    let day = day_files(&log)[0]
+        .file_name()
+        .expect("it has one")
+        .to_owned();
+    let day = &day.to_str().expect("it's ASCII")[6..16];
+    let (before, after) = (
+        &seconds_from(&format!("{day}T00:00:00Z"), -1)[..10],
+        &seconds_from(&format!("{day}T00:00:00Z"), 86_400)[..10],
+    );
+    let of = |given: &[&str], lines: &[String]| {
         let mut tool = tool();
-        tool.args([
-            "verify", "--lines", "-", "--from", from, "--to", to, "--tree",
-        ]);
-        let (report, exit) = verified(&[], tool.arg(&log));
-        assert_eq!((counts(&report)[1], exit), (missing, code), "{report}");
+        tool.args(["verify", "--lines", "-"]).args(given);
+        verified(lines, tool.arg("--tree").arg(&log))
+    };
+    let all = LINES as u64;
+    for (given, missing) in [
+        (&["--from", day, "--to", day][..], all),
+        (&["--from", before, "--to", after], all),
+        (&["--from", day], all),
+        (&["--to", day], all),
+        (&["--from", after], 0),
+        (&["--to", before], 0),
+        (&["--from", after, "--to", before], 0),
+        (&["--from", "2000-01-01", "--to", "2000-01-02"], 0),
+    ] {
+        let (report, exit) = of(given, &[]);
+        assert_eq!(counts(&report)[1], missing, "{given:?}: {report}");
+        assert_eq!(exit, i32::from(missing > 0), "{given:?}");
+        // What came and wasn't sealed is named whatever day it says.
+        let (report, exit) = of(given, &["no entry".to_owned()]);
+        assert_eq!((counts(&report)[2], exit), (1, 1), "{given:?}: {report}");
+    }
+    for wrong in ["2026-13-01", "yesterday", ""] {
+        let mut tool = tool();
+        tool.args(["verify", "--lines", "-", "--from", wrong, "--tree"]);
+        let output = tool
+            .arg(&log)
+            .stdin(Stdio::null())
+            .output()
+            .expect("it starts");
+        assert_eq!(output.status.code(), Some(2), "{wrong}: {output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(&format!("{wrong:?}")));
     }
 }
 
@@ -309,6 +423,60 @@ fn a_tree_that_was_copied_while_it_grew_counts_as_far_as_it_s_whole() {
     assert!(report["logs"][0]["beyond"].as_u64() >= Some(5), "{report}");
 }
 
+#[test]
+fn whatever_a_fleet_s_file_holds_is_taken_as_it_says_or_refused_by_its_name() {
+    let scratch = Scratch::new();
+    let (_, _) = sealed(&scratch, 1);
+    let host = json!({"name": "web-1", "tree": "log", "checkpoints": [], "silent_after_s": 900});
+    let whole = json!({"hosts": [host]}).to_string();
+    let path = scratch.join("fleet.json");
+    let told = |bytes: &[u8]| {
+        fs::write(&path, bytes).expect("there's room");
+        let mut tool = tool();
+        tool.args(["verify", "--lines", "/dev/null", "--fleet"]);
+        let output = tool.arg(&path).output().expect("it starts");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code().expect("no signal ended it"), said)
+    };
+    // It lacks its lines.
+    assert_eq!(told(whole.as_bytes()).0, 1);
+    let mut inputs: Vec<Vec<u8>> = (0..whole.len()).map(|at| whole[..at].into()).collect();
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone().into_bytes();
+        bytes[at] ^= 1 << (at % 8);
+        inputs.push(bytes);
+    }
+    for input in inputs {
+        let (code, said) = told(&input);
+        // A name or a path may be another one: then there is no such tree.
+        let shown = String::from_utf8_lossy(&input);
+        assert!([1, 2, 3].contains(&code), "{shown}: {code}: {said}");
+        if code == 2 {
+            assert!(said.contains("fleet.json: "), "{shown}: {said}");
+        }
+    }
+    let twice = json!({"hosts": [host, host]}).to_string();
+    let more = json!({"hosts": [{"name": "a", "tree": "log", "vkeys": []}]}).to_string();
+    let deep = "[".repeat(1 << 20);
+    let long = " ".repeat((16 << 20) + 1);
+    for (text, wanted) in [
+        (r#"{"hosts": []}"#, "no hosts"),
+        (r#"{"hosts": [{"name": "a"}]}"#, "tree"),
+        (&twice, "two hosts are called \"web-1\""),
+        (&more, "vkeys"),
+        (&deep, "invalid type"),
+        (&long, "longer than 16 MiB"),
+    ] {
+        let (code, said) = told(text.as_bytes());
+        assert_eq!(code, 2, "{said}");
+        assert!(
+            said.contains("fleet.json: ") && said.contains(wanted),
+            "{wanted}: {said}"
+        );
+        assert!(said.len() < 1000, "{said}");
+    }
+}
+
 /// What the view in deploy/clickhouse finds by host and day, as the tool's report has it.
 const VIEW: &str = r#"
 import json, sys
@@ -316,7 +484,7 @@ from chdb.session import Session
 session = Session("database")
 for statement in open(sys.argv[1]).read().split(";\n"):
     session.query(statement)
-session.query("INSERT INTO audit_sealed (host, file, number, hex, finding) SELECT * FROM file('sealed', TSV, 'host String, file String, number UInt64, hex String, finding String')")
+session.query("INSERT INTO audit_sealed (host, file, number, hex, said) SELECT * FROM file('sealed', TSV, 'host String, file String, number UInt64, hex String, said String')")
 session.query("INSERT INTO audit_lines SELECT * FROM file('lines', LineAsString, 'line String')")
 print(session.query("SELECT * EXCEPT findings FROM audit_found_by_day FORMAT JSONEachRow SETTINGS output_format_json_quote_64bit_integers = 0"))
 print(session.query("SELECT host, file, number AS line FROM audit_found WHERE what = 'missing' ORDER BY file, line FORMAT JSONEachRow SETTINGS output_format_json_quote_64bit_integers = 0"))
@@ -336,20 +504,19 @@ fn the_view_in_clickhouse_finds_what_the_tool_finds() {
     let fleet = scratch.join("fleet.json");
     fs::write(&fleet, hosts.to_string()).expect("it can be written");
 
-    // One altered, one doubled, one dropped, one that nobody sealed of another day and one of no day, one that isn't
-    // sealed yet, and blank ones.
-    let now = chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now());
-    let now = (now + chrono::TimeDelta::seconds(60)).format("%Y-%m-%dT%H:%M:%S%.6fZ");
-    let stamped = |timestamp: &str| {
-        json!({"id": "0", "timestamp": timestamp, "details": {"host": host}}).to_string()
-    };
+    // One altered, one doubled, two dropped, one that is overdue, one of the future and one that is none, one that isn't
+    // sealed yet and one that was stamped just before its log was sealed, and blank ones.
+    let (report, _) = of_tree(&[], &scratch.join("log"));
+    let last_seal = report["logs"][0]["last_seal"].as_str().expect("it has one");
+    let now = seconds_from(&now(), 60);
     lines[3] = lines[3].replace(&ids[3], "0");
     lines.push(lines[5].clone());
-    lines.remove(7);
+    lines.drain(7..9);
     lines.extend([
-        stamped("2000-01-01T00:00:00.000000Z"),
-        stamped("9998-01-01T00:00:00.000000Z"),
-        stamped(&now.to_string()),
+        entry(host, "2000-01-01T00:00:00.000000Z"),
+        entry(host, "9998-01-01T00:00:00.000000Z"),
+        entry(host, &now),
+        entry(host, &seconds_from(last_seal, -30)),
         "no entry".to_owned(),
         "   ".to_owned(),
         String::new(),
@@ -365,10 +532,12 @@ fn the_view_in_clickhouse_finds_what_the_tool_finds() {
             .args(["verify", "--lines", "-", "--fleet"])
             .arg(&fleet),
     );
-    assert_eq!((counts(&report), code), ([1, 1, 3, 1], 1), "{report}");
+    // The one stamped just before may be one of those that are missing, changed.
+    assert_eq!((counts(&report), code), ([2, 1, 2, 1], 1), "{report}");
+    assert_eq!(report["overdue"], 1, "{report}");
     let mut command = tool();
     let digests = support::run(command.args(["digests", "--fleet"]).arg(&fleet));
-    assert_eq!(digests.lines().count(), LINES);
+    assert_eq!(digests.lines().count(), LINES + 1);
     // Inserted twice it's the same.
     fs::write(scratch.join("sealed"), digests.repeat(2)).expect("there's room");
     let mut python = Command::new(python);
@@ -383,12 +552,52 @@ fn the_view_in_clickhouse_finds_what_the_tool_finds() {
         .map(|line| serde_json::from_str(line).expect("it is JSON"));
     let rows: Vec<Value> = rows.collect();
     let (days, missing): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row["line"].is_null());
-    let mut wanted = report["days"].as_array().expect("it has days").clone();
-    for day in &mut wanted {
-        day.as_object_mut().expect("it's one").remove("unanswered");
-    }
-    assert_eq!(days, wanted, "{said}");
+    assert_eq!(json!(days), report["days"], "{said}");
     assert_eq!(json!(missing), report["not_there"], "{said}");
+}
+
+#[test]
+fn what_a_log_has_recorded_is_told_beside_its_lines() {
+    let scratch = Scratch::new();
+    let (log, _) = sealed(&scratch, LINES);
+    // Its last lines are lost, and it goes on.
+    let day = &day_files(&log)[0];
+    let lines = lines_of(&log);
+    let kept: String = lines[..LINES - 2]
+        .iter()
+        .map(|line| format!("{line}\n"))
+        .collect();
+    fs::write(day, kept).expect("there's room");
+    let logger = Logger::new(&json!({
+        "output_path": log, "integrity": {"guard_file": scratch.join("guard")},
+    }));
+    logger.log(&record()).expect(audit_logger::ffi::AUDIT_OK);
+    logger.close(-1);
+    let more = lines_of(&log).pop().expect("there is one");
+    let all: Vec<String> = lines.into_iter().chain([more]).collect();
+    // The far end has what the host has lost.
+    let (report, code) = of_tree(&all, &log);
+    assert_eq!((counts(&report), code), ([0, 0, 0, 0], 0), "{report}");
+    assert_eq!(report["logs"][0]["gaps"], 1, "{report}");
+    let mut command = tool();
+    let printed = support::run(command.arg("digests").arg(&log));
+    let said: Vec<&str> = printed
+        .lines()
+        .filter(|line| line.starts_with("\t\t0"))
+        .collect();
+    assert_eq!(said.len(), 2, "{printed}");
+    assert_eq!(
+        said[0],
+        "\t\t0\t\trecorded: 1 times sealed bytes were missing"
+    );
+    let mut command = tool();
+    command.args(["verify", "--lines", "/dev/null", "--tree"]);
+    let output = command.arg(&log).output().expect("it starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        text.contains("  recorded: 1 times sealed bytes were missing\n"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -402,7 +611,9 @@ fn digests_are_printed_of_trees_without_findings_alone() {
         .into_owned();
     let mut command = tool();
     let printed = support::run(command.arg("digests").arg(&log));
-    let wanted: String = lines_of(&log)
+    let (report, _) = of_tree(&[], &log);
+    let last_seal = report["logs"][0]["last_seal"].as_str().expect("it has one");
+    let mut wanted: String = lines_of(&log)
         .iter()
         .zip(1..)
         .map(|(line, number)| {
@@ -411,6 +622,7 @@ fn digests_are_printed_of_trees_without_findings_alone() {
             format!("\t{file}\t{number}\t{digest}\t\n")
         })
         .collect();
+    wanted += &format!("\t\t0\t\tsealed: {last_seal}\n");
     assert_eq!(printed, wanted);
 
     // An older copy, when more of it is known.

@@ -1,10 +1,11 @@
 -- Which of the gathered lines are those that the hosts have sealed: the same answer as that of
 -- "audit-logger verify --lines", for those who'd rather stay in SQL.
 --
---   audit-logger digests --fleet fleet.json | clickhouse-client -q 'INSERT INTO audit_sealed (host, file, number, hex, finding) FORMAT TSV'
+--   audit-logger digests --fleet fleet.json | clickhouse-client -q 'INSERT INTO audit_sealed (host, file, number, hex, said) FORMAT TSV'
 --   clickhouse-client -q 'SELECT * FROM audit_found_by_day'
 --
--- The digests come from trees that the tool has verified. Of a host whose tree has findings it prints these instead.
+-- The digests come from trees that the tool has verified. It says what it found of them as well, what a log has recorded
+-- of itself, and when it was sealed last.
 
 -- What collectors bring: each line as it was written, to the byte, without its line feed.
 CREATE TABLE IF NOT EXISTS audit_lines
@@ -21,10 +22,10 @@ CREATE TABLE IF NOT EXISTS audit_sealed
     file String,
     number UInt64,
     hex String,
-    finding String,
+    said String,
     digest FixedString(32) MATERIALIZED unhex(hex)
 )
-ENGINE = ReplacingMergeTree ORDER BY (host, file, number, hex, finding);
+ENGINE = ReplacingMergeTree ORDER BY (host, file, number, hex, said);
 
 -- Each line that arrived, once, and how often it did. Blank lines are none.
 CREATE VIEW IF NOT EXISTS audit_arrived AS
@@ -52,16 +53,25 @@ FROM
     GROUP BY digest
 );
 
--- What is wrong with each: missing, unknown, doubled; or not sealed yet, which nothing vouches for. And with hosts:
--- what the tool has found of a tree, or that a line has another digest than it had once, so that the log was put back.
+-- When each host was sealed last.
+CREATE VIEW IF NOT EXISTS audit_last_seal AS
+SELECT host, max(substring(said, 9)) AS last_seal
+FROM audit_sealed
+WHERE said LIKE 'sealed: %'
+GROUP BY host;
+
+-- What is wrong with each: missing, doubled, overdue, unknown. Or what nothing vouches for: unsealed, when it was stamped
+-- since its log was sealed last, and recent, when it was within the minute before, in which it may have been missed by
+-- that. And with hosts: what the tool has found of a tree, what the log has recorded of itself, or that a line has
+-- another digest than it had once, so that the log was put back.
 CREATE VIEW IF NOT EXISTS audit_found AS
 SELECT host, substring(file, 7, 10) AS day, 'missing' AS what, toUInt64(1) AS times, file, number, '' AS id, '' AS timestamp
 FROM audit_sealed FINAL
 WHERE hex != '' AND digest NOT IN (SELECT digest FROM audit_lines)
 UNION ALL
-SELECT host, '', splitByString(': ', finding)[1], toUInt64(1), '', toUInt64(0), finding, ''
+SELECT host, '', splitByString(': ', said)[1], toUInt64(1), '', toUInt64(0), said, ''
 FROM audit_sealed FINAL
-WHERE finding != ''
+WHERE said != '' AND said NOT LIKE 'sealed: %'
 UNION ALL
 SELECT host, substring(file, 7, 10), 'rolled_back', toUInt64(1), file, number, '', ''
 FROM audit_sealed
@@ -69,34 +79,43 @@ WHERE hex != ''
 GROUP BY host, file, number
 HAVING uniqExact(hex) > 1
 UNION ALL
+-- A line that names none of the hosts may be any host's.
+WITH if(host = '', latest_of_all, latest) AS sealed_at
 SELECT
     host,
     day,
     multiIf(
         is_sealed, 'doubled',
-        -- Stamped behind the last sealed line of its host that has come, and not in the future.
-        timestamp > if(host = '', latest_of_all, latest) AND timestamp <= formatDateTime(now('UTC') + 300, '%Y-%m-%dT%H:%i:%s.999999Z', 'UTC'), 'unsealed',
-        'unknown') AS what,
+        -- Of a host whose tree has never given an answer.
+        host != '' AND sealed_at = '', 'unanswered',
+        -- Of no time, or of the future.
+        timestamp = '' OR sealed_at = '' OR timestamp > formatDateTime(now('UTC') + 300, '%Y-%m-%dT%H:%i:%s.999999Z', 'UTC'), 'unknown',
+        timestamp > sealed_at, 'unsealed',
+        parseDateTime64BestEffortOrZero(timestamp, 6, 'UTC') >= parseDateTime64BestEffortOrZero(sealed_at, 6, 'UTC') - toIntervalMinute(1), 'recent',
+        'overdue') AS what,
     toUInt64(if(is_sealed, arrivals - 1, arrivals)) AS times,
     '' AS file,
     toUInt64(0) AS number,
     id,
     timestamp
 FROM audit_arrived
-LEFT JOIN (SELECT host, max(timestamp) AS latest FROM audit_arrived WHERE is_sealed GROUP BY host) AS last USING host
-CROSS JOIN (SELECT max(timestamp) AS latest_of_all FROM audit_arrived WHERE is_sealed) AS last_of_all
+LEFT JOIN (SELECT host, last_seal AS latest FROM audit_last_seal) AS last USING host
+CROSS JOIN (SELECT max(last_seal) AS latest_of_all FROM audit_last_seal) AS last_of_all
 WHERE NOT is_sealed OR arrivals > 1;
 
--- By host and day. A missing line and an unknown one of the same day are one that was altered.
+-- By host and day. A missing line and one of the same day that isn't sealed are one that was altered; but those that were
+-- stamped since are none.
 CREATE VIEW IF NOT EXISTS audit_found_by_day AS
 SELECT
     host,
     day,
-    least(gone, strange) AS altered,
+    least(gone, late + strange + recent) AS altered,
     gone - altered AS missing,
-    strange - altered AS unknown,
+    late - least(altered, late) AS overdue,
+    strange - least(altered - least(altered, late), strange) AS unknown,
     doubled,
-    unsealed,
+    waiting + least(recent, late + strange + recent - altered) AS unsealed,
+    unanswered,
     findings
 FROM
 (
@@ -104,11 +123,15 @@ FROM
         host,
         day,
         sumIf(times, what = 'missing') AS gone,
+        sumIf(times, what = 'overdue') AS late,
         sumIf(times, what = 'unknown') AS strange,
+        sumIf(times, what = 'recent') AS recent,
+        sumIf(times, what = 'unsealed') AS waiting,
+        sumIf(times, what = 'unanswered') AS unanswered,
         sumIf(times, what = 'doubled') AS doubled,
-        sumIf(times, what = 'unsealed') AS unsealed,
-        countIf(what NOT IN ('missing', 'unknown', 'doubled', 'unsealed')) AS findings
+        countIf(what NOT IN ('missing', 'overdue', 'unknown', 'recent', 'unsealed', 'unanswered', 'doubled')) AS findings
     FROM audit_found
+    WHERE what != 'recorded'
     GROUP BY host, day
 )
 ORDER BY host, day;

@@ -212,13 +212,13 @@ class Fleet:
         took = time.monotonic() - began
         digests = self.scratch / "digests"
         digests.write_text(self.run("digests", "--fleet", self.list).stdout)
-        columns = "host String, file String, number UInt64, hex String, finding String"
+        columns = "host String, file String, number UInt64, hex String, said String"
         self.database.query(
-            "INSERT INTO audit_sealed (host, file, number, hex, finding) "
+            "INSERT INTO audit_sealed (host, file, number, hex, said) "
             f"SELECT * FROM file('{digests}', TSV, '{columns}')"
         )
         view = self.query(
-            "SELECT host, sum(missing) AS missing, sum(altered) AS altered, sum(unknown) AS unknown, sum(doubled) AS doubled, "
+            "SELECT host, sum(missing) AS missing, sum(altered) AS altered, sum(overdue) AS overdue, sum(unknown) AS unknown, sum(doubled) AS doubled, "
             "sum(findings) AS findings FROM audit_found_by_day GROUP BY host "
             "SETTINGS output_format_json_quote_64bit_integers = 0"
         )
@@ -229,7 +229,7 @@ def by_host(report):
     """What the tool's report says of each host, in the view's form."""
     found = collections.defaultdict(collections.Counter)
     for day in report["days"]:
-        found[day["host"]].update({what: day[what] for what in ["missing", "altered", "unknown", "doubled"]})
+        found[day["host"]].update({what: day[what] for what in ["missing", "altered", "overdue", "unknown", "doubled"]})
     for log in report["logs"]:
         found[log["host"]]["findings"] += len(log.get("findings", ["no answer"]))
     return found

@@ -8,20 +8,20 @@ use clap::Args;
 
 use crate::far::{Host, prefix};
 use crate::output::{Output, Progress, hex};
-use crate::verify::Against;
+use crate::verify::{Against, recorded};
 
 /// Prints the SHA-256 of every sealed line, for a database to compare its lines with
 ///
 /// A line each, with tabs between: host, file, number of the line in it (blank ones don't count), the SHA-256 of the
-/// line without its line feed, in hexadecimal, and an empty text. The tree is verified first: findings are printed
-/// likewise, each behind a host, two empty texts and 0 between them. Of a tree that isn't what was signed, or an
-/// older one than is known, nothing else is printed. Days that retention has removed are left out. deploy/clickhouse
-/// has tables and views for it.
+/// line without its line feed, in hexadecimal, and an empty text. What is said of a whole log stands in the place of that
+/// text, behind its host, two empty texts and 0 between them: each finding, what the log has recorded of itself, and when
+/// it was sealed last. The tree is verified first: of one that isn't what was signed, or an older one than is known, only
+/// the findings are printed. Days that retention has removed are left out. deploy/clickhouse has tables and views for it.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   audit-logger digests gathered/web-1 --vkey web-1.vkey
-  audit-logger digests --fleet fleet.json | clickhouse-client -q 'INSERT INTO audit_sealed FORMAT TSV'
+  audit-logger digests --fleet fleet.json | clickhouse-client -q 'INSERT INTO audit_sealed (host, file, number, hex, said) FORMAT TSV'
 
 A fleet is described by the help of verify. Without one the host is an empty text.
 
@@ -93,6 +93,12 @@ fn print(host: &Host, show: &mut dyn FnMut(u64, u64), out: &mut Output) -> Resul
                 place.file, place.line
             ));
         })?;
+        for text in recorded(&report) {
+            out.line(format_args!("{name}\t\t0\t\trecorded: {text}"));
+        }
+        // Behind what it's about, for whoever gets no more than the beginning.
+        let last_seal = escaped(&report.last_seal);
+        out.line(format_args!("{name}\t\t0\t\tsealed: {last_seal}"));
     }
     report.verdict()
 }

@@ -29,8 +29,9 @@ Examples:
   audit-logger verify --lines gathered.jsonl --fleet fleet.json --from 2026-11-01 --to 2026-11-30
 
 With --lines, lines from anywhere and in any order are compared with the trees of the logs: which sealed lines are
-missing, which lines were altered or never sealed, and which are there more than once (that is no fault). The lines
-must be as they were written, to the byte. A tree may have been copied while it grew: it's taken up to where it's
+missing, which lines were altered or never sealed, and which are there more than once (that is no fault). What was
+written since its log was last sealed isn't sealed yet; what was written more than a minute before that and isn't
+sealed is overdue: the log left it out, or it was put in. The lines must be as they were written, to the byte. A tree may have been copied while it grew: it's taken up to where it's
 whole. A fleet is {\"hosts\": [{\"name\", \"tree\", \"vkey\", \"guard_file\", \"checkpoints\", \"policy\",
 \"silent_after_s\"}, ...]}, all but the first two left out at will; a host is called what its entries' details.host says.
 
@@ -218,6 +219,16 @@ pub fn facts(report: &Report) -> Vec<(&'static str, String)> {
         let text = format!("{from} to {to}, since {since}, hold {number}: {reason}");
         fact("held", text);
     }
+    for text in recorded(report) {
+        fact("recorded", text);
+    }
+    fact("begun", report.begun.clone());
+    fact("last seal", report.last_record.clone());
+    facts
+}
+
+/// What the log has recorded of itself and isn't of every log.
+pub fn recorded(report: &Report) -> Vec<String> {
     let recorded = [
         (report.torn, "torn lines blanked"),
         (report.purged, "files removed as their time was over"),
@@ -242,12 +253,9 @@ pub fn facts(report: &Report) -> Vec<(&'static str, String)> {
             "tiles behind what is signed, to be made anew",
         ),
     ];
-    for (count, what) in recorded.into_iter().filter(|(count, _)| *count > 0) {
-        fact("recorded", format!("{count} {what}"));
-    }
-    fact("begun", report.begun.clone());
-    fact("last seal", report.last_record.clone());
-    facts
+    let told = recorded.into_iter().filter(|(count, _)| *count > 0);
+    told.map(|(count, what)| format!("{count} {what}"))
+        .collect()
 }
 
 fn print(report: &Report, stamped: &Stamped, out: &mut Output) {

@@ -1,0 +1,125 @@
+//! `verify --lines`: whether lines that were gathered somewhere else are those that logs have sealed.
+
+mod fleet;
+mod found;
+mod hashing;
+mod line;
+mod print;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use audit_logger::tool::far::{Came, Sealed};
+use audit_logger::tool::lines::Watched;
+use audit_logger::tool::source::not_the_file_s;
+use audit_logger::tool::{Error, Status};
+use flate2::read::MultiGzDecoder;
+
+pub use self::fleet::Host;
+use self::found::{Answers, Found};
+use self::hashing::hash_lines;
+use self::line::Line;
+use crate::interrupt;
+use crate::output::{Output, Progress, plain};
+
+/// Which lines are to be there: of the days from the first to the second, as far as they are given.
+#[derive(Default)]
+pub struct Days {
+    pub from: Option<String>,
+    pub to: Option<String>,
+}
+
+impl Days {
+    fn has(&self, day: &str) -> bool {
+        self.from.as_deref().is_none_or(|from| from <= day)
+            && self.to.as_deref().is_none_or(|to| day <= to)
+    }
+}
+
+/// Compares the lines of files with the trees of hosts, and prints what was found.
+pub fn run(
+    hosts: &[Host],
+    files: &[PathBuf],
+    days: &Days,
+    as_json: bool,
+    out: &mut Output,
+) -> Result<(), Error> {
+    let mut sealed = Sealed::default();
+    let mut answers = Vec::new();
+    // Which of the hosts the logs are.
+    let mut logs = Vec::new();
+    let interrupted = interrupt::watch()?;
+    let mut progress = Progress::new();
+    for (number, host) in hosts.iter().enumerate() {
+        let mut show = |done, of| progress.show("reading trees", done, of);
+        let added = sealed.add(&host.tree, &host.options()?, &mut show, &interrupted);
+        match added {
+            Ok(_) => logs.push(number),
+            Err(error) if hosts.len() == 1 || error.status == Status::Cancelled => {
+                return Err(error);
+            }
+            Err(_) => {}
+        }
+        answers.push(added);
+    }
+    sealed.sort();
+    let mut found = Found::new(Answers::new(hosts, answers), sealed.lines());
+    for (done, path) in (0..).zip(files) {
+        progress.show("comparing lines", done, files.len() as u64);
+        compare(path, &mut sealed, &mut found, interrupted)?;
+    }
+    drop(progress);
+    sealed.missing(&interrupted, &mut |place| {
+        let day = place.file.get(6..16).unwrap_or_default();
+        if days.has(day) {
+            found.misses(&hosts[logs[place.log]].name, day, place);
+        }
+    })?;
+    if as_json {
+        out.line(found.json());
+    } else {
+        found.print(out);
+    }
+    found.verdict()
+}
+
+/// Compares the lines of a file with what was sealed.
+fn compare(
+    path: &Path,
+    sealed: &mut Sealed,
+    found: &mut Found<'_>,
+    interrupted: fn() -> bool,
+) -> Result<(), Error> {
+    let failed = |error: io::Error| Error::log(format!("{}: {error}", path.display()));
+    let reader: Box<dyn Read + Send> = match path.to_str() {
+        Some("-") => Box::new(io::stdin()),
+        _ => {
+            let file = File::open(path).map_err(failed)?;
+            match path.extension().is_some_and(|end| end == "gz") {
+                true => Box::new(MultiGzDecoder::new(file)),
+                false => Box::new(file),
+            }
+        }
+    };
+    let keys = sealed.keys();
+    let mut each = |number: u64, line: &[u8], print: u64| {
+        found.lines += 1;
+        match sealed.take(print) {
+            Came::First => {}
+            Came::Again => found.came_again(&Line::read(line)),
+            Came::Unknown => found.isn_t_sealed(path, number, Line::read(line)),
+        }
+    };
+    let reader = Box::new(Watched::new(reader, interrupted));
+    let read = hash_lines(reader, &keys, &mut each);
+    read.map_err(|error| not_the_file_s(&error).unwrap_or_else(|| failed(error)))
+}
+
+/// A host's name before something of it.
+pub fn prefix(host: &str) -> String {
+    match host {
+        "" => String::new(),
+        host => format!("{} ", plain(host)),
+    }
+}
