@@ -49,11 +49,21 @@ impl Keys {
     }
 }
 
+/// A log's tree that was read: the prints of its lines, and what else is needed to read it again.
+pub struct Read {
+    /// What was found of it.
+    pub report: Report,
+    prints: Vec<u64>,
+    log: Log,
+}
+
 struct Log {
     path: PathBuf,
     size: u64,
     /// Its entries are those that are signed, and lead to all that is known beside it.
     genuine: bool,
+    /// The files that retention has removed, in the order in which the tree tells of files.
+    pruned: HashSet<usize>,
 }
 
 /// Whether a line is one that was sealed.
@@ -104,129 +114,16 @@ impl Sealed {
         self.prints.len() as u64
     }
 
-    /// Adds a log's tree, and verifies it: its root must be the one that is signed, and lead to all that
-    /// is known beside it. Its files aren't looked at. What is wrong is in the report. After an error
-    /// nothing of it is added.
-    pub fn add(
-        &mut self,
-        path: &Path,
-        options: &Options,
-        progress: &mut dyn FnMut(u64, u64),
-        cancelled: &dyn Fn() -> bool,
-    ) -> Result<Report, Error> {
-        let files = source::open(path)?;
-        let directory = Directory::new(&files, cancelled);
-        let before = self.prints.len();
-        let added = self.add_whole(path, &directory, options, progress);
-        added.map_err(|error| {
-            self.prints.truncate(before);
-            match error.status {
-                // What was asked for says itself what is wrong with it.
-                Status::Argument | Status::Cancelled => error,
-                status => Error::new(status, format!("{}: {}", path.display(), error.message)),
-            }
-        })
-    }
-
-    fn add_whole(
-        &mut self,
-        path: &Path,
-        directory: &Directory<'_>,
-        options: &Options,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<Report, Error> {
-        let policy = options.policy.as_deref().map(read_policy).transpose();
-        let policy = policy.map_err(|wrong| Error::argument(format!("the policy {wrong}")))?;
-        let (verifier, key_given) = key_by(directory, options.vkey.as_deref(), policy.as_ref())?;
-        let mut findings = Findings::default();
-        let mut known = remembered(directory, options, &verifier, key_given, &mut findings)?;
-        let remembered = known.len() as u64;
-        let own = own_checkpoints(directory, Some(&verifier), true, &mut findings);
-        // It may have been copied file by file while it grew: what its checkpoints are ahead isn't sealed yet.
-        let newest = reached(directory, &own)?;
-        let ahead = own.iter().map(|own| own.size).max().unwrap_or_default();
-        let own = own.into_iter().filter(|own| own.size <= newest.size);
-        let witnessed = match &policy {
-            Some(policy) => by_witnesses(directory, options, &verifier, policy, &mut findings)?,
-            None => None,
-        };
-        let (by_them, witnessed) = witnessed.unzip();
-        known.extend(by_them.map(Known::by_witnesses));
-        known.extend(own.map(Known::own));
-        let mut report = Report {
-            origin: verifier.name().to_owned(),
-            size: newest.size,
-            root: newest.root,
-            beyond: ahead - newest.size,
-            key_given,
-            remembered,
-            witnessed,
-            ..Report::default()
-        };
-        let all = Entries::signed(directory, &newest);
-        let mut edge = Edge::default();
-        known.sort_by_key(|known| known.checkpoint.size);
-        known.reverse();
-        // What the log says of itself, and what takes nothing from what its tree stands for.
-        let mut recorded = Findings::default();
-        let (keys, prints) = (&self.keys, &mut self.prints);
-        walk(directory, &all, &mut |bytes, walked| {
-            edge.append(leaf_hash(bytes), |_, _, _| {});
-            while let Some(due) = known.pop_if(|known| known.checkpoint.size <= edge.size()) {
-                if due.checkpoint.size == edge.size() && due.checkpoint.root != edge.root() {
-                    let class = match due.outside {
-                        true => Class::RolledBack,
-                        false => Class::Tree,
-                    };
-                    let message = format!(
-                        "at size {} the entries give another root than {}",
-                        edge.size(),
-                        due.who
-                    );
-                    findings.tree(class, "", message);
-                }
-            }
-            match walked {
-                Walked::Digest { digest, .. } => prints.push(keys.print(&digest)),
-                Walked::Record { record, .. } => {
-                    let index = edge.size() - 1;
-                    let into = match &record.body {
-                        RecordBody::Altered { range, .. } => {
-                            recorded.add(Class::Edited, &range.file, 0, 0, altered(index, range));
-                            &mut recorded
-                        }
-                        RecordBody::Rollback { .. } | RecordBody::Dispute { .. } => &mut recorded,
-                        _ => &mut findings,
-                    };
-                    report.record(index, &record, policy.as_ref(), into)?;
-                }
-            }
-            if edge.size() % WIDTH == 0 {
-                progress(edge.size(), newest.size);
-            }
-            Ok(())
-        })?;
-        for ahead in known {
-            let message = format!(
-                "the tree has {} entries, and {} knows {}",
-                newest.size, ahead.who, ahead.checkpoint.size
-            );
-            findings.tree(Class::RolledBack, "", message);
-        }
-        let genuine = findings.first().is_none();
-        findings.append(recorded);
-        findings.into_report(&mut report);
-        if self.prints.len() >= u32::MAX as usize {
+    /// Adds a log's tree, read with the same keys.
+    pub fn add(&mut self, read: Read) -> Result<Report, Error> {
+        if self.prints.len() + read.prints.len() >= u32::MAX as usize {
             return Err(Error::argument(
                 "more than four billion lines were sealed; verify a part of the logs at a time",
             ));
         }
-        self.logs.push(Log {
-            path: path.to_owned(),
-            size: newest.size,
-            genuine,
-        });
-        Ok(report)
+        self.prints.extend(read.prints);
+        self.logs.push(read.log);
+        Ok(read.report)
     }
 
     /// Whether a log's entries are those that are signed, and lead to all that is known beside it. It may be and have
@@ -305,27 +202,21 @@ impl Sealed {
         cancelled: &dyn Fn() -> bool,
         each: &mut dyn FnMut(&Place<'_>),
     ) -> Result<(), Error> {
-        let Some(Log { path, size, .. }) = self.logs.get(log) else {
+        let Some(Log {
+            path, size, pruned, ..
+        }) = self.logs.get(log)
+        else {
             return Ok(());
         };
         let files = source::open(path)?;
         let directory = Directory::new(&files, cancelled);
         let all = Entries::read(&directory, *size);
-        let mut pruned = HashSet::new();
-        let names = walk(&directory, &all, &mut |_, walked| {
-            if let Walked::Record {
-                pruned: Some(file), ..
-            } = walked
-            {
-                pruned.insert(file);
-            }
-            Ok(())
-        })?;
-        let mut lines = vec![0; names.len()];
-        walk(&directory, &all, &mut |_, walked| {
+        let mut lines: Vec<u64> = Vec::new();
+        walk(&directory, &all, &mut |_, names, walked| {
             let Walked::Digest { file, digest } = walked else {
                 return Ok(());
             };
+            lines.resize(names.len(), 0);
             lines[file] += 1;
             if !pruned.contains(&file) {
                 each(&Place {
@@ -336,20 +227,138 @@ impl Sealed {
                 });
             }
             Ok(())
-        })?;
-        Ok(())
+        })
     }
 }
 
-/// Is given an entry's bytes, and what it is.
-type Each<'e> = dyn FnMut(&[u8], Walked) -> Result<(), Error> + 'e;
+/// Reads a log's tree, and verifies it: its root must be the one that is signed, and lead to all that is known beside
+/// it. Its files aren't looked at. What is wrong is in the report. `progress` is told how many entries of how many are done.
+pub fn read(
+    path: &Path,
+    options: &Options,
+    keys: &Keys,
+    progress: &mut dyn FnMut(u64, u64),
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Read, Error> {
+    let files = source::open(path)?;
+    let directory = Directory::new(&files, cancelled);
+    read_in(path, &directory, options, keys, progress).map_err(|error| match error.status {
+        // What was asked for says itself what is wrong with it.
+        Status::Argument | Status::Cancelled => error,
+        status => Error::new(status, format!("{}: {}", path.display(), error.message)),
+    })
+}
 
-/// Walks through the entries of a tree. Returns the names of the files.
-fn walk(
+fn read_in(
+    path: &Path,
     directory: &Directory<'_>,
-    all: &Entries<'_>,
-    each: &mut Each<'_>,
-) -> Result<Vec<String>, Error> {
+    options: &Options,
+    keys: &Keys,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Read, Error> {
+    let policy = options.policy.as_deref().map(read_policy).transpose();
+    let policy = policy.map_err(|wrong| Error::argument(format!("the policy {wrong}")))?;
+    let (verifier, key_given) = key_by(directory, options.vkey.as_deref(), policy.as_ref())?;
+    let mut findings = Findings::default();
+    let mut known = remembered(directory, options, &verifier, key_given, &mut findings)?;
+    let remembered = known.len() as u64;
+    let own = own_checkpoints(directory, Some(&verifier), true, &mut findings);
+    // It may have been copied file by file while it grew: what its checkpoints are ahead isn't sealed yet.
+    let newest = reached(directory, &own)?;
+    let ahead = own.iter().map(|own| own.size).max().unwrap_or_default();
+    let own = own.into_iter().filter(|own| own.size <= newest.size);
+    let witnessed = match &policy {
+        Some(policy) => by_witnesses(directory, options, &verifier, policy, &mut findings)?,
+        None => None,
+    };
+    let (by_them, witnessed) = witnessed.unzip();
+    known.extend(by_them.map(Known::by_witnesses));
+    known.extend(own.map(Known::own));
+    let mut report = Report {
+        origin: verifier.name().to_owned(),
+        size: newest.size,
+        root: newest.root,
+        beyond: ahead - newest.size,
+        key_given,
+        remembered,
+        witnessed,
+        ..Report::default()
+    };
+    let all = Entries::signed(directory, &newest);
+    let mut edge = Edge::default();
+    known.sort_by_key(|known| known.checkpoint.size);
+    known.reverse();
+    // What the log says of itself, and what takes nothing from what its tree stands for.
+    let mut recorded = Findings::default();
+    let (mut prints, mut pruned) = (Vec::new(), HashSet::new());
+    walk(directory, &all, &mut |bytes, _, walked| {
+        edge.append(leaf_hash(bytes), |_, _, _| {});
+        while let Some(due) = known.pop_if(|known| known.checkpoint.size <= edge.size()) {
+            if due.checkpoint.size == edge.size() && due.checkpoint.root != edge.root() {
+                let class = match due.outside {
+                    true => Class::RolledBack,
+                    false => Class::Tree,
+                };
+                let message = format!(
+                    "at size {} the entries give another root than {}",
+                    edge.size(),
+                    due.who
+                );
+                findings.tree(class, "", message);
+            }
+        }
+        match walked {
+            Walked::Digest { digest, .. } => prints.push(keys.print(&digest)),
+            Walked::Record {
+                record,
+                pruned: file,
+            } => {
+                pruned.extend(file);
+                let index = edge.size() - 1;
+                let into = match &record.body {
+                    RecordBody::Altered { range, .. } => {
+                        recorded.add(Class::Edited, &range.file, 0, 0, altered(index, range));
+                        &mut recorded
+                    }
+                    RecordBody::Rollback { .. } | RecordBody::Dispute { .. } => &mut recorded,
+                    _ => &mut findings,
+                };
+                report.record(index, &record, policy.as_ref(), into)?;
+            }
+        }
+        if edge.size() % WIDTH == 0 {
+            progress(edge.size(), newest.size);
+        }
+        Ok(())
+    })?;
+    for ahead in known {
+        let message = format!(
+            "the tree has {} entries, and {} knows {}",
+            newest.size, ahead.who, ahead.checkpoint.size
+        );
+        findings.tree(Class::RolledBack, "", message);
+    }
+    let genuine = findings.first().is_none();
+    findings.append(recorded);
+    findings.into_report(&mut report);
+    let log = Log {
+        path: path.to_owned(),
+        size: newest.size,
+        genuine,
+        pruned,
+    };
+    Ok(Read {
+        report,
+        prints,
+        log,
+    })
+}
+
+/// Is given an entry's bytes, the names of the files so far, and what it is.
+type Each<'e> = dyn FnMut(&[u8], &[String], Walked) -> Result<(), Error> + 'e;
+
+/// Walks through the entries of a tree.
+fn walk(directory: &Directory<'_>, all: &Entries<'_>, each: &mut Each<'_>) -> Result<(), Error> {
     let broken = |what: String| Error::new(Status::Tampered, format!("the tree: {what}"));
     let mut files = Names::default();
     let mut segment: Option<(usize, u64)> = None;
@@ -389,13 +398,13 @@ fn walk(
                     Walked::Record { record, pruned }
                 }
             };
-            each(entry, walked)?;
+            each(entry, &files.names, walked)?;
             index += 1;
         }
     }
     match segment {
         Some(_) => Err(broken("it ends within a seg".to_owned())),
-        None => Ok(files.names),
+        None => Ok(()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use super::far::{Came, Sealed};
+use super::far::{self, Came, Sealed};
 use super::report::{Class, Report};
 use super::testlog::{DAY, NEXT, TestLog};
 use super::verify::{Options, verify};
@@ -23,7 +23,9 @@ fn added(log: &TestLog) -> (Sealed, Result<Report, Error>) {
         ..Options::default()
     };
     let mut sealed = Sealed::default();
-    let report = sealed.add(&log.path(), &options, &mut |_, _| {}, &|| false);
+    let keys = sealed.keys();
+    let read = far::read(&log.path(), &options, &keys, &mut |_, _| {}, &|| false);
+    let report = read.and_then(|read| sealed.add(read));
     sealed.sort();
     (sealed, report)
 }

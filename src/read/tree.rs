@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::rc::Rc;
 
 use crate::error::{Error, Status};
 use crate::format::checkpoint::{Checkpoint, notes};
@@ -198,18 +199,29 @@ impl Recent {
 pub struct Entries<'d> {
     directory: &'d Directory<'d>,
     size: u64,
-    recent: Option<Recent>,
+    recent: Option<Rc<Recent>>,
 }
 
 impl<'d> Entries<'d> {
     /// The entries of the first `size`. Read behind what told the size: from then on each entry is in a
     /// tile or in `recent`.
     pub fn read(directory: &'d Directory<'d>, size: u64) -> Entries<'d> {
-        let recent = Recent::read(directory).filter(|recent| recent.base() < size);
-        Entries {
+        let recent = Recent::read(directory).map(Rc::new);
+        let all = Entries {
             directory,
             size,
             recent,
+        };
+        all.first(size)
+    }
+
+    /// The first so many of them. Nothing is read for that.
+    pub fn first(&self, size: u64) -> Entries<'d> {
+        let recent = self.recent.as_ref().filter(|recent| recent.base() < size);
+        Entries {
+            directory: self.directory,
+            size,
+            recent: recent.cloned(),
         }
     }
 
@@ -233,7 +245,9 @@ impl<'d> Entries<'d> {
 
     /// From which entry on tiles may be behind.
     pub fn settled(&self) -> u64 {
-        self.recent.as_ref().map_or(self.size, Recent::base)
+        self.recent
+            .as_ref()
+            .map_or(self.size, |recent| recent.base())
     }
 
     /// From now on only what the tiles hold counts.

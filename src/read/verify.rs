@@ -258,8 +258,9 @@ fn guard_lines(guard: &[u8], origin: &str) -> String {
 pub(super) fn reached(directory: &Directory<'_>, own: &[Checkpoint]) -> Result<Checkpoint, Error> {
     let mut own: Vec<&Checkpoint> = own.iter().collect();
     own.sort_by_key(|own| own.size);
+    let all = Entries::read(directory, own.last().map_or(0, |own| own.size));
     let has = |checkpoint: &Checkpoint, whole: u64| {
-        let entries = Entries::read(directory, checkpoint.size);
+        let entries = all.first(checkpoint.size);
         (whole..checkpoint.size.div_ceil(WIDTH)).all(|number| entries.tile(number).is_ok())
     };
     let mut last = None;

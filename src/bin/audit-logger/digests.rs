@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use audit_logger::tool::Error;
-use audit_logger::tool::far::Sealed;
+use audit_logger::tool::far::{self, Sealed};
 use clap::Args;
 
 use crate::far::{Host, prefix};
@@ -71,7 +71,10 @@ fn print(host: &Host, show: &mut dyn FnMut(u64, u64), out: &mut Output) -> Resul
     // Each by itself: nothing is kept of those before.
     let mut sealed = Sealed::default();
     let name = escaped(&host.name);
-    let report = match sealed.add(&host.tree, &host.options()?, show, &|| false) {
+    let read = far::read(&host.tree, &host.options()?, &sealed.keys(), show, &|| {
+        false
+    });
+    let report = match read.and_then(|read| sealed.add(read)) {
         Ok(report) => report,
         Err(error) => {
             out.line(format_args!(

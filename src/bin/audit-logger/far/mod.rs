@@ -5,6 +5,7 @@ mod found;
 mod hashing;
 mod line;
 mod print;
+mod trees;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -46,22 +47,33 @@ pub fn run(
     out: &mut Output,
 ) -> Result<(), Error> {
     let mut sealed = Sealed::default();
-    let mut answers = Vec::new();
     // Which of the hosts the logs are.
     let mut logs = Vec::new();
     let interrupted = interrupt::watch()?;
     let mut progress = Progress::new();
-    for (number, host) in hosts.iter().enumerate() {
-        let mut show = |done, of| progress.show("reading trees", done, of);
-        let added = sealed.add(&host.tree, &host.options()?, &mut show, &interrupted);
-        match added {
-            Ok(_) => logs.push(number),
-            Err(error) if hosts.len() == 1 || error.status == Status::Cancelled => {
-                return Err(error);
+    let mut answers: Vec<_> = hosts
+        .iter()
+        .map(|_| Err(Error::log("it wasn't read")))
+        .collect();
+    trees::read(
+        hosts,
+        &sealed.keys(),
+        interrupted,
+        &mut progress,
+        &mut |number, read| {
+            let added = read.and_then(|read| sealed.add(read));
+            if added.is_ok() {
+                logs.push(number);
             }
-            Err(_) => {}
-        }
-        answers.push(added);
+            answers[number] = added;
+        },
+    );
+    let stops = |error: &Error| hosts.len() == 1 || error.status == Status::Cancelled;
+    if let Some(at) = answers
+        .iter()
+        .position(|answer| answer.as_ref().is_err_and(stops))
+    {
+        return answers.swap_remove(at).map(drop);
     }
     sealed.sort();
     let mut found = Found::new(Answers::new(hosts, answers), sealed.lines());
