@@ -63,7 +63,7 @@ pub mod tool {
     pub use crate::client::Post;
     pub use crate::config::{Maintenance, Place};
     pub use crate::error::{Error, Status};
-    pub use crate::format::{checkpoint, name, note};
+    pub use crate::format::{checkpoint, name, note, record, tiles};
     pub use crate::json::{Object, members};
     pub use crate::log::keys::make_file;
     pub use crate::log::{hold, maintain, release};
