@@ -5,8 +5,8 @@
 
 Days begin while lines are written, old ones are compressed as maintenance does it, lines have up to 1 MiB, and
 the collector is ended, killed and started again. Every line must arrive, to the byte; some may come twice. Needs
-the collector and Python's own library, and only talks to 127.0.0.1. rsyslog is only ended: killed, it loses a line now
-and then.
+the collector and Python's own library, and only talks to 127.0.0.1.
+rsyslog is always killed, as its unit has it.
 """
 
 import datetime
@@ -48,7 +48,7 @@ class Lines:
 
 
 def take_tcp(lines):
-    """Takes lines over TCP, and returns its port."""
+    """Takes lines over TCP. Returns its port, and what lets it begin."""
 
     def read(connection):
         with connection, connection.makefile("rb") as stream:
@@ -65,13 +65,17 @@ def take_tcp(lines):
             connection, _ = listening.accept()
             threading.Thread(target=read, args=(connection,), daemon=True).start()
 
-    listening = socket.create_server(("127.0.0.1", 0))
-    threading.Thread(target=accept, daemon=True).start()
-    return listening.getsockname()[1]
+    def begin():
+        listening.listen()
+        threading.Thread(target=accept, daemon=True).start()
+
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    return listening.getsockname()[1], begin
 
 
 def take_otlp(lines):
-    """Takes OTLP logs as JSON over HTTP, and returns its port."""
+    """Takes OTLP logs as JSON over HTTP. Returns its port, and what lets it begin."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -95,14 +99,19 @@ def take_otlp(lines):
         def handle_error(self, *_):
             """The collector was killed amid a request."""
 
-    server = Server(("127.0.0.1", 0), Handler)
+    def begin():
+        server.server_activate()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    server = Server(("127.0.0.1", 0), Handler, bind_and_activate=False)
     server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server.server_address[1]
+    server.server_bind()
+    return server.server_address[1], begin
 
 
 def rsyslog(state):
-    return "rsyslog.conf", take_tcp, lambda config: ["rsyslogd", "-n", "-f", config, "-i", state / "pid"]
+    start = ["sh", "-c", 'sh "$0" "$1" && exec rsyslogd -n -f "$2" -i "$1/pid"', HERE / "rsyslog-start.sh", state]
+    return "rsyslog.conf", take_tcp, lambda config: [*start, config]
 
 
 def syslog_ng(state):
@@ -129,9 +138,9 @@ class Collector:
         config, take, command = COLLECTORS[name](state)
         text = (HERE / config).read_text().replace(LOG, str(log))
         text = re.sub(r"/var/lib/(rsyslog|syslog-ng|otelcol)", str(state), text)
-        port = str(take(lines))
+        port, self.target = take(lines)
         for target in ["collector.example", "6514", "4318"]:
-            text = text.replace(target, "127.0.0.1" if target == "collector.example" else port)
+            text = text.replace(target, "127.0.0.1" if target == "collector.example" else str(port))
         # Buffers are made as large as they may become: none of 10 GiB is needed here.
         text = text.replace("10737418240", "268435456").replace("https://", "http://")
         path = scratch / config
@@ -174,11 +183,23 @@ def run(name, seconds, scratch):
     date, turn, end = datetime.date(2026, 11, 1), 0, time.monotonic() + seconds
     counts = {"days": 1, "compressed": 0, "ended": 0, "killed": 0}
 
+    def end_somehow():
+        kill = name == "rsyslog" or random.random() < 0.5
+        collector.end(kill)
+        counts["killed" if kill else "ended"] += 1
+
     def midnight():
         counts["days"] += 1
         return date + datetime.timedelta(days=1)
 
     try:
+        # The target is away while the first day begins and the collector is started again.
+        time.sleep(1)
+        write(log, date, written)
+        time.sleep(2)
+        end_somehow()
+        collector.start()
+        collector.target()
         while time.monotonic() < end:
             write(log, date, written)
             turn += 1
@@ -191,9 +212,7 @@ def run(name, seconds, scratch):
                 compress(oldest)
                 counts["compressed"] += 1
             if turn % 7 == 3:
-                kill = name != "rsyslog" and random.random() < 0.5
-                collector.end(kill)
-                counts["killed" if kill else "ended"] += 1
+                end_somehow()
                 # What is written meanwhile, at midnight too, is there when it comes back.
                 if random.random() < 0.5:
                     date = midnight()
