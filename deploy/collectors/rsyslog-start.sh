@@ -2,7 +2,7 @@
 # Before rsyslogd starts (ExecStartPre=): has a day of which only the beginning was read be read again.
 # imfile (8.2302 to 8.2608 at least) notes where it is as soon as it has read 512 bytes of a file, before it has sent
 # them. Where the target is away, or rsyslogd is killed in that moment, the next start would go on behind a line that
-# nobody has. What was sent comes twice.
+# nobody has (findings/rsyslog-imfile-skips-what-it-never-sent.sh shows it). What was sent comes twice.
 #
 #     rsyslog-start.sh [WORKDIRECTORY]
 set -eu
