@@ -23,7 +23,7 @@ set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/env"
-"$work/env/bin/pip" install -q --disable-pip-version-check litellm==1.110.2 openai==3.57.0
+"$work/env/bin/pip" install -q --no-compile --disable-pip-version-check litellm==1.110.2 openai==3.57.0
 LITELLM_LOCAL_MODEL_COST_MAP=True "$work/env/bin/python" - <<'PYTHON'
 import http.server
 import importlib.metadata
