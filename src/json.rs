@@ -5,6 +5,9 @@
 //! of silently dropped. The grammar is RFC 8259; beyond it, escaped lone surrogates are refused,
 //! because readers of the log (DuckDB, many languages' strings) can't hold them.
 
+pub mod layout;
+pub mod pull;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::io::Write;
@@ -69,6 +72,39 @@ pub fn members(text: &str) -> Result<Vec<Member>, JsonError> {
     scanner.object(&mut copy, 0, Some(&mut found))?;
     scanner.end()?;
     Ok(found)
+}
+
+/// Where the run ends that begins at a place in a string: at the first byte that is a quote, a backslash or a control
+/// character, or at the end of the text.
+#[inline]
+pub fn end_of_run(text: &[u8], from: usize) -> usize {
+    let mut at = from;
+    while let Some(eight) = text.get(at..).and_then(<[u8]>::first_chunk) {
+        match specials(u64::from_le_bytes(*eight)) {
+            0 => at += 8,
+            // The first one is told exactly.
+            found => return at + found.trailing_zeros() as usize / 8,
+        }
+    }
+    while let Some(byte) = text.get(at) {
+        if matches!(byte, b'"' | b'\\' | 0..=0x1f) {
+            break;
+        }
+        at += 1;
+    }
+    at
+}
+
+/// The top bits of those of eight bytes that are a quote, a backslash or a control character; after
+/// the first of them others may be set as well.
+fn specials(eight: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = 0x80 * ONES;
+    let has_zero = |word: u64| word.wrapping_sub(ONES) & !word;
+    let quote = has_zero(eight ^ (0x22 * ONES));
+    let backslash = has_zero(eight ^ (0x5c * ONES));
+    let control = eight.wrapping_sub(0x20 * ONES) & !eight;
+    (quote | backslash | control) & TOPS
 }
 
 /// Appends `text` as a JSON string, quotes included. Control characters, U+2028 and U+2029 and
@@ -406,9 +442,7 @@ impl<'a> Scanner<'a> {
         self.at += 1;
         loop {
             let run = self.at;
-            while !matches!(self.peek(), None | Some(b'"' | b'\\' | 0..=0x1f)) {
-                self.at += 1;
-            }
+            self.at = end_of_run(self.text.as_bytes(), run);
             escape(&self.text[run..self.at], out);
             match self.peek() {
                 Some(b'"') => break,

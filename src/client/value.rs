@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::limits::Cut;
+use crate::json::end_of_run;
 
 /// A JSON value.
 #[derive(Debug, PartialEq)]
@@ -385,25 +386,9 @@ impl<'t> Reader<'t, '_> {
         Some(Cow::Owned(text))
     }
 
-    /// To the next byte of a string that is a quote, a backslash or a control character.
+    /// To what isn't plain in a string.
     fn skip_plain(&mut self) {
-        let bytes = self.text.as_bytes();
-        while let Some(eight) = bytes.get(self.at..).and_then(<[u8]>::first_chunk) {
-            match specials(u64::from_le_bytes(*eight)) {
-                0 => self.at += 8,
-                // The first one is told exactly.
-                found => {
-                    self.at += found.trailing_zeros() as usize / 8;
-                    return;
-                }
-            }
-        }
-        while let Some(byte) = self.peek() {
-            if matches!(byte, b'"' | b'\\' | 0..=0x1f) {
-                break;
-            }
-            self.at += 1;
-        }
+        self.at = end_of_run(self.text.as_bytes(), self.at);
     }
 
     fn escape(&mut self) -> Option<char> {
@@ -450,18 +435,6 @@ impl<'t> Reader<'t, '_> {
         }
         u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
     }
-}
-
-/// The top bits of those of eight bytes that are a quote, a backslash or a control character; after
-/// the first of them others may be set as well.
-fn specials(eight: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const TOPS: u64 = 0x80 * ONES;
-    let has_zero = |word: u64| word.wrapping_sub(ONES) & !word;
-    let quote = has_zero(eight ^ (0x22 * ONES));
-    let backslash = has_zero(eight ^ (0x5c * ONES));
-    let control = eight.wrapping_sub(0x20 * ONES) & !eight;
-    (quote | backslash | control) & TOPS
 }
 
 #[cfg(test)]

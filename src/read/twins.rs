@@ -4,13 +4,12 @@
 //! Ids are kept as keyed hashes of 8 bytes, so that nobody can make two that collide, and in bounded
 //! numbers.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 
 use memchr::memchr;
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::align::Tail;
 use super::find::{Near, sealed_about};
@@ -23,6 +22,7 @@ use crate::format::merkle::Hash;
 pub use crate::format::merkle::Hash as Digest;
 use crate::format::name::DayName;
 use crate::format::tiles::{WIDTH, entries};
+use crate::json::pull;
 
 /// Lines that aren't sealed and are looked for among the sealed ones. A logger seals within seconds.
 const UNSEALED: usize = 1 << 16;
@@ -45,7 +45,12 @@ impl Ids {
         if let Some(id) = plain {
             return Some(self.0.hash_one(id));
         }
-        Some(self.0.hash_one(id_in(line)?.as_bytes()))
+        id_in(line).map(|id| self.of_id(&id))
+    }
+
+    /// That of an id.
+    pub fn of_id(&self, id: &str) -> u64 {
+        self.0.hash_one(id.as_bytes())
     }
 
     fn of_seen(&self, line: &Seen) -> Option<u64> {
@@ -54,31 +59,16 @@ impl Ids {
 }
 
 /// The id of the entry in a line, wherever in it that stands.
-pub fn id_in(line: &[u8]) -> Option<String> {
-    struct Id(Option<String>);
-    struct Members;
-    impl<'de> Visitor<'de> for Members {
-        type Value = Id;
-        fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-            f.write_str("an object")
+pub fn id_in(line: &[u8]) -> Option<Cow<'_, str>> {
+    let mut id = None;
+    pull::object(line, |key, value| match key {
+        "id" => {
+            id = Some(value.text()?);
+            Some(())
         }
-        fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Id, A::Error> {
-            let mut id = None;
-            while let Some(key) = members.next_key::<String>()? {
-                match &key[..] {
-                    "id" => id = Some(members.next_value()?),
-                    _ => drop(members.next_value::<IgnoredAny>()?),
-                }
-            }
-            Ok(Id(id))
-        }
-    }
-    impl<'de> Deserialize<'de> for Id {
-        fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Id, D::Error> {
-            from.deserialize_map(Members)
-        }
-    }
-    serde_json::from_slice::<Id>(line).ok()?.0
+        _ => value.skip(),
+    })?;
+    id
 }
 
 /// Reports lines that aren't sealed and have the id of a sealed entry of the same day, which is another.
