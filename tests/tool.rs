@@ -198,6 +198,47 @@ fn stats_add_up_days_once_for_twins_and_apart_for_gaps() {
     assert_eq!(cells[..6], ["total", "5", "2", "30", "60", "2.0000"]);
 }
 
+/// That ids come once is taken for granted until one comes again.
+#[test]
+fn what_was_added_up_before_an_id_came_twice_counts_once() {
+    let log = log();
+    let before = entry(7, "2026-11-22T10:00:00.000000Z", json!({}));
+    append(
+        &log.join("audit_2026-11-22.jsonl"),
+        &format!("{before}{{\"torn\n"),
+    );
+    append(&log.join("audit_2026-11-21.jsonl.gz"), "not compressed");
+    let stats = printed(log.path(), &["stats", ".", "--json"], 0);
+    let stats: Value = serde_json::from_str(&stats).expect("it is JSON");
+    assert_eq!(stats["groups"][0]["calls"], 1);
+    assert_eq!(stats["total"]["calls"], 6);
+    assert_eq!(stats["skipped_lines"], 2);
+    assert_eq!(stats["left_out"], json!(["audit_2026-11-21.jsonl"]));
+}
+
+#[test]
+fn what_stands_in_the_place_of_a_number_and_is_none_says_nothing() {
+    let log = Scratch::new();
+    let others = [
+        json!({"latency_ms": "12", "prompt_tokens": [1], "details": {"cost": "0.5", "outcome": 1}}),
+        json!({"latency_ms": true, "prompt_tokens": 1.5, "details": "0.5"}),
+        json!({"latency_ms": null, "prompt_tokens": -1, "details": null}),
+    ];
+    for (number, other) in (1..).zip(others) {
+        append(
+            &log.join(DAY),
+            &entry(number, "2026-11-23T10:00:00.000000Z", other),
+        );
+    }
+    let stats = printed(log.path(), &["stats", ".", "--json"], 0);
+    let total = &serde_json::from_str::<Value>(&stats).expect("it is JSON")["total"];
+    assert_eq!(total["calls"], 3);
+    assert_eq!(total["calls_without_tokens"], 3);
+    assert_eq!(total["calls_without_cost"], 3);
+    assert_eq!(total["latency_ms"]["p99"], json!(null));
+    assert_eq!(total["unknown_outcomes"], 0);
+}
+
 /// A forged line takes neither the place of a sealed entry nor a place beside it.
 #[test]
 fn of_lines_with_one_id_the_sealed_one_counts_and_the_other_is_named() {

@@ -44,12 +44,12 @@ const TEXTS: [(&str, Text); 6] = [
 const NUMBERS: [(&str, Number); 4] = [
     ("latency_ms", |entry| entry.latency_ms),
     ("prompt_tokens", |entry| {
-        entry.prompt_tokens.0.map(|count| count as f64)
+        entry.prompt_tokens.map(|count| count as f64)
     }),
     ("completion_tokens", |entry| {
-        entry.completion_tokens.0.map(|count| count as f64)
+        entry.completion_tokens.map(|count| count as f64)
     }),
-    ("cost", |entry| entry.details.as_ref()?.cost),
+    ("cost", |entry| entry.cost),
 ];
 
 #[derive(Clone)]

@@ -1,8 +1,8 @@
 //! The entries of a log, as the commands that show them read them.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt;
 use std::io::{self, Read};
 
 use audit_logger::tool::Error;
@@ -10,56 +10,78 @@ use audit_logger::tool::lines::{Lines, Seen};
 use audit_logger::tool::name::DayName;
 use audit_logger::tool::source::Directory;
 use audit_logger::tool::twins::{Digest, Ids, sealed_among};
-use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use audit_logger::tool::{layout::Layouts, pull};
 
 /// How many lines of one id are told apart; of how many ids in all.
 const VERSIONS: usize = 8;
 const CONFLICTS: usize = 1 << 12;
 
 /// What is read of an entry.
-#[derive(Deserialize)]
 pub struct Entry<'l> {
-    #[serde(borrow)]
     pub id: Cow<'l, str>,
-    #[serde(borrow)]
     pub timestamp: Cow<'l, str>,
-    #[serde(borrow)]
     pub event_type: Cow<'l, str>,
-    #[serde(borrow)]
     pub user_id: Cow<'l, str>,
-    #[serde(borrow)]
     pub model: Cow<'l, str>,
-    #[serde(borrow)]
     pub status: Cow<'l, str>,
-    #[serde(borrow)]
     pub error_type: Option<Cow<'l, str>>,
     pub latency_ms: Option<f64>,
-    pub prompt_tokens: Tokens,
-    pub completion_tokens: Tokens,
-    #[serde(borrow)]
-    pub details: Option<Details<'l>>,
-}
-
-#[derive(Deserialize)]
-pub struct Details<'l> {
+    pub prompt_tokens: Option<u64>,
+    pub completion_tokens: Option<u64>,
     pub cost: Option<f64>,
-    #[serde(borrow)]
-    outcome: Option<Outcome<'l>>,
+    /// How the call ended.
+    outcome: Option<Cow<'l, str>>,
 }
 
-/// How a call ended. Programs that log their own calls may put anything in its place.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Outcome<'l> {
-    Named(#[serde(borrow)] Cow<'l, str>),
-    Other(IgnoredAny),
+thread_local! {
+    static LAYOUTS: RefCell<Layouts<12>> = RefCell::new(Layouts::new([
+        &["id"],
+        &["timestamp"],
+        &["event_type"],
+        &["user_id"],
+        &["model"],
+        &["status"],
+        &["error_type"],
+        &["latency_ms"],
+        &["prompt_tokens"],
+        &["completion_tokens"],
+        &["details", "cost"],
+        &["details", "outcome"],
+    ]));
 }
 
-impl Entry<'_> {
-    /// Reads a line; `None` if it's blank, torn, or no entry.
-    pub fn parse(line: &[u8]) -> Option<Entry<'_>> {
-        serde_json::from_slice(line).ok()
+impl<'l> Entry<'l> {
+    /// Reads a line; `None` if it's blank, torn, or no entry. Programs that log their own calls have put other things
+    /// than numbers in the place of one: they say nothing.
+    pub fn parse(line: &'l [u8]) -> Option<Entry<'l>> {
+        let [
+            id,
+            timestamp,
+            event_type,
+            user_id,
+            model,
+            status,
+            error_type,
+            latency_ms,
+            prompt_tokens,
+            completion_tokens,
+            cost,
+            outcome,
+        ] = LAYOUTS.with_borrow_mut(|layouts| layouts.read(line))?;
+        Some(Entry {
+            id: pull::text(id?)?,
+            timestamp: pull::text(timestamp?)?,
+            event_type: pull::text(event_type?)?,
+            user_id: pull::text(user_id?)?,
+            model: pull::text(model?)?,
+            status: pull::text(status?)?,
+            error_type: error_type.and_then(pull::text),
+            latency_ms: latency_ms.and_then(double),
+            prompt_tokens: prompt_tokens?.parse().ok(),
+            completion_tokens: completion_tokens?.parse().ok(),
+            cost: cost.and_then(double),
+            outcome: outcome.and_then(pull::text),
+        })
     }
 
     /// "success", or the class of the error.
@@ -69,55 +91,19 @@ impl Entry<'_> {
 
     /// Whether nobody knows if it was processed, and billed.
     pub fn is_unknown(&self) -> bool {
-        let details = self.details.as_ref();
-        match details.and_then(|details| details.outcome.as_ref()) {
-            Some(Outcome::Named(outcome)) => outcome == "unknown",
-            Some(Outcome::Other(_)) | None => self.outcome() == "OutcomeUnknown",
+        match &self.outcome {
+            Some(outcome) => outcome == "unknown",
+            None => self.outcome() == "OutcomeUnknown",
         }
     }
 }
 
-/// A count of tokens, if it is one. Programs that log their own calls have put other things in its place.
-#[derive(Clone, Copy)]
-pub struct Tokens(pub Option<u64>);
-
-impl<'de> Deserialize<'de> for Tokens {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Tokens, D::Error> {
-        struct Any;
-        impl<'de> Visitor<'de> for Any {
-            type Value = Tokens;
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("anything")
-            }
-            fn visit_u64<E>(self, count: u64) -> Result<Tokens, E> {
-                Ok(Tokens(Some(count)))
-            }
-            fn visit_i64<E>(self, _: i64) -> Result<Tokens, E> {
-                Ok(Tokens(None))
-            }
-            fn visit_f64<E>(self, _: f64) -> Result<Tokens, E> {
-                Ok(Tokens(None))
-            }
-            fn visit_bool<E>(self, _: bool) -> Result<Tokens, E> {
-                Ok(Tokens(None))
-            }
-            fn visit_str<E>(self, _: &str) -> Result<Tokens, E> {
-                Ok(Tokens(None))
-            }
-            fn visit_unit<E>(self) -> Result<Tokens, E> {
-                Ok(Tokens(None))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Tokens, A::Error> {
-                while items.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Tokens(None))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut items: A) -> Result<Tokens, A::Error> {
-                while items.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Tokens(None))
-            }
-        }
-        from.deserialize_any(Any)
-    }
+/// A number that a double holds.
+fn double(written: &str) -> Option<f64> {
+    written
+        .parse()
+        .ok()
+        .filter(|number: &f64| number.is_finite())
 }
 
 /// The files of a log by their day, those of a day in the order they were begun.

@@ -11,7 +11,7 @@ use audit_logger::tool::twins::{Ids, Repeated};
 use chrono::NaiveDate;
 
 use crate::entries::{Entry, Versions, days, each_line, key};
-use crate::output::{complain, plain};
+use crate::output::{Progress, complain, plain};
 
 /// Of a stranger's id so much is shown: an entry's is shorter.
 const LONGEST_ID: usize = 64;
@@ -28,6 +28,37 @@ pub fn between(
             && to.is_none_or(|to| *day <= to.to_string())
     });
     Ok(days)
+}
+
+/// Adds up a log: hands each entry of some days, with its line, to `take`, and returns what that made of what `begin`
+/// made.
+///
+/// That no id comes more than once is taken for granted, and checked. Where one does, it begins anew, and reads the ids
+/// of each day first.
+pub fn add_up<'d, A>(
+    directory: &'d Directory<'d>,
+    days: &BTreeMap<String, Vec<DayName>>,
+    begin: impl Fn() -> Result<A, Error>,
+    mut take: impl FnMut(&mut A, &str, &Entry, &Seen) -> Result<(), Error>,
+) -> Result<(A, Once<'d>), Error> {
+    let count = days.len() as u64;
+    let mut ids_first = false;
+    'anew: loop {
+        let mut once = Once::new(directory);
+        let mut sums = begin()?;
+        let mut progress = Progress::new();
+        for (done, (day, files)) in (0..).zip(days) {
+            progress.show("adding up", done, count);
+            let take = |entry: &Entry, line: &Seen| take(&mut sums, day, entry, line);
+            if ids_first {
+                once.day(day, files, take)?;
+            } else if !once.try_day(files, take)? {
+                ids_first = true;
+                continue 'anew;
+            }
+        }
+        return Ok((sums, once));
+    }
 }
 
 /// A log that is read day by day.
@@ -53,6 +84,26 @@ impl<'a> Once<'a> {
         }
     }
 
+    /// Hands over each entry of a day. False if an id came more than once: then none of it counts.
+    fn try_day(
+        &mut self,
+        files: &[DayName],
+        mut take: impl FnMut(&Entry, &Seen) -> Result<(), Error>,
+    ) -> Result<bool, Error> {
+        let mut repeated = Repeated::default();
+        self.read(files, true, |log, _, line| {
+            let Some(entry) = log.entry(line) else {
+                return Ok(());
+            };
+            repeated.add(log.ids.of_id(&entry.id));
+            take(&entry, line)
+        })?;
+        while repeated.end() {
+            self.read_ids(files, &mut repeated)?;
+        }
+        Ok(repeated.found.is_empty())
+    }
+
     /// Hands over each entry of a day. First its ids alone are read, for those that come more than once: of such
     /// the lines are compared, and one of them counts.
     pub fn day(
@@ -63,13 +114,7 @@ impl<'a> Once<'a> {
     ) -> Result<(), Error> {
         let mut repeated = Repeated::default();
         loop {
-            self.read(files, false, |log, _, line| {
-                log.ids
-                    .of(line.text)
-                    .into_iter()
-                    .for_each(|id| repeated.add(id));
-                Ok(())
-            })?;
+            self.read_ids(files, &mut repeated)?;
             if !repeated.end() {
                 break;
             }
@@ -97,8 +142,7 @@ impl<'a> Once<'a> {
         }
         let mut counted = HashSet::new();
         self.read(files, true, |log, file, line| {
-            let Some(entry) = Entry::parse(line.text) else {
-                log.skipped += u64::from(!line.is_blank());
+            let Some(entry) = log.entry(line) else {
                 return Ok(());
             };
             if !counts.is_empty()
@@ -118,6 +162,23 @@ impl<'a> Once<'a> {
                 }
             }
             take(&entry, line)
+        })
+    }
+
+    /// The entry in a line.
+    fn entry<'l>(&mut self, line: &Seen<'l>) -> Option<Entry<'l>> {
+        let entry = Entry::parse(line.text);
+        self.skipped += u64::from(entry.is_none() && !line.is_blank());
+        entry
+    }
+
+    fn read_ids(&mut self, files: &[DayName], repeated: &mut Repeated) -> Result<(), Error> {
+        self.read(files, false, |log, _, line| {
+            log.ids
+                .of(line.text)
+                .into_iter()
+                .for_each(|id| repeated.add(id));
+            Ok(())
         })
     }
 

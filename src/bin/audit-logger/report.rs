@@ -8,6 +8,7 @@ mod state;
 mod steps;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::thread;
@@ -20,8 +21,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 use clap::Args;
 
 use crate::interrupt;
-use crate::once::{Once, between};
-use crate::output::{NewFile, Output, Progress, plain};
+use crate::once::{add_up, between};
+use crate::output::{NewFile, Output, plain};
 use crate::verify::Against;
 
 use added::Added;
@@ -130,24 +131,27 @@ impl Read {
         let files = source::open(&arguments.directory)?;
         let directory = Directory::new(&files, &interrupted);
         let days = between(&directory, arguments.from, arguments.to)?;
-        // A file may have a name that the calendar hasn't: what is in it is of the first day.
-        let date = |day: &str| day.parse::<NaiveDate>().ok();
-        let dates = || days.keys().filter_map(|day| date(day));
-        let first = dates().next().unwrap_or_default();
-        let steps = Steps::between(first, dates().next_back().unwrap_or(first));
-        let mut added = Added::new(steps)?;
-        let mut once = Once::new(&directory);
-        let mut progress = Progress::new();
-        let count = days.len() as u64;
-        for (done, (day, files)) in (0..).zip(&days) {
-            progress.show("adding up", done, count);
-            let date = date(day).unwrap_or(first);
-            once.day(day, files, |entry, line| match &arguments.user {
-                Some(user) if *user != entry.user_id => Ok(()),
-                _ => added.add(date, entry, line.text),
-            })?;
-        }
-        drop(progress);
+        let date = |day: &String| day.parse::<NaiveDate>().ok();
+        let first = days.keys().find_map(date).unwrap_or_default();
+        let last = days.keys().rev().find_map(date).unwrap_or(first);
+        let steps = Steps::between(first, last);
+        let dated = days.keys().filter_map(|day| Some((&day[..], date(day)?)));
+        let dates: HashMap<&str, NaiveDate> = dated.collect();
+        let begin = || Added::new(steps);
+        let (added, once) =
+            add_up(
+                &directory,
+                &days,
+                begin,
+                |added, day, entry, line| match &arguments.user {
+                    Some(user) if *user != entry.user_id => Ok(()),
+                    _ => {
+                        // A file may have a name that the calendar hasn't.
+                        let date = dates.get(day).unwrap_or(&first);
+                        added.add(*date, entry, line.text)
+                    }
+                },
+            )?;
         once.complain();
         let ends = days.keys().next().zip(days.keys().next_back());
         Ok(Read {

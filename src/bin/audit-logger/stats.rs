@@ -12,8 +12,8 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 use crate::condition::Where;
 use crate::entries::Entry;
 use crate::interrupt;
-use crate::once::{Once, between};
-use crate::output::{Output, Progress, plain};
+use crate::once::{Once, add_up, between};
+use crate::output::{Output, plain};
 use crate::sums::{Groups, Sums, gap};
 
 /// Adds up a log: calls, errors, tokens, cost, latency
@@ -85,20 +85,17 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
     let interrupted = interrupt::watch()?;
     let directory = Directory::new(&files, &interrupted);
     let days = between(&directory, arguments.from, arguments.to)?;
-    let mut once = Once::new(&directory);
-    let mut log = Log {
-        arguments,
-        groups: Groups::default(),
-        total: Sums::new(true)?,
-        gaps: 0,
+    let begin = || {
+        Ok(Log {
+            arguments,
+            groups: Groups::default(),
+            total: Sums::new(true)?,
+            gaps: 0,
+        })
     };
-    let mut progress = Progress::new();
-    let count = days.len() as u64;
-    for (done, (day, files)) in (0..).zip(&days) {
-        progress.show("adding up", done, count);
-        once.day(day, files, |entry, line| log.add(day, entry, line.text))?;
-    }
-    drop(progress);
+    let (log, once) = add_up(&directory, &days, begin, |log, day, entry, line| {
+        log.add(day, entry, line.text)
+    })?;
     if arguments.json {
         print_json(&log, &once, out);
     } else {
@@ -132,9 +129,9 @@ impl Log<'_> {
 fn print_json(log: &Log, once: &Once, out: &mut Output) {
     let by = log.arguments.by;
     out.raw(b"{\"groups\":[");
-    for (number, (name, sums)) in log.groups.0.iter().enumerate() {
+    for (number, (name, sums)) in log.groups.sorted().into_iter().enumerate() {
         let mut json = sums.json();
-        json[by.name()] = name.as_str().into();
+        json[by.name()] = name.into();
         let comma = if number > 0 { "," } else { "" };
         out.raw(format!("{comma}{json}").as_bytes());
     }
@@ -170,9 +167,10 @@ fn print_table(log: &Log, once: &Once, out: &mut Output) {
         "p90 ms",
         "p99 ms",
     ];
+    let groups = log.groups.sorted();
     // Made twice, to know their widths: there may be many.
     let rows = || {
-        let groups = log.groups.0.iter().map(|(name, sums)| row(name, sums));
+        let groups = groups.iter().map(|(name, sums)| row(name, sums));
         std::iter::once(heads.map(str::to_owned))
             .chain(groups)
             .chain([row("total", total)])

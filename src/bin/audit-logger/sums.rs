@@ -1,10 +1,10 @@
 //! What calls add up to, and by which of their names.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
+use std::collections::{BTreeMap, HashMap};
 
-use audit_logger::tool::Error;
+use audit_logger::tool::{Error, pull};
 use hdrhistogram::Histogram;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::entries::Entry;
@@ -60,11 +60,11 @@ impl Sums {
         if entry.status != "success" {
             self.add_errors(cut(entry.outcome()), 1);
         }
-        let tokens = (entry.prompt_tokens.0, entry.completion_tokens.0);
+        let tokens = (entry.prompt_tokens, entry.completion_tokens);
         self.without_tokens += u64::from(tokens.0.is_none() || tokens.1.is_none());
         self.prompt_tokens = self.prompt_tokens.saturating_add(tokens.0.unwrap_or(0));
         self.completion_tokens = self.completion_tokens.saturating_add(tokens.1.unwrap_or(0));
-        match entry.details.as_ref().and_then(|details| details.cost) {
+        match entry.cost {
             Some(cost) => self.cost += cost,
             None => self.without_cost += 1,
         }
@@ -137,25 +137,35 @@ impl Sums {
 
 /// What calls add up to by one of their names.
 #[derive(Default)]
-pub struct Groups(pub BTreeMap<String, Sums>);
+pub struct Groups(HashMap<String, Sums>);
 
 impl Groups {
     /// Adds a call to the group of this name.
     pub fn add(&mut self, name: &str, entry: &Entry) -> Result<(), Error> {
         let name = cut(name);
-        let known = self.0.contains_key(name);
-        let name = match known || self.0.len() < ROWS {
-            true => name,
-            false => OTHERS,
-        };
-        if !self.0.contains_key(name) {
-            let sums = Sums::new(self.0.len() < WITH_LATENCIES)?;
-            self.0.insert(name.to_owned(), sums);
-        }
         if let Some(sums) = self.0.get_mut(name) {
             sums.add(entry);
+            return Ok(());
         }
+        let count = self.0.len();
+        let name = if count < ROWS { name } else { OTHERS };
+        let sums = match self.0.entry(name.to_owned()) {
+            Vacant(vacant) => vacant.insert(Sums::new(count < WITH_LATENCIES)?),
+            Occupied(others) => others.into_mut(),
+        };
+        sums.add(entry);
         Ok(())
+    }
+
+    /// The groups in the order of their names.
+    pub fn sorted(&self) -> Vec<(&str, &Sums)> {
+        let mut groups: Vec<_> = self
+            .0
+            .iter()
+            .map(|(name, sums)| (&name[..], sums))
+            .collect();
+        groups.sort_unstable_by_key(|(name, _)| *name);
+        groups
     }
 }
 
@@ -167,14 +177,20 @@ fn cut(name: &str) -> &str {
 
 /// How many calls without an entry an entry stands for; `None` if it stands for a call.
 pub fn gap(entry: &Entry, line: &[u8]) -> Option<u64> {
-    #[derive(Deserialize)]
-    struct Gap {
-        metadata: Calls,
+    if entry.event_type != "audit_gap" {
+        return None;
     }
-    #[derive(Deserialize)]
-    struct Calls {
-        calls: u64,
-    }
-    let calls = || Some(serde_json::from_slice::<Gap>(line).ok()?.metadata.calls);
-    (entry.event_type == "audit_gap").then(|| calls().unwrap_or(0))
+    let mut calls = None;
+    let read = pull::object(line, |key, value| match key {
+        "metadata" => value.object(|key, value| match key {
+            "calls" => value
+                .number()?
+                .parse()
+                .ok()
+                .map(|count| calls = Some(count)),
+            _ => value.skip(),
+        }),
+        _ => value.skip(),
+    });
+    Some(read.and(calls).unwrap_or(0))
 }

@@ -15,7 +15,7 @@ use chrono::{DateTime, Days, Utc};
 use clap::Args;
 
 use crate::condition::Where;
-use crate::entries::{Entry, Tokens, Versions, days, each_line};
+use crate::entries::{Entry, Versions, days, each_line};
 use crate::formats::{Format, Writer};
 use crate::output::{Colour, Output, complain, plain};
 
@@ -107,7 +107,7 @@ impl Arguments {
             Some(latency) => format!("{latency:.0} ms"),
             None => "? ms".to_owned(),
         };
-        let tokens = |tokens: Tokens| match tokens.0 {
+        let tokens = |tokens: Option<u64>| match tokens {
             Some(count) => count.to_string(),
             None => "?".to_owned(),
         };

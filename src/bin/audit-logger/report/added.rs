@@ -86,11 +86,7 @@ pub struct Top<'a> {
 
 impl<'a> Top<'a> {
     pub fn of(groups: &'a Groups) -> Result<Top<'a>, Error> {
-        let mut rows: Vec<_> = groups
-            .0
-            .iter()
-            .map(|(name, sums)| (&name[..], sums))
-            .collect();
+        let mut rows = groups.sorted();
         let more = rows.iter().any(|(name, _)| *name == OTHERS);
         rows.sort_by_key(|(name, sums)| (*name == OTHERS, std::cmp::Reverse(sums.calls)));
         let most = match rows.len() {

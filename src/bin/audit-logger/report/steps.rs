@@ -20,6 +20,7 @@ enum Length {
 }
 
 /// The steps from one day to another, both among them.
+#[derive(Clone, Copy)]
 pub struct Steps {
     length: Length,
     /// When the first step begins.
