@@ -108,7 +108,8 @@ pub fn run(command: &mut Command) -> String {
     // anew, and all that depends on it.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("CARGO_MANIFEST_") || text.starts_with("CARGO_PKG_") {
+        let prefixes = ["CARGO_MANIFEST_", "CARGO_PKG_"];
+        if text == "OUT_DIR" || prefixes.iter().any(|prefix| text.starts_with(prefix)) {
             command.env_remove(&name);
         }
     }
