@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use audit_logger::ffi::AUDIT_OK;
 use stamp::authority::{Anchors, check};
-use stamp::kept::Stamp;
+use stamp::kept::{Stamp, keep};
 use stamp::token::{Token, shown, token_in};
 use support::calls::{Logger, record};
 use support::server::{Server, response};
@@ -808,6 +808,46 @@ fn what_stands_in_a_time_stamp_s_place_and_isnt_one_is_named() {
     fs::remove_file(&kept).expect("it can be removed");
     run(Command::new("mkfifo").arg(&kept));
     site.verified(&["--tsa-cert", &given], 1, "not a plain file");
+}
+
+#[test]
+fn two_that_keep_time_stamps_at_once_are_not_in_each_other_s_way() {
+    let scratch = Scratch::new();
+    let (log, _) = sealed(&scratch, 3);
+    let note = fs::read_to_string(log.join(".integrity/checkpoint")).expect("it's there");
+    let keep_many = &|of: u8| {
+        for number in 0..100 {
+            let token = Vec::from([of, number]);
+            let note = note.clone();
+            keep(&log, &Stamp { note, token }).expect("it's kept");
+        }
+    };
+    std::thread::scope(|scope| {
+        for of in 0..8 {
+            scope.spawn(move || keep_many(of));
+        }
+    });
+    let kept = fs::read_dir(log.join(".integrity/timestamps")).expect("it's there");
+    assert_eq!(kept.count(), 800);
+}
+
+#[test]
+fn a_time_stamp_that_somebody_changed_isn_t_called_kept() {
+    let scratch = Scratch::new();
+    let (log, _) = sealed(&scratch, 3);
+    let note = fs::read_to_string(log.join(".integrity/checkpoint")).expect("it's there");
+    let token = b"one".to_vec();
+    let stamp = Stamp { note, token };
+    let file = log.join(keep(&log, &stamp).expect("it's kept"));
+    keep(&log, &stamp).expect("it's kept already");
+    for other in ["", &stamp.text().replace("CMS", "PEM")] {
+        fs::write(&file, other).expect("it can be written");
+        let error = keep(&log, &stamp).expect_err("another is there");
+        assert!(
+            error.to_string().contains("holds something else"),
+            "{error}"
+        );
+    }
 }
 
 #[test]

@@ -124,12 +124,9 @@ pub struct Found {
 
 /// All time stamps of the log in a directory, in the order of their sizes.
 pub fn all(path: &Path, directory: &Directory<'_>) -> io::Result<Vec<Found>> {
-    let listed = match fs::read_dir(path.join(TREE).join(DIRECTORY)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        listed => listed?,
-    };
+    let listed = if_there(fs::read_dir(path.join(TREE).join(DIRECTORY)))?;
     let mut names = Vec::new();
-    for item in listed {
+    for item in listed.into_iter().flatten() {
         if let Some(name) = item?.file_name().to_str()
             && let Some(size) = size_in(name)
         {
@@ -152,7 +149,8 @@ pub fn all(path: &Path, directory: &Directory<'_>) -> io::Result<Vec<Found>> {
     Ok(names.into_iter().map(read).collect())
 }
 
-/// Writes a whole file that nobody else writes: to the disk, or not at all. One that is there stays.
+/// Writes a whole file that nobody else writes: to the disk, or not at all. One that is there stays, and must be
+/// the same.
 fn write(folder: &Path, name: &str, text: &str, like: &Path) -> io::Result<()> {
     let temporary = folder.join(format!("{TEMPORARY}{}", Uuid::new_v4().simple()));
     let written = (|| {
@@ -173,8 +171,14 @@ fn write(folder: &Path, name: &str, text: &str, like: &Path) -> io::Result<()> {
         // Who may read the checkpoint may read what is said of it.
         file.set_permissions(fs::Permissions::from_mode(like.mode() & 0o640))?;
         file.sync_all()?;
-        match fs::hard_link(&temporary, folder.join(name)) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        let path = folder.join(name);
+        match fs::hard_link(&temporary, &path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match is(&path, text)? {
+                true => Ok(()),
+                false => Err(io::Error::other(format!(
+                    "{name} is there already, and holds something else: somebody changed it; move it away"
+                ))),
+            },
             linked => linked,
         }
     })();
@@ -183,25 +187,45 @@ fn write(folder: &Path, name: &str, text: &str, like: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// Whether a plain file holds that.
+fn is(path: &Path, text: &str) -> io::Result<bool> {
+    let there = fs::symlink_metadata(path)?;
+    Ok(there.is_file() && there.len() == text.len() as u64 && fs::read(path)? == text.as_bytes())
+}
+
 /// Removes what a killed process left half done.
 fn clear(folder: &Path) -> io::Result<()> {
     const ABANDONED: Duration = Duration::from_secs(3600);
-    for item in fs::read_dir(folder)? {
-        let item = item?;
-        let is_temporary = item
-            .file_name()
-            .as_encoded_bytes()
-            .starts_with(TEMPORARY.as_bytes());
-        if is_temporary && age(&item.metadata()?) > ABANDONED {
-            fs::remove_file(item.path())?;
+    for (name, age) in named(folder, TEMPORARY)? {
+        if age > ABANDONED {
+            if_there(fs::remove_file(folder.join(name)))?;
         }
     }
     Ok(())
 }
 
-fn age(of: &fs::Metadata) -> Duration {
-    let since = of.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-    since.elapsed().unwrap_or_default()
+/// The files in a directory whose names begin so, and how old each is. Others come and go meanwhile.
+fn named(folder: &Path, beginning: &str) -> io::Result<Vec<(String, Duration)>> {
+    let mut found = Vec::new();
+    for item in if_there(fs::read_dir(folder))?.into_iter().flatten() {
+        let item = item?;
+        let name = item.file_name();
+        if let Some(name) = name.to_str().filter(|name| name.starts_with(beginning))
+            && let Some(metadata) = if_there(item.metadata())?
+        {
+            let since = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            found.push((name.to_owned(), since.elapsed().unwrap_or_default()));
+        }
+    }
+    Ok(found)
+}
+
+/// What another process may just have removed.
+fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
 }
 
 /// Keeps a time stamp. Returns its path below the log's directory.
@@ -242,40 +266,21 @@ pub fn open(path: &Path, note: &str, query: &Query) -> io::Result<()> {
     let state = path.join(".state");
     let text = joined(note, QUERY, &query.der);
     let name = format!("{OPEN}{}", short(&query.der));
-    let mut there = opened(path)?;
+    let mut there = named(&state, OPEN)?;
     there.sort_by_key(|(_, age)| *age);
     for (name, _) in there.iter().skip(MOST_OPEN - 1) {
-        fs::remove_file(state.join(name))?;
+        if_there(fs::remove_file(state.join(name)))?;
     }
     write(&state, &name, &text, &state.join("format"))
 }
 
-/// The names of the requests that wait, and how long each has.
-fn opened(path: &Path) -> io::Result<Vec<(String, Duration)>> {
-    let mut found = Vec::new();
-    let listed = match fs::read_dir(path.join(".state")) {
-        // A copy has none.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
-        listed => listed?,
-    };
-    for item in listed {
-        let item = item?;
-        if let Some(name) = item
-            .file_name()
-            .to_str()
-            .filter(|name| name.starts_with(OPEN))
-        {
-            found.push((name.to_owned(), age(&item.metadata()?)));
-        }
-    }
-    Ok(found)
-}
-
 /// The requests that were noted. What can't be read is none that could be answered.
 pub fn waiting(path: &Path) -> io::Result<Vec<Open>> {
+    let state = path.join(".state");
     let mut found = Vec::new();
-    for (name, _) in opened(path)? {
-        let bytes = fs::read(path.join(".state").join(&name))?;
+    // A copy has none.
+    for (name, _) in named(&state, OPEN)? {
+        let bytes = if_there(fs::read(state.join(&name)))?.unwrap_or_default();
         if let Some((note, der)) = parted(&String::from_utf8_lossy(&bytes), QUERY)
             && let Ok(query) = Query::parse(&der)
         {
@@ -288,6 +293,6 @@ pub fn waiting(path: &Path) -> io::Result<Vec<Open>> {
 impl Open {
     /// It doesn't wait any more.
     pub fn close(self, path: &Path) -> io::Result<()> {
-        fs::remove_file(path.join(".state").join(self.name))
+        if_there(fs::remove_file(path.join(".state").join(self.name))).map(drop)
     }
 }
