@@ -67,6 +67,8 @@ pub struct Slice<'d> {
     pub note: String,
     all: Entries<'d>,
     span: Span,
+    /// Of the newest tree that was read, whole.
+    edge: Edge,
 }
 
 /// Where in the tree the days are.
@@ -119,8 +121,9 @@ impl<'d> Slice<'d> {
             note,
             all,
             span: Span::default(),
+            edge: Edge::default(),
         };
-        slice.span = slice.locate()?;
+        (slice.span, slice.edge) = slice.locate()?;
         if slice.span.end == 0 {
             return Err(Error::new(
                 Status::NotFound,
@@ -144,10 +147,12 @@ impl<'d> Slice<'d> {
         (self.from..=self.to).contains(&day.date)
     }
 
-    fn locate(&self) -> Result<Span, Error> {
+    fn locate(&self) -> Result<(Span, Edge), Error> {
         let mut span = Span::default();
+        let mut edge = Edge::default();
         let (mut found, mut open) = (false, false);
-        self.walk(0, self.all.size(), |index, entry| {
+        walk(&self.all, 0, self.all.size(), |index, entry| {
+            edge.append(leaf_hash(entry), |_, _, _| {});
             if entry.len() == DIGEST {
                 return Ok(());
             }
@@ -183,7 +188,27 @@ impl<'d> Slice<'d> {
         if open {
             span.after = self.all.size();
         }
-        Ok(span)
+        check_root(&edge, &self.checkpoint)?;
+        Ok((span, edge))
+    }
+
+    /// Whether retention has removed a file since the tree was read: then that is in the tree by now.
+    fn was_removed_since(&self, name: &str) -> Result<bool, Error> {
+        let (newest, _) = signed(self.directory, &self.verifier)?;
+        let all = Entries::signed(self.directory, &newest);
+        let mut edge = self.edge.clone();
+        let mut removed = false;
+        walk(&all, edge.size(), all.size(), |_, entry| {
+            edge.append(leaf_hash(entry), |_, _, _| {});
+            if entry.len() != DIGEST
+                && let RecordBody::Prune { file } = record(entry)?.body
+            {
+                removed |= file == name;
+            }
+            Ok(())
+        })?;
+        check_root(&edge, &newest)?;
+        Ok(removed)
     }
 
     /// The newest checkpoint that covers the days and that others have signed.
@@ -197,31 +222,6 @@ impl<'d> Slice<'d> {
             )),
             _ => Ok(found),
         }
-    }
-
-    /// Hands over the tree's entries between two places.
-    fn walk(
-        &self,
-        from: u64,
-        to: u64,
-        mut take: impl FnMut(u64, &[u8]) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let mut next = from;
-        while next < to {
-            let number = next / WIDTH;
-            let bytes = self.all.tile(number);
-            let bytes = bytes.map_err(|error| tampered(TREE, error))?;
-            for (index, entry) in (number * WIDTH..to).zip(entries(&bytes)) {
-                if index == next {
-                    take(index, entry)?;
-                    next += 1;
-                }
-            }
-            if next < to && next / WIDTH == number {
-                return Err(tampered(TREE, format!("entry {next} is missing")));
-            }
-        }
-        Ok(())
     }
 
     /// Writes the lines and their proof: everybody's, or those that are `wanted`. The proof holds only if
@@ -248,13 +248,14 @@ impl<'d> Slice<'d> {
         folded.line(HEAD)?;
         let mut counts = Counts::default();
         let mut files = Files::new(self.directory);
+        let mut removed = self.span.removed.clone();
         // What the digests that follow are of.
         let mut sealed: Option<Sealed> = None;
         let to = match wanted {
             None => self.span.after,
             Some(_) => self.span.end,
         };
-        self.walk(self.span.first, to, |index, entry| {
+        walk(&self.all, self.span.first, to, |index, entry| {
             if index % (1 << 12) == 0 {
                 progress(index - self.span.first, to - self.span.first);
             }
@@ -280,11 +281,14 @@ impl<'d> Slice<'d> {
             };
             let Some(reader) = files.at(sealed)? else {
                 let name = sealed.day.file_name();
-                if self.span.removed.contains(&name) {
-                    counts.removed += 1;
-                    return Ok(());
+                if !removed.contains(&name) {
+                    if !self.was_removed_since(&name)? {
+                        return Err(tampered(&name, "the file is missing"));
+                    }
+                    removed.insert(name);
                 }
-                return Err(tampered(&name, "the file is missing"));
+                counts.removed += 1;
+                return Ok(());
             };
             let failed = |error: io::Error| failed(sealed.day, &error);
             let line = loop {
@@ -313,9 +317,7 @@ impl<'d> Slice<'d> {
         })?;
         for signed in older.iter().chain([&self.checkpoint]) {
             folded.hide(signed.size)?;
-            if folded.edge.root() != signed.root {
-                return Err(tampered(TREE, "the tree isn't the one that was signed"));
-            }
+            check_root(&folded.edge, signed)?;
         }
         counts.unsealed_bytes = self.unsealed()?;
         Ok(counts)
@@ -334,6 +336,38 @@ impl<'d> Slice<'d> {
             }
         }
         Ok(bytes)
+    }
+}
+
+/// Hands over a tree's entries between two places.
+fn walk(
+    all: &Entries<'_>,
+    from: u64,
+    to: u64,
+    mut take: impl FnMut(u64, &[u8]) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut next = from;
+    while next < to {
+        let number = next / WIDTH;
+        let bytes = all.tile(number);
+        let bytes = bytes.map_err(|error| tampered(TREE, error))?;
+        for (index, entry) in (number * WIDTH..to).zip(entries(&bytes)) {
+            if index == next {
+                take(index, entry)?;
+                next += 1;
+            }
+        }
+        if next < to && next / WIDTH == number {
+            return Err(tampered(TREE, format!("entry {next} is missing")));
+        }
+    }
+    Ok(())
+}
+
+fn check_root(edge: &Edge, signed: &Checkpoint) -> Result<(), Error> {
+    match edge.root() == signed.root {
+        true => Ok(()),
+        false => Err(tampered(TREE, "the tree isn't the one that was signed")),
     }
 }
 
@@ -450,5 +484,96 @@ impl Folded<'_, '_> {
             self.edge.append_node(height, node);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::source;
+    use super::super::testlog::{DAY, NEXT, TestLog};
+    use super::*;
+
+    fn two_days() -> TestLog {
+        let mut log = TestLog::new();
+        for day in [DAY, NEXT] {
+            log.entries(day, 3);
+            log.seal(day);
+        }
+        log
+    }
+
+    fn date(file: &str) -> String {
+        file["audit_".len()..][..10].to_owned()
+    }
+
+    /// Finds the slice up to a day, has something done to the log, and writes it.
+    fn written(
+        log: &mut TestLog,
+        to: &str,
+        meanwhile: impl FnOnce(&mut TestLog),
+    ) -> Result<Counts, Error> {
+        let files = source::open(&log.path()).expect("it's there");
+        let directory = Directory::new(&files, &|| false);
+        let options = Options {
+            from: date(DAY),
+            to: date(to),
+            ..Options::default()
+        };
+        let slice = Slice::find(&directory, &options)?;
+        meanwhile(log);
+        slice.write(None, &[], &mut Vec::new(), &mut Vec::new(), &mut |_, _| {})
+    }
+
+    fn prune(log: &mut TestLog, file: &str) {
+        log.record(RecordBody::Prune {
+            file: file.to_owned(),
+        });
+        log.commit();
+        log.publish();
+    }
+
+    fn remove(log: &TestLog, file: &str) {
+        fs::remove_file(log.file(file)).expect("it's there");
+    }
+
+    #[test]
+    fn a_file_that_retention_removes_meanwhile_is_left_out_and_one_that_is_just_gone_isnt() {
+        let mut log = two_days();
+        let counts = written(&mut log, NEXT, |log| {
+            prune(log, DAY);
+            remove(log, DAY);
+        });
+        let counts = counts.expect("it's written");
+        assert_eq!((counts.lines, counts.removed), (3, 3));
+        let gone = written(&mut log, NEXT, |log| remove(log, NEXT));
+        let error = gone.expect_err("it's gone");
+        assert!(error.status == Status::Tampered && error.message.contains(NEXT));
+    }
+
+    #[test]
+    fn what_says_that_a_file_was_removed_must_be_signed() {
+        let mut log = two_days();
+        log.record(RecordBody::Heartbeat);
+        log.commit();
+        log.publish();
+        remove(&log, DAY);
+        let tile = log.file(".integrity/tile/entries/000");
+        let whole = fs::read(&tile).expect("it's there");
+        let encoded = |body| {
+            let ts = "2026-11-23T15:51:00.123456Z".to_owned();
+            let record = Record { ts, body }.encode();
+            [&(record.len() as u16).to_be_bytes()[..], &record].concat()
+        };
+        let heartbeat = whole.len() - encoded(RecordBody::Heartbeat).len();
+        let file = DAY.to_owned();
+        let prune = encoded(RecordBody::Prune { file });
+        // Behind what is signed, and in the place of what is, where the slice shows nothing.
+        for before in [whole.len(), heartbeat] {
+            fs::write(&tile, [&whole[..before], &prune].concat()).expect("it can be written");
+            let error = written(&mut log, DAY, |_| {}).expect_err("nobody has signed it");
+            assert_eq!(error.status, Status::Tampered, "{error:?}");
+        }
     }
 }
