@@ -16,7 +16,7 @@ use super::directory::Directory;
 use super::disk::simulated::{Faults, Machine};
 use super::disk::{Access, Folder, How};
 use super::expire::{MARKS, REMOVING};
-use super::{Intent, Log, Sealing, Settings, Swept, maintain, mend};
+use super::{Intent, Log, Sealing, Settings, Swept, maintain, mend, seal};
 use crate::clock::Timestamp;
 use crate::config::Maintenance;
 use crate::error::{Error, Status};
@@ -216,6 +216,27 @@ fn a_hanging_disk_under_one_log_delays_nothing_of_another() {
     assert_intact(&logs[0].verified());
     hanging.care.end();
     other.care.end();
+}
+
+#[test]
+fn on_a_slow_disk_the_tree_s_lock_is_given_back_often_however_much_is_to_be_sealed() {
+    let log = Simulated::new();
+    let (opened, _) = log.open();
+    // More than `recent` may hold, so tiles must be synced on the way, which takes two syncs for 256 lines.
+    log.write(&today().file_name(), &b"1\n".repeat(520_000));
+    let millisecond = Duration::from_millis(1);
+    log.set_faults(|faults| faults.sync_takes = millisecond);
+    let sealer = opened.sealer.get().unwrap();
+    let wanted = seal::Wanted::default();
+    let (mut most, mut more) = (0, true);
+    while more {
+        let before = log.machine.syncs();
+        more = sealer.seal(now(), wanted).unwrap().unwrap().more;
+        most = most.max(log.machine.syncs() - before);
+    }
+    log.set_faults(|_| {});
+    assert!(most < 1000, "{most} syncs with the lock held");
+    assert_intact(&log.verified());
 }
 
 // ---------------------------------------------------------------- days that were removed

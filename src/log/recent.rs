@@ -117,15 +117,21 @@ impl Recent {
         left.iter_mut().try_for_each(|append| tiles.append(append))
     }
 
+    /// Whether it's so long that tiles must be synced before more is added. As far as this process knows.
+    pub fn is_too_long(&self) -> bool {
+        self.state().at.1 >= TOO_LONG
+    }
+
     /// Has the disk confirm the tiles of a tree of this size, for so long, where there is reason to:
     /// the file is long and the caller is `idle`, or it is too long. When the disk has all, it's emptied.
-    pub fn settle(&self, tiles: &Tiles, size: u64, idle: bool, time: Duration) -> io::Result<()> {
+    /// Returns whether more may be added.
+    pub fn settle(&self, tiles: &Tiles, size: u64, idle: bool, time: Duration) -> io::Result<bool> {
         let Some(file) = if_there(tiles.folder().open(NAME, How::Change))? else {
-            return Ok(());
+            return Ok(true);
         };
         let length = file.length()?;
         if length < if idle { LONG } else { TOO_LONG } {
-            return Ok(());
+            return Ok(true);
         }
         let mut state = self.state();
         let mut head = [0; HEAD];
@@ -140,13 +146,13 @@ impl Recent {
             sync_tiles(tiles, state.settled, to, size)?;
             state.settled = to;
             if began.elapsed() > time {
-                return Ok(());
+                return Ok(length < TOO_LONG);
             }
         }
         // Should it stay, it says what the tiles say.
         file.set_len(0)?;
         *state = State::default();
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -483,6 +483,12 @@ impl Sealer {
                  verify"
             ));
         }
+        // All at once would hold the lock for as long as thousands of syncs take.
+        if !changed && !self.tree.settle(&known, false, HELD)? {
+            state.known = Some(known);
+            found.more = true;
+            return Ok(found);
+        }
         let (days, all) = self.days_to_seal(state, own, &known, wanted, &mut found)?;
         let since = Instant::now();
         for day in days {
@@ -520,7 +526,7 @@ impl Sealer {
                 }
                 self.tree.commit(&mut known)?;
                 changed = false;
-                found.more = since.elapsed() > HELD;
+                found.more = since.elapsed() > HELD || self.tree.is_to_settle();
             }
         }
         if all && !found.more && found.torn.is_empty() {

@@ -382,9 +382,14 @@ impl Tree {
         Ok(())
     }
 
+    /// Whether there are so many tiles that the disk hasn't confirmed that it must before more come.
+    pub fn is_to_settle(&self) -> bool {
+        self.recent.is_too_long()
+    }
+
     /// Has the disk confirm tiles, for so long, if there is reason to: there is nothing else to do, or
-    /// there are very many that it hasn't.
-    pub fn settle(&self, known: &Known, idle: bool, time: Duration) -> io::Result<()> {
+    /// there are very many that it hasn't. Returns whether more may come.
+    pub fn settle(&self, known: &Known, idle: bool, time: Duration) -> io::Result<bool> {
         self.recent.settle(&self.tiles, known.size(), idle, time)
     }
 

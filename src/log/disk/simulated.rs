@@ -34,6 +34,8 @@ struct State {
     boot: u64,
     random: Random,
     faults: Faults,
+    /// How often a file was synced.
+    syncs: u64,
 }
 
 /// What goes wrong.
@@ -45,6 +47,8 @@ pub struct Faults {
     pub full: bool,
     /// Syncs wait until it ends.
     pub hangs: bool,
+    /// How long syncing a file takes.
+    pub sync_takes: Duration,
     /// Syncs are refused, and what they were for is lost to them for ever.
     pub refuses_syncs: bool,
 }
@@ -143,6 +147,7 @@ impl Machine {
             boot: 0,
             random: Random::new(seed ^ 0x00d1_5c0f),
             faults: Faults::default(),
+            syncs: 0,
         })))
     }
 
@@ -181,6 +186,11 @@ impl Machine {
     /// What goes wrong.
     pub fn faults(&self) -> Faults {
         self.state().faults
+    }
+
+    /// How often a file was synced.
+    pub fn syncs(&self) -> u64 {
+        self.state().syncs
     }
 
     /// Takes the power away: all processes die, and of what wasn't synced the disk has some pieces.
@@ -477,7 +487,9 @@ impl File {
         while self.machine.faults().hangs {
             std::thread::sleep(Duration::from_millis(1));
         }
+        std::thread::sleep(self.machine.faults().sync_takes);
         let mut state = self.machine.state();
+        state.syncs += 1;
         state.whole_step(self.process)?;
         let refuses = state.faults.refuses_syncs;
         let Node::File {
