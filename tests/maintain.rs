@@ -544,11 +544,11 @@ fn writers_and_runs_at_once_harm_no_entry() {
     assert!(leftovers(&bench.log).is_empty());
 }
 
-#[test]
-fn a_run_waits_for_the_lock_and_says_who_holds_it() {
+/// Has a run wait for a lock that is held too long, and for one that is given back.
+fn waits_for(name: &str) {
     let scratch = Scratch::new();
     let log = a_log(&scratch);
-    let lock = File::open(log.join(".state/lock")).expect("it's there");
+    let lock = File::open(log.join(name)).expect("it's there");
     lock.lock().expect("it's free");
     let (since, watch) = (Instant::now(), Stopwatch::start());
     let answer = maintain(Some(&log), None, ptr::null_mut()).expect(AUDIT_E_LOG);
@@ -557,7 +557,7 @@ fn a_run_waits_for_the_lock_and_says_who_holds_it() {
         waited.0 > Duration::from_secs(9) && waited.1 < Duration::from_secs(15),
         "{waited:?}"
     );
-    let holder = format!("process {} holds .state/lock", std::process::id());
+    let holder = format!("process {} holds {name}: wait", std::process::id());
     assert!(answer.message().contains(&holder), "{}", answer.message());
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| {
@@ -566,6 +566,15 @@ fn a_run_waits_for_the_lock_and_says_who_holds_it() {
         std::thread::sleep(Duration::from_millis(300));
         lock.unlock().expect("it's held");
         waits.join().expect("it gets its turn");
+    });
+}
+
+#[test]
+fn a_run_waits_for_each_lock_and_says_who_holds_it() {
+    std::thread::scope(|scope| {
+        for name in [".state/lock", ".state/seal"] {
+            scope.spawn(move || waits_for(name));
+        }
     });
 }
 

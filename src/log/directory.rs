@@ -408,9 +408,18 @@ impl Directory {
         self.state.try_lock(LOCK)
     }
 
-    /// The process that holds that lock, if the kernel tells.
-    pub fn lock_holder(&self) -> Option<u32> {
-        let (_, inode) = self.state.identity_of(LOCK).ok()?;
+    /// The error where another process has held a lock of `.state` for too long.
+    pub fn is_held(&self, lock: &str) -> io::Error {
+        let holder = self.holder(lock);
+        let holder = holder.map_or("another process".to_owned(), |pid| format!("process {pid}"));
+        io::Error::other(format!(
+            "{holder} holds .state/{lock}: wait until it has ended, or end it"
+        ))
+    }
+
+    /// The process that holds a lock, if the kernel tells.
+    fn holder(&self, lock: &str) -> Option<u32> {
+        let (_, inode) = self.state.identity_of(lock).ok()?;
         let locks = std::fs::read_to_string("/proc/locks").ok()?;
         locks.lines().find_map(|line| {
             let fields: Vec<&str> = line.split_whitespace().collect();
@@ -424,7 +433,7 @@ impl Directory {
 }
 
 /// The name of the lock in `.state`.
-const LOCK: &str = "lock";
+pub const LOCK: &str = "lock";
 
 /// What is made whole after a boot. Its file in `.state` has the boot in which it was.
 #[derive(Debug, Clone, Copy)]

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
-use super::directory::{Directory, TREE};
+use super::directory::{Directory, LOCK, TREE};
 use super::disk::{Access, File, How, Lock, if_there, wait_for};
 use super::expire::Mark;
 use super::seal::Wanted;
@@ -184,7 +184,6 @@ impl<'r> Run<'r> {
                 }
                 None => self.directory().state().pause(seal::PAUSE),
                 Some(found) => {
-                    since = Instant::now();
                     // A line that can't be mended stays, and the file with it.
                     let done = !found.more && (found.torn.is_empty() || found.torn == torn);
                     torn.clone_from(&found.torn);
@@ -197,6 +196,7 @@ impl<'r> Run<'r> {
                     let _lock = self.lock()?;
                     torn.iter()
                         .try_for_each(|place| self.logged(self.log.mend(*place)).map(drop))?;
+                    since = Instant::now();
                 }
             }
         }
@@ -283,16 +283,7 @@ impl<'r> Run<'r> {
     pub(super) fn lock(&self) -> Result<Lock, Error> {
         let attempt = || self.logged(self.directory().try_lock());
         let lock = wait_for(PATIENCE, || self.check_cancelled(), attempt)?;
-        lock.map_or_else(
-            || {
-                let holder = self.directory().lock_holder();
-                let holder =
-                    holder.map_or("another process".into(), |pid| format!("process {pid}"));
-                let why = format!("{holder} holds .state/lock: wait until it has ended, or end it");
-                self.logged(Err(io::Error::other(why)))
-            },
-            Ok,
-        )
+        lock.map_or_else(|| self.logged(Err(self.directory().is_held(LOCK))), Ok)
     }
 
     /// Reads to the end, unless the run is cancelled.

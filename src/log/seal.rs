@@ -21,7 +21,7 @@ use super::known::{Hold, Known};
 use super::own::{OwnLine, OwnLines};
 use super::refused::Refused;
 use super::tiles::is_damage;
-use super::tree::Tree;
+use super::tree::{self, Tree};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::format::checkpoint::Checkpoint;
@@ -414,7 +414,7 @@ impl Sealer {
 
     /// The error where another process held the lock for too long.
     pub fn is_locked(&self) -> io::Error {
-        io::Error::other(format!("{TREE}: another process holds its lock"))
+        self.directory.is_held(tree::LOCK)
     }
 
     /// Seals and publishes all that this process has written, waiting so long for another process that

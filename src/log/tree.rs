@@ -23,7 +23,7 @@ use super::tiles::{Tiles, damaged, is_damage, unreadable};
 
 /// The lock under which the tree grows. It's in `.state`: who may only read must not be able to hold
 /// it.
-const LOCK: &str = "seal";
+pub const LOCK: &str = "seal";
 
 /// What is known of the tree, for the next process; if it's missing or wrong, the tree says it anew.
 const CACHE: &str = "state";
