@@ -67,26 +67,30 @@ fn every_command(limit: u64, log: &Path, id: &str, more: &[&str]) -> Vec<(i32, S
     let mut ended = Vec::new();
     for arguments in commands {
         let began = Instant::now();
-        let output = Command::new("sh")
-            .arg("-c")
-            .arg(format!("ulimit -v {limit}; exec \"$@\""))
-            .arg("sh")
-            .arg(tool().get_program())
-            .args(&arguments)
-            .output()
-            .expect("it runs");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let code = output.status.code();
+        let (code, said) = limited(limit, &arguments);
         assert!(
             matches!(code, Some(0 | 1 | 3)),
-            "{arguments:?}: {:?} {said}",
-            output.status
+            "{arguments:?}: {code:?} {said}"
         );
         assert!(began.elapsed() < PATIENCE, "{arguments:?}");
-        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-        ended.push((code.unwrap_or(-1), printed + &said));
+        ended.push((code.unwrap_or(-1), said));
     }
     ended
+}
+
+/// Runs the tool under a limit of its address space; its exit code, if it wasn't killed, and what it said.
+fn limited(limit: u64, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new("sh")
+        .arg("-c")
+        .arg(format!("ulimit -v {limit}; exec \"$@\""))
+        .arg("sh")
+        .arg(tool().get_program())
+        .args(arguments)
+        .output()
+        .expect("it runs");
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    (output.status.code(), said)
 }
 
 /// A number that no other call gets.
@@ -147,6 +151,49 @@ fn a_gz_without_end_and_lines_of_any_length_take_no_memory() {
     assert_eq!(codes, [0, 0, 3, 0, 0], "{ended:?}");
 }
 
+/// Puts a time stamp beside the others that is none: the log's own checkpoint, with more lines, and some bytes.
+fn stamped(log: &Path, size: &str, note: &str, token: u32) {
+    use base64::Engine as _;
+    use sha2::Digest as _;
+    let token = token.to_be_bytes();
+    let hash = sha2::Sha256::digest(token);
+    let hash: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let token = base64::engine::general_purpose::STANDARD.encode(token);
+    let text = format!("{note}\n-----BEGIN CMS-----\n{token}\n-----END CMS-----\n");
+    let folder = log.join(".integrity/timestamps");
+    fs::write(folder.join(format!("{size}-{hash}")), text).expect("it is written");
+}
+
+#[test]
+fn time_stamps_of_any_number_and_length_take_no_memory() {
+    let limit = baseline() + ROOM_KIB;
+    let scratch = Scratch::new();
+    let (log, _) = sealed(&scratch, 50);
+    let log_s = log.to_str().expect("UTF-8");
+    let note = fs::read_to_string(log.join(".integrity/checkpoint")).expect("it's there");
+    let size = note.lines().nth(1).expect("it has one").to_owned();
+    fs::create_dir(log.join(".integrity/timestamps")).expect("it is made");
+    let long = note.clone() + &"\u{2014} another AAAAAAAAAAAA\n".repeat(5000);
+    for (count, note) in [(600, &long), (40_000, &note)] {
+        for token in 0..count {
+            stamped(&log, &size, note, token);
+        }
+        let (code, said) = limited(limit, &["verify", log_s]);
+        assert_eq!(code, Some(1), "{said:.2000}");
+        let out = format!("{log_s}-{count}.zip");
+        let bundle = [
+            "bundle",
+            log_s,
+            "--from",
+            "2000-01-01",
+            "--to",
+            "9999-12-31",
+        ];
+        let bundle = [&bundle[..], &["-o", &out]].concat();
+        assert_eq!(limited(limit, &bundle).0, Some(0));
+    }
+}
+
 #[test]
 fn a_tree_of_garbage_takes_no_memory_and_is_read_at_its_end_alone() {
     let limit = baseline() + ROOM_KIB;
@@ -183,17 +230,9 @@ fn a_tree_of_garbage_takes_no_memory_and_is_read_at_its_end_alone() {
             if more.is_empty() {
                 every_command(limit, &log, &ids[10], &more);
             } else {
-                let output = Command::new("sh")
-                    .arg("-c")
-                    .arg(format!("ulimit -v {limit}; exec \"$@\""))
-                    .arg("sh")
-                    .arg(tool().get_program())
-                    .args(["verify", log.to_str().unwrap()])
-                    .args(&more)
-                    .output()
-                    .expect("it runs");
-                let code = output.status.code();
-                assert!(matches!(code, Some(0..=3)), "{name}: {output:?}");
+                let verify = [&["verify", log.to_str().unwrap()], &more[..]].concat();
+                let (code, said) = limited(limit, &verify);
+                assert!(matches!(code, Some(0..=3)), "{name}: {code:?} {said}");
             }
         }
     }

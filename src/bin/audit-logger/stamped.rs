@@ -9,7 +9,7 @@ use audit_logger::tool::{Error, Object};
 use chrono::{DateTime, Utc};
 
 use crate::stamp::authority::{Anchors, Said, check};
-use crate::stamp::kept::{Found, Stamp, all};
+use crate::stamp::kept::{DIRECTORY, Found, Names, Stamp};
 use crate::stamp::token::{Token, shown};
 
 /// How many time stamps are shown at once.
@@ -18,33 +18,24 @@ const SHOWN: usize = 5;
 /// Clocks differ by so many seconds.
 const TOLERANCE: i64 = 300;
 
+/// How long all notes may be together that are compared with the tree.
+const NOTES: usize = 16 << 20;
+
 /// A file of the log with a time stamp.
 struct Looked {
     path: String,
-    stamp: Result<Stamp, String>,
-    /// What the token says; nothing where nobody is believed.
-    said: Result<Option<Said>, String>,
+    /// The size of its checkpoint, and what the token says, where somebody is believed; else what is wrong.
+    said: Result<(u64, Option<Said>), (Class, String)>,
 }
 
 /// The time stamps of a log.
 pub struct Stamped {
     all: Vec<Looked>,
+    /// There are more than that.
+    too_many: bool,
     checked: bool,
     /// Which count, by their places in `all`: how many entries existed, and who says it.
     existed: Vec<(usize, u64, Said)>,
-}
-
-/// What is in a file, and what it says.
-fn looked(found: Found, anchors: Option<&Anchors>) -> Looked {
-    let said = match &found.stamp {
-        Err(_) => Ok(None),
-        Ok(stamp) => said(stamp, anchors),
-    };
-    Looked {
-        path: found.path,
-        stamp: found.stamp,
-        said,
-    }
 }
 
 fn said(stamp: &Stamp, anchors: Option<&Anchors>) -> Result<Option<Said>, String> {
@@ -58,27 +49,43 @@ fn said(stamp: &Stamp, anchors: Option<&Anchors>) -> Result<Option<Said>, String
 }
 
 impl Stamped {
-    /// Reads the time stamps of the log in a directory, and asks who made them. To be done before the log is
-    /// verified: its tree may grow meanwhile.
-    pub fn read(path: &Path, anchors: Option<&Anchors>) -> Result<Stamped, Error> {
+    /// Reads the time stamps of the log in a directory, and asks who made them. Also returns the stamped
+    /// checkpoints, with which the tree is to be compared. To be done before the log is verified: its tree may
+    /// grow meanwhile.
+    pub fn read(
+        path: &Path,
+        anchors: Option<&Anchors>,
+    ) -> Result<(Stamped, Vec<(String, String)>), Error> {
         let files = source::open(path)?;
         let directory = Directory::new(&files, &|| false);
-        let found = all(path, &directory)
-            .map_err(|error| Error::log(format!("{TREE}/timestamps: {error}")))?;
-        Ok(Stamped {
-            all: found
-                .into_iter()
-                .map(|found| looked(found, anchors))
-                .collect(),
+        let names =
+            Names::of(path).map_err(|error| Error::log(format!("{TREE}/{DIRECTORY}: {error}")))?;
+        let mut stamped = Stamped {
+            all: Vec::new(),
+            too_many: names.too_many,
             checked: anchors.is_some(),
             existed: Vec::new(),
-        })
-    }
-
-    /// The stamped checkpoints, with which the tree is to be compared.
-    pub fn notes(&self) -> Vec<(String, String)> {
-        let note = |one: &Looked| Some((one.path.clone(), one.stamp.as_ref().ok()?.note.clone()));
-        self.all.iter().filter_map(note).collect()
+        };
+        let mut notes = Vec::new();
+        let mut length = 0;
+        for Found { path, stamp } in names.read(&directory) {
+            let said = match &stamp {
+                Err(error) => Err((Class::Unreadable, error.clone())),
+                Ok(stamp) => said(stamp, anchors)
+                    .map(|said| (stamp.size().unwrap_or(0), said))
+                    .map_err(|error| (Class::Forged, error)),
+            };
+            if let Ok(Stamp { note, .. }) = stamp {
+                length += note.len();
+                if length > NOTES {
+                    stamped.too_many = true;
+                    break;
+                }
+                notes.push((path.clone(), note));
+            }
+            stamped.all.push(Looked { path, said });
+        }
+        Ok((stamped, notes))
     }
 
     /// Adds to the report of the verification what was found, and what is proved.
@@ -87,21 +94,22 @@ impl Stamped {
         let whole = report.finding_count == report.findings.len() as u64;
         let refuted: Vec<String> = report.findings.iter().map(|one| one.file.clone()).collect();
         let compared = whole && !refuted.iter().any(|file| file == TREE);
+        // Before the others, for not all may be named.
+        if self.too_many {
+            let message = format!(
+                "there are more time stamps than are read, of which {} were: move some of them elsewhere",
+                self.all.len()
+            );
+            report.add(Class::Unreadable, format!("{TREE}/{DIRECTORY}"), message);
+        }
         let mut beyond = false;
         for (at, one) in self.all.iter().enumerate() {
             let file = format!("{TREE}/{}", one.path);
-            let size = match &one.stamp {
-                Ok(stamp) => stamp.size().unwrap_or(0),
-                Err(error) => {
-                    report.add(Class::Unreadable, file, error.clone());
-                    continue;
-                }
-            };
             match &one.said {
-                Err(error) => report.add(Class::Forged, file, error.clone()),
-                Ok(Some(_)) if size > report.size => beyond = true,
-                Ok(Some(said)) if compared && !refuted.contains(&file) => {
-                    self.existed.push((at, size, said.clone()));
+                Err((class, error)) => report.add(*class, file, error.clone()),
+                Ok((size, Some(_))) if *size > report.size => beyond = true,
+                Ok((size, Some(said))) if compared && !refuted.contains(&file) => {
+                    self.existed.push((at, *size, said.clone()));
                 }
                 Ok(_) => {}
             }
@@ -115,7 +123,7 @@ impl Stamped {
             let message = "no time stamp of the log is by somebody whom --tsa-cert vouches for";
             report.add(
                 Class::Unstamped,
-                format!("{TREE}/timestamps"),
+                format!("{TREE}/{DIRECTORY}"),
                 message.into(),
             );
         }

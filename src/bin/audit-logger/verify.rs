@@ -126,8 +126,8 @@ impl Against {
     ) -> Result<(Report, Stamped), Error> {
         let mut options = self.options()?;
         let anchors = self.tsa_cert.as_deref().map(Anchors::read).transpose()?;
-        let mut stamped = Stamped::read(directory, anchors.as_ref())?;
-        options.stamped = stamped.notes();
+        let mut stamped;
+        (stamped, options.stamped) = Stamped::read(directory, anchors.as_ref())?;
         let mut report = verify(directory, &options, progress, cancelled)?;
         stamped.report(&mut report);
         Ok((report, stamped))

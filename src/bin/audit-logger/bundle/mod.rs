@@ -70,6 +70,9 @@ pub struct Arguments {
 /// The verifier.
 const VERIFIER: &[u8] = include_bytes!("verify.py");
 
+/// How many time stamps of each of the two sizes go along.
+const MOST_STAMPS: usize = 16;
+
 /// No policy is longer.
 const LONGEST_POLICY: u64 = 256 * 1024;
 
@@ -129,20 +132,33 @@ fn stamps(
     directory: &Directory,
     slice: &Slice,
 ) -> Result<Vec<(Checkpoint, Stamp)>, Error> {
-    let found = kept::all(path, directory);
-    let found = found.map_err(|error| Error::log(format!("the time stamps: {error}")))?;
-    let mut stamps = Vec::new();
-    for stamp in found.into_iter().filter_map(|found| found.stamp.ok()) {
-        let covering = slice.reach()..=slice.checkpoint.size;
-        if let Ok(signed) = Checkpoint::open(&stamp.note, &slice.verifier)
-            && covering.contains(&signed.size)
-        {
-            stamps.push((signed, stamp));
+    let names = kept::Names::of(path);
+    let names = names.map_err(|error| Error::log(format!("the time stamps: {error}")))?;
+    let covering = slice.reach()..=slice.checkpoint.size;
+    let (mut first, mut last) = (Vec::new(), Vec::new());
+    for stamp in names.read(directory).filter_map(|found| found.stamp.ok()) {
+        let Ok(signed) = Checkpoint::open(&stamp.note, &slice.verifier) else {
+            continue;
+        };
+        if !covering.contains(&signed.size) {
+            continue;
+        }
+        let is_of =
+            |of: &[(Checkpoint, Stamp)]| of.first().is_none_or(|(of, _)| of.size == signed.size);
+        let of_it = if is_of(&first) {
+            &mut first
+        } else {
+            if !is_of(&last) {
+                last.clear();
+            }
+            &mut last
+        };
+        if of_it.len() < MOST_STAMPS {
+            of_it.push((signed, stamp));
         }
     }
-    let ends = [stamps.first(), stamps.last()].map(|end| end.map(|(signed, _)| signed.size));
-    stamps.retain(|(signed, _)| ends.contains(&Some(signed.size)));
-    Ok(stamps)
+    first.append(&mut last);
+    Ok(first)
 }
 
 pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {

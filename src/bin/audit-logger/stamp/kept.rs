@@ -43,6 +43,9 @@ const TEMPORARY: &str = "new-";
 /// A note, and a token as text.
 const LONGEST_FILE: u64 = 4 * LONGEST as u64;
 
+/// So many are read: one an hour, for years.
+const MOST: usize = 1 << 15;
+
 /// So many requests may wait for their answers.
 const MOST_OPEN: usize = 64;
 
@@ -122,31 +125,50 @@ pub struct Found {
     pub stamp: Result<Stamp, String>,
 }
 
-/// All time stamps of the log in a directory, in the order of their sizes.
-pub fn all(path: &Path, directory: &Directory<'_>) -> io::Result<Vec<Found>> {
-    let listed = if_there(fs::read_dir(path.join(TREE).join(DIRECTORY)))?;
-    let mut names = Vec::new();
-    for item in listed.into_iter().flatten() {
-        if let Some(name) = item?.file_name().to_str()
-            && let Some(size) = size_in(name)
-        {
-            names.push((size, name.to_owned()));
+/// The names of a log's time stamps.
+pub struct Names {
+    /// By their sizes.
+    names: Vec<(u64, String)>,
+    /// There are more of them than any log has: not all are here.
+    pub too_many: bool,
+}
+
+impl Names {
+    /// Those in the directory of a log.
+    pub fn of(path: &Path) -> io::Result<Names> {
+        let listed = if_there(fs::read_dir(path.join(TREE).join(DIRECTORY)))?;
+        let mut names = Vec::new();
+        let mut too_many = false;
+        for item in listed.into_iter().flatten() {
+            if let Some(name) = item?.file_name().to_str()
+                && let Some(size) = size_in(name)
+            {
+                too_many = names.len() == MOST;
+                if too_many {
+                    break;
+                }
+                names.push((size, name.to_owned()));
+            }
         }
+        names.sort_unstable();
+        Ok(Names { names, too_many })
     }
-    names.sort_unstable();
-    let read = |(_, name): (u64, String)| {
-        let path = format!("{DIRECTORY}/{name}");
-        let stamp = match directory.beginning(&path, LONGEST_FILE) {
-            Ok(bytes) => Stamp::parse(&bytes.unwrap_or_default()),
-            Err(error) => Err(error.to_string()),
-        };
-        let stamp = stamp.and_then(|stamp| match stamp.name() {
-            Some(own) if own == name => Ok(stamp),
-            _ => Err("isn't what its name says".to_owned()),
-        });
-        Found { path, stamp }
-    };
-    Ok(names.into_iter().map(read).collect())
+
+    /// Reads one after the other.
+    pub fn read(self, directory: &Directory<'_>) -> impl Iterator<Item = Found> {
+        self.names.into_iter().map(|(_, name)| {
+            let path = format!("{DIRECTORY}/{name}");
+            let stamp = match directory.beginning(&path, LONGEST_FILE) {
+                Ok(bytes) => Stamp::parse(&bytes.unwrap_or_default()),
+                Err(error) => Err(error.to_string()),
+            };
+            let stamp = stamp.and_then(|stamp| match stamp.name() {
+                Some(own) if own == name => Ok(stamp),
+                _ => Err("isn't what its name says".to_owned()),
+            });
+            Found { path, stamp }
+        })
+    }
 }
 
 /// Writes a whole file that nobody else writes: to the disk, or not at all. One that is there stays, and must be
