@@ -5,7 +5,9 @@ import hashlib
 import importlib.util
 import io
 import json
+import os
 import sys
+import tempfile
 import zipfile
 
 spec = importlib.util.spec_from_file_location("verify", sys.argv[1])
@@ -116,4 +118,38 @@ for name in whole:
 for members in [{"lines": len(lines) + 1}, {"log": "another"}, {"format": "another"}, {"checkpoint": {}}]:
     refused(digested(whole, **members), "a manifest of something else", "manifest")
     changes += 1
+
+
+# The zip around them: whatever is wrong with it is said, and nothing else than was in it holds.
+def zipped(compression):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        for name, data in whole.items():
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+def outcome(data):
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "bundle.zip")
+        with open(path, "wb") as file:
+            file.write(data)
+        return verify.outcome(path, None, None)
+
+
+with open(sys.argv[2], "rb") as file:
+    archive = file.read()
+facts = outcome(archive)[0]
+assert facts and outcome(zipped(zipfile.ZIP_STORED))[0] == facts
+for compression in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+    said = outcome(zipped(compression))[1]
+    assert said and "Deflate" in said, said
+around = archive.index(b"PK\1\2")
+for at in list(range(0, around, 97)) + list(range(around, len(archive))):
+    for change in (0x01, 0xFF):
+        changed = bytearray(archive)
+        changed[at] ^= change
+        holds, said = outcome(bytes(changed))
+        assert said or holds == facts, at
+        flips += 1
 print("%d bits, %d changes" % (flips, changes))

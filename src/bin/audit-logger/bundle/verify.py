@@ -12,10 +12,12 @@ Exit codes: 0 it holds, 1 it doesn't, 2 wrong usage, 3 it can't be read.
 import argparse
 import base64
 import binascii
+import errno
 import hashlib
 import json
 import os
 import re
+import struct
 import sys
 import zipfile
 import zlib
@@ -30,6 +32,8 @@ PIECE = 1 << 20
 MOST = 4 << 20
 # A line of a proof has a hash, or a record of at most 64 KiB.
 LONGEST = 1 << 17
+# A policy, and time stamps of two sizes, at most 16 of each.
+MOST_FILES = len(FILES) + 1 + 2 * 16
 DASH = "\u2014 "
 
 
@@ -273,6 +277,9 @@ class Bundle:
             names = self.zip.namelist()
             if len(set(names)) != len(names):
                 raise Refused("the zip has a name twice")
+            # Others take memory as their maker likes.
+            if any(file.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for file in self.zip.infolist()):
+                raise Refused("the zip has a file that is compressed otherwise than by Deflate")
 
     def open(self, name):
         try:
@@ -474,7 +481,7 @@ def verify(bundle, vkey, policy_text):
         raise Refused("manifest.json: isn't of a bundle, version 1")
     files = {file["name"]: (file["bytes"], file["sha256"]) for file in manifest["files"]}
     others = [name for name in set(files) - FILES if name != "policy" and not re.fullmatch(STAMP, name)]
-    if len(files) != len(manifest["files"]) or FILES - set(files) or others:
+    if len(files) != len(manifest["files"]) or FILES - set(files) or others or len(files) > MOST_FILES:
         raise Refused("manifest.json: doesn't list the files that a bundle has")
     bundle.has_only(set(files) | {"manifest.json", SUM})
     read = {}
@@ -518,7 +525,7 @@ def verify(bundle, vkey, policy_text):
     if seals:
         facts.append("of %s all that the log had sealed, in %d files" % (days, len(seals.ends)))
     else:
-        facts.append("of %s, users %s: others of theirs may be missing" % (days, json.dumps(users)))
+        facts.append("of %s, users %s, says its maker: others of theirs may be missing" % (days, json.dumps(users)))
     if hidden:
         facts.append("%d more lines were sealed and are not in the bundle" % hidden)
     if left_out["unsealed_bytes"]:
@@ -556,16 +563,19 @@ def shown(text):
 
 # What reading something that isn't what it should be comes to.
 DAMAGE = (ArithmeticError, AttributeError, EOFError, LookupError, NotImplementedError, RuntimeError, TypeError,
-          ValueError, zipfile.BadZipFile, zlib.error)
+          ValueError, struct.error, zipfile.BadZipFile, zlib.error)
 
 
 def outcome(bundle, vkey, policy):
-    """What holds, or why it's refused."""
+    """What holds, or why it's refused. The bundle is one, or the path of one."""
     try:
-        return verify(bundle, vkey, policy), None
+        return verify(Bundle(bundle) if isinstance(bundle, str) else bundle, vkey, policy), None
     except Refused as refused:
         return None, str(refused)
-    except DAMAGE as error:
+    except DAMAGE + (OSError,) as error:
+        # A zip that names a place before its beginning.
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
         return None, "the bundle is damaged: %s: %s" % (type(error).__name__, error)
 
 
@@ -582,12 +592,10 @@ def main():
         if arguments.policy:
             with open(arguments.policy, encoding="utf-8") as file:
                 policy = file.read()
-        facts, refused = outcome(Bundle(arguments.bundle), vkey, policy)
-    except OSError as error:
+        facts, refused = outcome(arguments.bundle, vkey, policy)
+    except (OSError, UnicodeDecodeError) as error:
         print("verify.py: " + shown(str(error)), file=sys.stderr)
         return 3
-    except (Refused, zipfile.BadZipFile) as error:
-        facts, refused = None, str(error)
     if refused:
         print("REFUSED: " + shown(refused), file=sys.stderr)
         return 1
