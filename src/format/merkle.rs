@@ -152,16 +152,22 @@ pub fn prove_inclusion<N: Nodes>(
 }
 
 /// Whether `proof` shows that the leaf of hash `leaf` is at `index` in the tree of `size` leaves
-/// with this root (RFC 9162, section 2.1.3.2).
+/// with this root.
 pub fn check_inclusion(proof: &[Hash], index: u64, leaf: &Hash, size: u64, root: &Hash) -> bool {
+    root_by_inclusion(proof, index, leaf, size) == Some(*root)
+}
+
+/// The root that `proof` leads to from the leaf of hash `leaf` at `index` in the tree of `size` leaves (RFC 9162,
+/// section 2.1.3.2). `None` if it isn't as long as one of that place.
+pub fn root_by_inclusion(proof: &[Hash], index: u64, leaf: &Hash, size: u64) -> Option<Hash> {
     if index >= size {
-        return false;
+        return None;
     }
     let (mut at, mut last) = (index, size - 1);
     let mut hash = *leaf;
     for other in proof {
         if last == 0 {
-            return false;
+            return None;
         }
         if at & 1 == 1 || at == last {
             hash = node_hash(other, &hash);
@@ -176,7 +182,7 @@ pub fn check_inclusion(proof: &[Hash], index: u64, leaf: &Hash, size: u64, root:
         at >>= 1;
         last >>= 1;
     }
-    last == 0 && hash == *root
+    (last == 0).then_some(hash)
 }
 
 /// The proof that the tree of `size` leaves begins with the tree of `old` leaves: PROOF of

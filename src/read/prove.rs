@@ -28,7 +28,7 @@ use super::tree::{Entries, Tiles, key, newest, own_checkpoints};
 use super::verify::take_key;
 use super::witnessed;
 use crate::format::checkpoint::{Checkpoint, format_hash, parse_hash, parse_size};
-use crate::format::merkle::{Hash, check_inclusion, leaf_hash, prove_inclusion};
+use crate::format::merkle::{Hash, check_inclusion, leaf_hash, prove_inclusion, root_by_inclusion};
 use crate::format::note::Verifier;
 use crate::format::tiles::Tree;
 
@@ -186,6 +186,12 @@ pub(super) fn signed(
             None => tampered(TREE, "there is no checkpoint"),
         }
     })
+}
+
+/// The root that hashes lead to from a line, as entry `index` of a tree of that size; `None` if they aren't as many
+/// as from there.
+pub fn root_from(line: &[u8], index: u64, size: u64, hashes: &[Hash]) -> Option<Hash> {
+    root_by_inclusion(hashes, index, &leaf_hash(&Sha256::digest(line)), size)
 }
 
 /// What a proof shows.

@@ -3,14 +3,14 @@
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use audit_logger::tool::note::Signer;
+use audit_logger::tool::note::{Signer, Verifier};
 use audit_logger::tool::prove;
 use audit_logger::tool::source::end_of_named;
 use audit_logger::tool::{Error, Status};
 use clap::{Args, ValueEnum};
 use zeroize::Zeroizing;
 
-use crate::output::{Output, write_new};
+use crate::output::{Output, plain, write_new};
 use crate::receipt;
 
 /// No line with an entry is longer, nor any proof.
@@ -78,8 +78,9 @@ enum Format {
 /// Checks that a line is an entry of the log that a key signs
 #[derive(Args)]
 #[command(after_help = "\
-Example:
+Examples:
   audit-logger check --vkey log.vkey entry.jsonl entry.tlog-proof
+  audit-logger check --vkey log.vkey entry.jsonl entry.cose
 
 Exit codes: 0 it is, 1 it isn't, 2 wrong usage, 3 a file can't be read")]
 pub struct CheckArguments {
@@ -89,7 +90,7 @@ pub struct CheckArguments {
     /// The file with the line
     #[arg(value_name = "LINE_FILE")]
     line: PathBuf,
-    /// The file with the proof
+    /// The file with the proof: C2SP tlog-proof, or a COSE receipt
     #[arg(value_name = "PROOF_FILE")]
     proof: PathBuf,
 }
@@ -117,7 +118,11 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
     }
     let proved = prove::prove(&arguments.directory, &arguments.id, &options)?;
     let (ending, proof) = match &signer {
-        Some(signer) => (".cose", receipt::receipt(&proved, &arguments.id, signer)),
+        Some(signer) => {
+            let receipt = receipt::receipt(&proved, &arguments.id, signer);
+            let wrong = |error| Error::new(Status::Internal, format!("the receipt: {error}"));
+            (".cose", receipt.map_err(wrong)?)
+        }
         None => (".tlog-proof", proved.proof.into_bytes()),
     };
     let with = |path: &Path, ending: &str| {
@@ -175,12 +180,18 @@ fn line_in(path: &Path) -> Result<Vec<u8>, Error> {
 
 pub fn check(arguments: &CheckArguments, out: &mut Output) -> Result<(), Error> {
     let vkey = crate::vkey(&arguments.vkey)?;
-    audit_logger::tool::note::Verifier::parse(&vkey).map_err(Error::argument)?;
+    let log = Verifier::parse(&vkey).map_err(Error::argument)?;
     let read = |path: &Path| end_of_named(path, LONGEST).map_err(|error| Error::log(error.message));
     let (line, proof) = (read(&arguments.line)?, read(&arguments.proof)?);
+    let refused = |error| Error::new(Status::Tampered, error);
+    if proof.first() == Some(&receipt::FIRST_BYTE) {
+        let id = receipt::check(&line, &proof, &log).map_err(refused)?;
+        let id = id.map_or("an entry".to_owned(), |id| format!("the entry {id}"));
+        out.line(format_args!("the line is {} of {}", plain(&id), log.name()));
+        return Ok(());
+    }
     let proof = String::from_utf8_lossy(&proof);
-    let checked =
-        prove::check(&line, &proof, &vkey).map_err(|error| Error::new(Status::Tampered, error))?;
+    let checked = prove::check(&line, &proof, &vkey).map_err(refused)?;
     out.line(format_args!(
         "the line is entry {} of {} in {}",
         checked.index, checked.checkpoint.size, checked.checkpoint.origin

@@ -2,152 +2,134 @@
 //!
 //! A receipt is a COSE_Sign1 (RFC 9052) over the tree's root, which isn't in it: who checks it computes the
 //! root from the entry and the path. The tree hashes as RFC 9162 does, so the path is that of a tlog-proof.
-//! Its items are CBOR (RFC 8949) in the deterministic encoding.
 
-use audit_logger::tool::note::Signer;
-use audit_logger::tool::prove::Proved;
+use audit_logger::tool::note::{Signer, Verifier};
+use audit_logger::tool::prove::{Proved, root_from};
+use coset::cbor::Value;
+use coset::cwt::{ClaimsSet, ClaimsSetBuilder};
+use coset::{
+    AsCborValue, CborSerializable, CoseError, CoseSign1, CoseSign1Builder, Header, HeaderBuilder,
+    Label, RegisteredLabelWithPrivate, TaggedCborSerializable, iana,
+};
 
-// The major types of CBOR that a receipt has.
-const UNSIGNED: u8 = 0;
-const NEGATIVE: u8 = 1;
-const BYTES: u8 = 2;
-const TEXT: u8 = 3;
-const ARRAY: u8 = 4;
-const MAP: u8 = 5;
-const TAG: u8 = 6;
+/// What a receipt begins with, and no text: the tag of a COSE_Sign1, in its shortest form.
+pub const FIRST_BYTE: u8 = 0xd2;
 
-/// The payload that isn't there.
-const NULL: u8 = 0xf6;
-
-// Of COSE's and CWT's registries.
-const COSE_SIGN1: u64 = 18;
-const ALGORITHM: u64 = 1;
-const KEY_ID: u64 = 4;
-const CLAIMS: u64 = 15;
-const ISSUER: u64 = 1;
-const SUBJECT: u64 = 2;
+// Of COSE's registries.
+const CLAIMS: i64 = 15;
 /// verifiable-data-structure, of which 1 is RFC9162_SHA256.
-const STRUCTURE: u64 = 395;
-const RFC9162_SHA256: u64 = 1;
-/// verifiable-data-proofs.
-const PROOFS: u64 = 396;
+const STRUCTURE: i64 = 395;
+const RFC9162_SHA256: u8 = 1;
+/// verifiable-data-proofs, of which -1 are inclusion proofs.
+const PROOFS: i64 = 396;
+const INCLUSION: i8 = -1;
 
-/// A negative number is written as what is below -1: EdDSA is -8.
-const EDDSA: u64 = 7;
-/// Inclusion proofs are -1.
-const INCLUSION: u64 = 0;
-
-/// The beginning of an item: its type, and its value or length in the shortest form.
-fn head(major: u8, value: u64, out: &mut Vec<u8>) {
-    let bytes = value.to_be_bytes();
-    let (low, length) = match value {
-        0..=23 => (value as u8, 0),
-        24..=0xff => (24, 1),
-        0x100..=0xffff => (25, 2),
-        0x1_0000..=0xffff_ffff => (26, 4),
-        _ => (27, 8),
-    };
-    out.push(major << 5 | low);
-    out.extend_from_slice(&bytes[8 - length..]);
+/// The receipt of the entry with that id, in the deterministic encoding. Signed are algorithm, key, issuer (the
+/// log), subject (the entry), kind of tree, and the root.
+pub fn receipt(proved: &Proved, id: &str, signer: &Signer) -> Result<Vec<u8>, CoseError> {
+    let log = signer.verifier();
+    let claims = ClaimsSetBuilder::new();
+    let claims = claims.issuer(log.name().to_owned()).subject(id.to_owned());
+    let protected = HeaderBuilder::new()
+        .algorithm(iana::Algorithm::EdDSA)
+        .key_id(log.id().to_vec())
+        .value(CLAIMS, claims.build().to_cbor_value()?)
+        .value(STRUCTURE, RFC9162_SHA256.into());
+    let path = proved.hashes.iter().map(|hash| Value::Bytes(hash.to_vec()));
+    let inclusion = Value::Array(Vec::from([
+        proved.checkpoint.size.into(),
+        proved.index.into(),
+        Value::Array(path.collect()),
+    ]));
+    let proofs = Value::Array(Vec::from([Value::Bytes(inclusion.to_vec()?)]));
+    let proofs = Value::Map(Vec::from([(INCLUSION.into(), proofs)]));
+    CoseSign1Builder::new()
+        .protected(protected.build())
+        .unprotected(HeaderBuilder::new().value(PROOFS, proofs).build())
+        .create_detached_signature(&proved.checkpoint.root, b"", |bytes| {
+            signer.sign_bytes(bytes)
+        })
+        .build()
+        .to_tagged_vec()
 }
 
-/// An item of bytes or text.
-fn string(major: u8, bytes: &[u8], out: &mut Vec<u8>) {
-    head(major, bytes.len() as u64, out);
-    out.extend_from_slice(bytes);
+/// Checks that a line is an entry of the log with that key. Returns the entry's id, if the receipt names one.
+pub fn check(line: &[u8], receipt: &[u8], log: &Verifier) -> Result<Option<String>, String> {
+    let signed = CoseSign1::from_tagged_slice(receipt)
+        .map_err(|error| format!("the receipt isn't a COSE_Sign1: {error}"))?;
+    // What is read as nothing could be written otherwise.
+    if signed.clone().to_tagged_vec().ok().as_deref() != Some(receipt) {
+        return Err("the receipt isn't in the deterministic encoding of CBOR".to_owned());
+    }
+    let protected = &signed.protected.header;
+    if protected.alg != Some(RegisteredLabelWithPrivate::Assigned(iana::Algorithm::EdDSA)) {
+        return Err("the receipt isn't signed by EdDSA, as this log's are".to_owned());
+    }
+    if !protected.crit.is_empty() {
+        return Err("the receipt calls something critical; nothing of that is known".to_owned());
+    }
+    if value(protected, STRUCTURE) != Some(&RFC9162_SHA256.into()) {
+        return Err("the receipt isn't of a tree by RFC 9162 with SHA-256".to_owned());
+    }
+    if signed.payload.is_some() {
+        return Err(
+            "the receipt has a payload; right is none, for it's the tree's root".to_owned(),
+        );
+    }
+    let (size, index, hashes) = inclusion(&signed.unprotected)
+        .ok_or("the receipt doesn't have one inclusion proof: a size, an index and hashes")?;
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let root = root_from(line, index, size, &hashes)
+        .ok_or("the receipt's proof isn't as long as its size and index have it")?;
+    signed
+        .verify_detached_signature(&root, b"", |signature, bytes| {
+            log.has_signed(bytes, signature)
+        })
+        .map_err(|_| "the line isn't what the receipt is of, or another key has signed it")?;
+    // One root has many entries: whose receipt it is, its maker says.
+    let claims = value(protected, CLAIMS)
+        .cloned()
+        .map(ClaimsSet::from_cbor_value);
+    let claims = claims.transpose();
+    let claims = claims.map_err(|error| format!("the receipt's claims can't be read: {error}"))?;
+    let ClaimsSet {
+        issuer, subject, ..
+    } = claims.unwrap_or_default();
+    if issuer.is_some_and(|issuer| issuer != log.name()) {
+        return Err("the receipt is another log's, by its issuer".to_owned());
+    }
+    if subject.is_some() && subject != id_of(line) {
+        return Err("the receipt is of another entry, by its subject".to_owned());
+    }
+    Ok(subject)
 }
 
-/// What is signed beside the root: algorithm, key, issuer (the log), subject (the entry), kind of tree.
-fn protected(signer: &Signer, id: &str) -> Vec<u8> {
-    let mut out = Vec::new();
-    head(MAP, 4, &mut out);
-    head(UNSIGNED, ALGORITHM, &mut out);
-    head(NEGATIVE, EDDSA, &mut out);
-    head(UNSIGNED, KEY_ID, &mut out);
-    string(BYTES, &signer.verifier().id(), &mut out);
-    head(UNSIGNED, CLAIMS, &mut out);
-    head(MAP, 2, &mut out);
-    head(UNSIGNED, ISSUER, &mut out);
-    string(TEXT, signer.verifier().name().as_bytes(), &mut out);
-    head(UNSIGNED, SUBJECT, &mut out);
-    string(TEXT, id.as_bytes(), &mut out);
-    head(UNSIGNED, STRUCTURE, &mut out);
-    head(UNSIGNED, RFC9162_SHA256, &mut out);
-    out
+fn value(header: &Header, label: i64) -> Option<&Value> {
+    let mut rest = header.rest.iter();
+    let found = rest.find(|(found, _)| *found == Label::Int(label));
+    found.map(|(_, value)| value)
 }
 
 /// Size, index and path. They aren't signed.
-fn inclusion(proved: &Proved) -> Vec<u8> {
-    let mut out = Vec::new();
-    head(ARRAY, 3, &mut out);
-    head(UNSIGNED, proved.checkpoint.size, &mut out);
-    head(UNSIGNED, proved.index, &mut out);
-    head(ARRAY, proved.hashes.len() as u64, &mut out);
-    for hash in &proved.hashes {
-        string(BYTES, hash, &mut out);
-    }
-    out
+fn inclusion(unprotected: &Header) -> Option<(u64, u64, Vec<[u8; 32]>)> {
+    let proofs = value(unprotected, PROOFS)?.as_map()?;
+    let [(kind, proofs)] = &proofs[..] else {
+        return None;
+    };
+    let [proof] = &proofs.as_array().filter(|_| *kind == INCLUSION.into())?[..] else {
+        return None;
+    };
+    let proof = Value::from_slice(proof.as_bytes()?).ok()?;
+    let [size, index, path] = &proof.as_array()?[..] else {
+        return None;
+    };
+    let number = |value: &Value| u64::try_from(value.as_integer()?).ok();
+    let hash = |value: &Value| value.as_bytes()?.as_slice().try_into().ok();
+    let path: Option<Vec<_>> = path.as_array()?.iter().map(hash).collect();
+    Some((number(size)?, number(index)?, path?))
 }
 
-/// What the signature is over (RFC 9052, section 4.4). No checkpoint's text begins so: it isn't UTF-8.
-fn to_be_signed(protected: &[u8], root: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    head(ARRAY, 4, &mut out);
-    string(TEXT, b"Signature1", &mut out);
-    string(BYTES, protected, &mut out);
-    // No data from outside.
-    string(BYTES, b"", &mut out);
-    string(BYTES, root, &mut out);
-    out
-}
-
-/// The receipt of the entry with that id.
-pub fn receipt(proved: &Proved, id: &str, signer: &Signer) -> Vec<u8> {
-    let protected = protected(signer, id);
-    let signature = signer.sign_bytes(&to_be_signed(&protected, &proved.checkpoint.root));
-    let mut out = Vec::new();
-    head(TAG, COSE_SIGN1, &mut out);
-    head(ARRAY, 4, &mut out);
-    string(BYTES, &protected, &mut out);
-    head(MAP, 1, &mut out);
-    head(UNSIGNED, PROOFS, &mut out);
-    head(MAP, 1, &mut out);
-    head(NEGATIVE, INCLUSION, &mut out);
-    head(ARRAY, 1, &mut out);
-    string(BYTES, &inclusion(proved), &mut out);
-    out.push(NULL);
-    string(BYTES, &signature, &mut out);
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// RFC 8949, appendix A.
-    #[test]
-    fn numbers_are_encoded_as_the_rfc_s_examples() {
-        let examples: [(u8, u64, &[u8]); 11] = [
-            (UNSIGNED, 0, &[0x00]),
-            (UNSIGNED, 23, &[0x17]),
-            (UNSIGNED, 24, &[0x18, 0x18]),
-            (UNSIGNED, 100, &[0x18, 0x64]),
-            (UNSIGNED, 1000, &[0x19, 0x03, 0xe8]),
-            (UNSIGNED, 1_000_000, &[0x1a, 0x00, 0x0f, 0x42, 0x40]),
-            (
-                UNSIGNED,
-                1_000_000_000_000,
-                &[0x1b, 0x00, 0x00, 0x00, 0xe8, 0xd4, 0xa5, 0x10, 0x00],
-            ),
-            (NEGATIVE, 0, &[0x20]),
-            (NEGATIVE, 9, &[0x29]),
-            (NEGATIVE, 99, &[0x38, 0x63]),
-            (ARRAY, 0, &[0x80]),
-        ];
-        for (major, value, bytes) in examples {
-            let mut out = Vec::new();
-            head(major, value, &mut out);
-            assert_eq!(out, bytes);
-        }
-    }
+fn id_of(line: &[u8]) -> Option<String> {
+    let entry: serde_json::Value = serde_json::from_slice(line).ok()?;
+    entry["id"].as_str().map(str::to_owned)
 }
