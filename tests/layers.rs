@@ -3,7 +3,7 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use support::root;
 
@@ -159,4 +159,32 @@ fn unsafe_code_stands_in_ffi_and_sys_alone() {
             .all(|file| file.starts_with("sys/") || file.starts_with("ffi/")),
         "{found:?}"
     );
+}
+
+fn files_below(directory: &Path, found: &mut Vec<PathBuf>) {
+    for item in std::fs::read_dir(directory).expect("it's there") {
+        let path = item.expect("it can be read").path();
+        match path.is_dir() {
+            true => files_below(&path, found),
+            false => found.push(path),
+        }
+    }
+}
+
+/// `cargo test` alone doesn't build the tool, so its modules' own tests run only where another test has the module.
+#[test]
+fn every_module_of_the_tool_with_tests_of_its_own_is_part_of_a_test() {
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
+    let (mut modules, mut tests) = (Vec::new(), Vec::new());
+    files_below(&root().join("src/bin"), &mut modules);
+    files_below(&root().join("tests"), &mut tests);
+    tests.retain(|test| test.extension().is_some_and(|extension| extension == "rs"));
+    let tests: String = tests.iter().map(|test| read(test)).collect();
+    modules.retain(|module| read(module).contains("#[cfg(test)]"));
+    assert!(!modules.is_empty());
+    for module in modules {
+        let path = module.strip_prefix(root()).expect("it's below");
+        let part = format!("#[path = \"../{}\"]", path.display());
+        assert!(tests.contains(&part), "no test has {}", path.display());
+    }
 }

@@ -2,6 +2,14 @@
 
 mod support;
 
+// Of the tool, for their own tests.
+#[allow(dead_code)]
+#[path = "../src/bin/audit-logger/report/numbers.rs"]
+mod numbers;
+#[allow(dead_code)]
+#[path = "../src/bin/audit-logger/report/steps.rs"]
+mod steps;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
