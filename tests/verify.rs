@@ -148,6 +148,29 @@ fn a_changed_line_is_tampering_and_named() {
 }
 
 #[test]
+fn a_changed_tile_that_recent_stands_in_for_is_counted_and_without_it_found() {
+    let scratch = Scratch::new();
+    let (log, _) = sealed(&scratch, 300);
+    let recent = log.join(".integrity/recent");
+    let kept = std::fs::read(&recent).expect("it's there");
+    for tile in ["tile/entries/000", "tile/0/000"] {
+        let tile = log.join(".integrity").join(tile);
+        let whole = std::fs::read(&tile).expect("it's there");
+        let mut changed = whole.clone();
+        changed[5000] ^= 1;
+        std::fs::write(&tile, changed).expect("it can be written");
+        let answer = verify(&log, "{}", ptr::null_mut()).expect(AUDIT_OK);
+        assert_ne!(report(&answer)["unsettled"], 0, "{}", tile.display());
+        std::fs::remove_file(&recent).expect("it's there");
+        verify(&log, "{}", ptr::null_mut()).expect(AUDIT_E_TAMPERED);
+        std::fs::write(&tile, whole).expect("it can be written");
+        let answer = verify(&log, "{}", ptr::null_mut()).expect(AUDIT_OK);
+        assert_eq!(report(&answer)["unsettled"], 0);
+        std::fs::write(&recent, &kept).expect("it can be written");
+    }
+}
+
+#[test]
 fn an_older_copy_is_seen_by_the_guard() {
     let scratch = Scratch::new();
     let (log, _) = sealed(&scratch, 20);

@@ -129,6 +129,10 @@ impl Run<'_> {
                     for entry in entries(&bytes) {
                         self.entry(entry)?;
                     }
+                    // What isn't in it as it is came from elsewhere.
+                    let behind = self.settled_width(&tile) < tile.width
+                        && !read(self.directory, &tile).is_ok_and(|there| there == bytes);
+                    self.report.unsettled += u64::from(behind);
                     if tile.width < WIDTH {
                         self.copies(&tile, &bytes);
                     }
