@@ -209,6 +209,20 @@ fn a_request_of_another_program_for_the_checkpoint_is_answered_too() {
 }
 
 #[test]
+fn a_request_that_can_t_be_written_isnt_waited_for() {
+    let Some(site) = Site::new() else { return };
+    let (there, state) = (site.path("there"), Path::new(&site.log).join(".state"));
+    fs::write(&there, "mine").expect("it can be written");
+    let before = snapshot(&state);
+    ends(
+        &["timestamp", &site.log, "--query-out", &there],
+        3,
+        "is there already",
+    );
+    assert!(snapshot(&state) == before);
+}
+
+#[test]
 fn verify_says_since_when_entries_existed_and_by_whom() {
     let Some(site) = Site::new() else { return };
     site.verified(&["--tsa-cert", &site.root()], 1, "unstamped");

@@ -189,6 +189,21 @@ fn times_finer_than_a_second_and_certificates_named_by_sha_1_are_read() {
     assert!(said.contains(clock), "{time} {said}");
 }
 
+#[test]
+fn whatever_an_authority_says_that_refuses_is_told_in_short() {
+    // TLVs in DER, of lengths of two bytes.
+    let of = |tag: u8, value: &[u8]| {
+        let length = (value.len() as u16).to_be_bytes();
+        [&[tag, 0x82], &length[..], value].concat()
+    };
+    let failures = of(0x03, &[&[0], &[0xff; 20_000][..]].concat());
+    let texts = of(0x30, &of(0x0c, &[b'x'; 300]).repeat(100));
+    let status = of(0x30, &[b"\x02\x01\x02", &texts[..], &failures].concat());
+    let said = token_in(&of(0x30, &status)).expect_err("it refuses");
+    assert!(said.starts_with("refuses: it doesn't take the hash function"));
+    assert!(said.len() < 3000, "{}", said.len());
+}
+
 /// A site, an authority's reply with the certificate of its issuer, and the token in it.
 fn answered() -> Option<(Site, String, Vec<u8>)> {
     let site = Site::with(P256)?;

@@ -92,8 +92,11 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
     };
     if let Some(file) = &arguments.way.query_out {
         let (checkpoint, note, query) = request()?;
-        kept::open(path, &note, &query).map_err(failed)?;
-        write_new(file, &query.der)?;
+        let open = kept::open(path, &note, query).map_err(failed)?;
+        if let Err(error) = write_new(file, &open.query.der) {
+            open.close(path).map_err(failed)?;
+            return Err(error);
+        }
         let (size, file) = (checkpoint.size, file.display().to_string());
         let file = plain(&file);
         out.line(format_args!(

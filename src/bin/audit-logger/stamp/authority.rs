@@ -35,6 +35,7 @@ const LONGEST: u64 = 16 << 20;
 /// Whom the reader of a log believes: authorities that issue certificates, or stamp themselves.
 pub struct Anchors {
     given: Vec<CertificateDer<'static>>,
+    issuers: Vec<TrustAnchor<'static>>,
 }
 
 /// What a token says, once it's checked.
@@ -63,27 +64,25 @@ impl Anchors {
             Certificate::from_der(one)
                 .map_err(|error| wrong(format!("certificate {number} can't be read: {error}")))?;
         }
-        Ok(Anchors { given })
+        let issuers = given.iter().filter(|one| issues(one) == Some(true));
+        let issuers =
+            issuers.filter_map(|one| Some(webpki::anchor_from_trusted_cert(one).ok()?.to_owned()));
+        let issuers = issuers.collect();
+        Ok(Anchors { given, issuers })
     }
+}
 
-    /// Those that issue: not the certificates of servers and stampers.
-    fn issuers(&self) -> Vec<TrustAnchor<'_>> {
-        let issues = |one: &&CertificateDer<'_>| {
-            let certificate = Certificate::from_der(one).ok()?;
-            let certificate = certificate.tbs_certificate();
-            Some(
-                match certificate.get_extension::<BasicConstraints>().ok()? {
-                    Some((_, constraints)) => constraints.ca,
-                    // Of that version none says it.
-                    None => certificate.version() == Version::V1,
-                },
-            )
-        };
-        let issuers = self.given.iter().filter(|one| issues(one) == Some(true));
-        issuers
-            .filter_map(|one| webpki::anchor_from_trusted_cert(one).ok())
-            .collect()
-    }
+/// Whether a certificate's owner issues others: not servers and stampers.
+fn issues(certificate: &CertificateDer<'_>) -> Option<bool> {
+    let certificate = Certificate::from_der(certificate).ok()?;
+    let certificate = certificate.tbs_certificate();
+    Some(
+        match certificate.get_extension::<BasicConstraints>().ok()? {
+            Some((_, constraints)) => constraints.ca,
+            // Of that version none says it.
+            None => certificate.version() == Version::V1,
+        },
+    )
 }
 
 /// The time of a certificate.
@@ -209,10 +208,9 @@ fn trace(signer: &[u8], token: &Token, anchors: &Anchors) -> Result<(), String> 
     let others = token.certificates.iter().filter(|one| **one != signer);
     let others: Vec<_> = others.map(|one| CertificateDer::from(&one[..])).collect();
     let seconds = u64::try_from(token.time.timestamp()).unwrap_or(0);
-    let issuers = anchors.issuers();
     let traced = end.verify_for_usage(
         webpki::ALL_VERIFICATION_ALGS,
-        &issuers,
+        &anchors.issuers,
         &others,
         UnixTime::since_unix_epoch(Duration::from_secs(seconds)),
         TimeStamping,

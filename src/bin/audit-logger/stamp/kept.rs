@@ -283,8 +283,8 @@ pub struct Open {
     pub query: Query,
 }
 
-/// Notes a request that was written out.
-pub fn open(path: &Path, note: &str, query: &Query) -> io::Result<()> {
+/// Notes a request that is written out.
+pub fn open(path: &Path, note: &str, query: Query) -> io::Result<Open> {
     let state = path.join(".state");
     let text = joined(note, QUERY, &query.der);
     let name = format!("{OPEN}{}", short(&query.der));
@@ -293,7 +293,9 @@ pub fn open(path: &Path, note: &str, query: &Query) -> io::Result<()> {
     for (name, _) in there.iter().skip(MOST_OPEN - 1) {
         if_there(fs::remove_file(state.join(name)))?;
     }
-    write(&state, &name, &text, &state.join("format"))
+    write(&state, &name, &text, &state.join("format"))?;
+    let note = note.to_owned();
+    Ok(Open { name, note, query })
 }
 
 /// The requests that were noted. What can't be read is none that could be answered.

@@ -231,19 +231,16 @@ fn refusal(status: &PkiStatusInfo) -> String {
         3 => "lets wait, which isn't done here".to_owned(),
         number => format!("has status {number}"),
     };
-    let bits = status.failure.as_ref().map(BitString::bits);
-    let set = bits
-        .into_iter()
-        .flatten()
-        .enumerate()
-        .filter(|(_, set)| *set);
-    for (number, _) in set {
+    let bits = status.failure.iter().flat_map(BitString::bits);
+    // It may say as much as it likes.
+    for (number, _) in bits.enumerate().take(32).filter(|(_, set)| *set) {
         match REASONS.iter().find(|(bit, _)| *bit == number) {
             Some((_, reason)) => said.push_str(&format!(": {reason}")),
             None => said.push_str(&format!(": failure {number}")),
         }
     }
-    for text in status.text.iter().flatten() {
+    for text in status.text.iter().flatten().take(4) {
+        let text: String = text.chars().take(200).collect();
         said.push_str(&format!(": {text:?}"));
     }
     said
