@@ -50,7 +50,7 @@ impl Keys {
 }
 
 /// A log's tree that was read: the prints of its lines, and what else is needed to read it again.
-pub struct Read {
+pub struct Tree {
     /// What was found of it.
     pub report: Report,
     prints: Vec<u64>,
@@ -115,15 +115,15 @@ impl Sealed {
     }
 
     /// Adds a log's tree, read with the same keys.
-    pub fn add(&mut self, read: Read) -> Result<Report, Error> {
-        if self.prints.len() + read.prints.len() >= u32::MAX as usize {
+    pub fn add(&mut self, tree: Tree) -> Result<Report, Error> {
+        if self.prints.len() + tree.prints.len() >= u32::MAX as usize {
             return Err(Error::argument(
                 "more than four billion lines were sealed; verify a part of the logs at a time",
             ));
         }
-        self.prints.extend(read.prints);
-        self.logs.push(read.log);
-        Ok(read.report)
+        self.prints.extend(tree.prints);
+        self.logs.push(tree.log);
+        Ok(tree.report)
     }
 
     /// Whether a log's entries are those that are signed, and lead to all that is known beside it. It may be and have
@@ -170,24 +170,34 @@ impl Sealed {
         if before { Came::Again } else { Came::First }
     }
 
-    fn has_come(&self, print: u64) -> bool {
-        let at = self.find(print);
-        at.is_some_and(|at| self.came[at / 64] & (1 << (at % 64)) != 0)
-    }
-
     /// Tells of every sealed line that hasn't come.
     pub fn missing(
         &self,
         cancelled: &dyn Fn() -> bool,
         each: &mut dyn FnMut(&Place<'_>),
     ) -> Result<(), Error> {
+        /// More aren't looked up by themselves.
+        const FEW: usize = 1 << 20;
         let come = self.came.iter().map(|word| word.count_ones() as usize);
-        if come.sum::<usize>() == self.prints.len() {
+        let gone = self.prints.len() - come.sum::<usize>();
+        if gone == 0 {
             return Ok(());
         }
+        // Few are near at hand, where each of all would have to be fetched from memory.
+        let is_gone = |at: usize| self.came[at / 64] & (1 << (at % 64)) == 0;
+        let few: Option<Vec<u64>> = (gone <= FEW).then(|| {
+            let all = self.prints.iter().enumerate();
+            let gone = all.filter(|(at, _)| is_gone(*at));
+            gone.map(|(_, print)| *print).collect()
+        });
         (0..self.logs.len()).try_for_each(|log| {
             self.each(log, cancelled, &mut |place| {
-                if !self.has_come(self.keys.print(&place.digest)) {
+                let print = self.keys.print(&place.digest);
+                let is_missing = match &few {
+                    Some(few) => few.binary_search(&print).is_ok(),
+                    None => self.find(print).is_some_and(is_gone),
+                };
+                if is_missing {
                     each(place);
                 }
             })
@@ -239,7 +249,7 @@ pub fn read(
     keys: &Keys,
     progress: &mut dyn FnMut(u64, u64),
     cancelled: &dyn Fn() -> bool,
-) -> Result<Read, Error> {
+) -> Result<Tree, Error> {
     let files = source::open(path)?;
     let directory = Directory::new(&files, cancelled);
     read_in(path, &directory, options, keys, progress).map_err(|error| match error.status {
@@ -255,7 +265,7 @@ fn read_in(
     options: &Options,
     keys: &Keys,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<Read, Error> {
+) -> Result<Tree, Error> {
     let policy = options.policy.as_deref().map(read_policy).transpose();
     let policy = policy.map_err(|wrong| Error::argument(format!("the policy {wrong}")))?;
     let (verifier, key_given) = key_by(directory, options.vkey.as_deref(), policy.as_ref())?;
@@ -290,7 +300,8 @@ fn read_in(
     known.reverse();
     // What the log says of itself, and what takes nothing from what its tree stands for.
     let mut recorded = Findings::default();
-    let (mut prints, mut pruned) = (Vec::new(), HashSet::new());
+    // Each has its tile, so no size claims more than is there.
+    let (mut prints, mut pruned) = (Vec::with_capacity(newest.size as usize), HashSet::new());
     walk(directory, &all, &mut |bytes, _, walked| {
         edge.append(leaf_hash(bytes), |_, _, _| {});
         while let Some(due) = known.pop_if(|known| known.checkpoint.size <= edge.size()) {
@@ -347,7 +358,7 @@ fn read_in(
         genuine,
         pruned,
     };
-    Ok(Read {
+    Ok(Tree {
         report,
         prints,
         log,

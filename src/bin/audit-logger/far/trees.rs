@@ -5,7 +5,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
 use audit_logger::tool::Error;
-use audit_logger::tool::far::{self, Keys, Read};
+use audit_logger::tool::far::{self, Keys, Tree};
 
 use super::fleet::Host;
 use crate::output::Progress;
@@ -14,7 +14,7 @@ use crate::output::Progress;
 enum Came {
     /// Percents of its tree that are read now.
     Percents(u64),
-    Tree(Box<Result<Read, Error>>),
+    Tree(Box<Result<Tree, Error>>),
 }
 
 /// Reads the tree of each host, and hands it over with the host's number, in whatever order they are read. Few
@@ -24,7 +24,7 @@ pub fn read(
     keys: &Keys,
     interrupted: fn() -> bool,
     progress: &mut Progress,
-    each: &mut dyn FnMut(usize, Result<Read, Error>),
+    each: &mut dyn FnMut(usize, Result<Tree, Error>),
 ) {
     let next = AtomicUsize::new(0);
     let threads = thread::available_parallelism().map_or(1, usize::from);
