@@ -186,7 +186,7 @@ impl Watched {
 }
 
 /// The seconds of the processor that a process, or this thread, has had, by the kernel's count.
-fn worked(who: &str) -> f64 {
+pub fn worked(who: &str) -> f64 {
     /// Of a second, in /proc.
     const TICKS: f64 = 100.0;
     let stat = fs::read_to_string(format!("/proc/{who}/stat")).unwrap_or_default();
