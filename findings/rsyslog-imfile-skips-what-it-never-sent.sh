@@ -46,6 +46,9 @@ ruleset(name="r" queue.type="Direct") {
 """
 
 
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+
 def arrive(count, size):
     """Which of so many lines come, if the target begins to listen after a crash."""
     with tempfile.TemporaryDirectory() as place, socket.socket() as target:
@@ -53,24 +56,23 @@ def arrive(count, size):
         config = pathlib.Path(place, "config")
         config.write_text(CONFIG % {"place": place, "port": target.getsockname()[1]})
         command = ["rsyslogd", "-n", "-f", config, "-i", config.with_name("pid")]
-        start = lambda: subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        running = start()
-        time.sleep(2)
+        came = []
         lines = [f"{number:04} ".ljust(size - 1, "x") for number in range(count)]
-        pathlib.Path(place, "a.log").write_text("".join(line + "\n" for line in lines))
-        time.sleep(3)
-        running.kill()
-        running.wait(60)
+        with subprocess.Popen(command, **QUIET) as running:
+            time.sleep(2)
+            pathlib.Path(place, "a.log").write_text("".join(line + "\n" for line in lines))
+            time.sleep(3)
+            running.kill()
         target.listen()
         target.settimeout(60)
-        running = start()
-        connection, _ = target.accept()
-        came = []
-        reading = threading.Thread(target=lambda: came.extend(connection.makefile()), daemon=True)
-        reading.start()
-        time.sleep(5)
-        running.kill()
-        running.wait(60)
+        with subprocess.Popen(command, **QUIET) as running:
+            try:
+                connection, _ = target.accept()
+                reading = threading.Thread(target=lambda: came.extend(connection.makefile()), daemon=True)
+                reading.start()
+                time.sleep(5)
+            finally:
+                running.kill()
         reading.join(10)
         connection.close()
         return [int(line[:4]) for line in came]
