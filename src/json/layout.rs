@@ -43,7 +43,7 @@ enum Value {
 type Values<'t, const N: usize> = [Option<&'t str>; N];
 
 impl<const N: usize> Layouts<N> {
-    /// Of the members at these paths.
+    /// Of the members at these paths, none of which leads through another.
     pub fn new(wanted: [&'static [&'static str]; N]) -> Layouts<N> {
         Layouts {
             wanted,
