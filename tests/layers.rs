@@ -68,42 +68,30 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("fuzzing", &[]),
 ];
 
-fn uses(file: &Path, found: &mut Vec<String>) {
-    let text = std::fs::read_to_string(file).expect("sources are UTF-8");
-    let code = text
-        .split("#[cfg(test)]\nmod tests")
-        .next()
-        .unwrap_or(&text);
-    for part in code.split("crate::").skip(1) {
-        let name: String = part
-            .chars()
-            .take_while(|c| c.is_ascii_lowercase())
-            .collect();
-        found.push(name);
-    }
-}
-
+/// What each module of the library names of the others.
 fn uses_by_module() -> BTreeMap<String, Vec<String>> {
-    let mut found = BTreeMap::new();
-    for item in std::fs::read_dir(root().join("src")).expect("src is there") {
-        let path = item.expect("src can be read").path();
-        let name = path
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let mut used = Vec::new();
-        if path.is_dir() {
-            for item in std::fs::read_dir(&path).expect("modules can be read") {
-                let file = item.expect("modules can be read").path();
-                if file.extension().is_some_and(|extension| extension == "rs") {
-                    uses(&file, &mut used);
-                }
-            }
-        } else {
-            uses(&path, &mut used);
+    let src = root().join("src");
+    let mut files = Vec::new();
+    files_below(&src, &mut files);
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for file in files {
+        let inside = file
+            .strip_prefix(&src)
+            .expect("below src")
+            .to_string_lossy();
+        let module = inside.split(['/', '.']).next().unwrap_or_default();
+        // Crates of their own.
+        if ["bin", "cdylib"].contains(&module) {
+            continue;
         }
-        found.insert(name, used);
+        let text = std::fs::read_to_string(&file).expect("sources are UTF-8");
+        let code = text.split("#[cfg(test)]\nmod tests").next();
+        let named = code.unwrap_or(&text).split("crate::").skip(1);
+        let name = |part: &str| part.chars().take_while(char::is_ascii_lowercase).collect();
+        found
+            .entry(module.to_owned())
+            .or_default()
+            .extend(named.map(name));
     }
     found
 }
@@ -140,23 +128,14 @@ fn every_arrow_between_modules_points_down() {
 
 #[test]
 fn unsafe_code_stands_in_ffi_and_sys_alone() {
-    fn walk(directory: &Path, found: &mut Vec<String>) {
-        for item in std::fs::read_dir(directory).expect("src can be read") {
-            let path = item.expect("src can be read").path();
-            if path.is_dir() {
-                walk(&path, found);
-            } else if std::fs::read_to_string(&path).is_ok_and(|text| text.contains("unsafe ")) {
-                let inside = path.strip_prefix(root().join("src")).expect("below src");
-                found.push(inside.to_string_lossy().into_owned());
-            }
-        }
-    }
+    let src = root().join("src");
     let mut found = Vec::new();
-    walk(&root().join("src"), &mut found);
+    files_below(&src, &mut found);
+    found.retain(|path| std::fs::read_to_string(path).is_ok_and(|text| text.contains("unsafe ")));
     assert!(
         found
             .iter()
-            .all(|file| file.starts_with("sys/") || file.starts_with("ffi/")),
+            .all(|file| file.starts_with(src.join("sys")) || file.starts_with(src.join("ffi"))),
         "{found:?}"
     );
 }
