@@ -27,7 +27,10 @@ pub fn object<'t>(
 
 /// What a string says, which is whole. `None` if it isn't one, or has half of a character that takes two escapes.
 pub fn text(written: &str) -> Option<Cow<'_, str>> {
-    let plain = written.strip_prefix('"')?.strip_suffix('"')?;
+    let [b'"', .., b'"'] = written.as_bytes() else {
+        return None;
+    };
+    let plain = &written[1..written.len() - 1];
     match plain.contains('\\') {
         false => Some(plain.into()),
         true => serde_json::from_str::<String>(written).ok().map(Cow::from),
