@@ -39,15 +39,7 @@ impl Library {
             .args(["build", "--release", "--lib", "--message-format=json"])
             .arg("--manifest-path")
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
-        // What cargo tells this process of its package isn't for the next one: dependencies that
-        // watch these variables would be built again each time.
-        for (name, _) in std::env::vars_os() {
-            let name = name.to_string_lossy();
-            let prefixes = ["CARGO_PKG_", "CARGO_MANIFEST_"];
-            if name == "OUT_DIR" || prefixes.iter().any(|prefix| name.starts_with(prefix)) {
-                cargo.env_remove(&*name);
-            }
-        }
+        crate::outer_cargo::forget(&mut cargo);
         let built = cargo.stderr(Stdio::inherit()).output()?;
         if !built.status.success() {
             return Err("cargo build --release failed".into());

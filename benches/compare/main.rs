@@ -12,6 +12,8 @@
 //! interpreter is AUDIT_TEST_PYTHON, else python3.
 
 mod contender;
+#[path = "../../tests/support/outer_cargo.rs"]
+mod outer_cargo;
 mod processor;
 mod server;
 mod table;

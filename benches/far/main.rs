@@ -13,6 +13,8 @@
 //! a line is dropped, one is altered and one comes twice, and the tool must say so.
 
 mod line;
+#[path = "../../tests/support/outer_cargo.rs"]
+mod outer_cargo;
 mod tool;
 mod tree;
 

@@ -46,15 +46,7 @@ pub fn build() -> Result<PathBuf> {
         "--bin",
         "audit-logger",
     ]);
-    // What cargo tells this process of its package isn't for the next one: dependencies that watch these variables would
-    // be built again each time.
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy();
-        let prefixes = ["CARGO_PKG_", "CARGO_MANIFEST_"];
-        if name == "OUT_DIR" || prefixes.iter().any(|prefix| name.starts_with(prefix)) {
-            cargo.env_remove(&*name);
-        }
-    }
+    crate::outer_cargo::forget(&mut cargo);
     let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status()?;
     if !built.success() {
         return Err("the tool can't be built".into());

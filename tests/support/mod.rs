@@ -6,6 +6,7 @@ pub mod browser;
 pub mod calls;
 pub mod example;
 pub mod image;
+pub mod outer_cargo;
 pub mod pace;
 pub mod server;
 pub mod tls;
@@ -104,15 +105,7 @@ pub fn root() -> &'static Path {
 /// Runs a program, and fails the test with all that it printed if it fails.
 #[track_caller]
 pub fn run(command: &mut Command) -> String {
-    // cargo sets them for the tests. ring's build script asks for them: where one changes, ring is built
-    // anew, and all that depends on it.
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        let prefixes = ["CARGO_MANIFEST_", "CARGO_PKG_"];
-        if text == "OUT_DIR" || prefixes.iter().any(|prefix| text.starts_with(prefix)) {
-            command.env_remove(&name);
-        }
-    }
+    outer_cargo::forget(command);
     let output = command
         // cargo sets it for the tests, and it would win over the path that a program names.
         .env_remove("LD_LIBRARY_PATH")
