@@ -17,6 +17,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use audit_logger::tool::checkpoint::{claimed_size, parse_size};
+use audit_logger::tool::if_there;
 use audit_logger::tool::source::{Directory, TREE};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -240,14 +241,6 @@ fn named(folder: &Path, beginning: &str) -> io::Result<Vec<(String, Duration)>> 
         }
     }
     Ok(found)
-}
-
-/// What another process may just have removed.
-fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        result => result.map(Some),
-    }
 }
 
 /// Keeps a time stamp. Returns its path below the log's directory.
