@@ -22,9 +22,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 apt-get download -qq rsyslog=8.2302.0-1+deb12u2 libestr0=0.1.11-1 libfastjson4=1.2304.0-1 2>apt.log
-for package in ./*.deb; do dpkg -x "$package" root; done
-libraries=$(dirname "$(ls "$work"/root/usr/lib/*/libestr.so.0)")
-export LD_LIBRARY_PATH=$libraries RSYSLOG_MODDIR=$libraries/rsyslog PATH=$work/root/usr/sbin:$PATH
+for package in ./*.deb; do dpkg -x "$package" unpacked; done
+libraries=$(dirname "$(ls "$work"/unpacked/usr/lib/*/libestr.so.0)")
+export LD_LIBRARY_PATH=$libraries RSYSLOG_MODDIR=$libraries/rsyslog PATH=$work/unpacked/usr/sbin:$PATH
 rsyslogd -v | head -n 1
 cat >show.py <<'PYTHON'
 import pathlib
