@@ -68,16 +68,11 @@ impl<const N: usize> Layouts<N> {
             let mut fits = |step: &Step| {
                 pull.at = from;
                 pull.literal(&step.between)?;
-                let start = pull.at;
-                if step.value == Value::End {
-                    return (start == text.len()).then_some(());
-                }
-                pull.skip()?;
-                let value = &text[start..pull.at];
                 match step.value {
-                    Value::Above if value.starts_with('{') => return None,
-                    Value::Wanted(number) => values[number] = Some(value),
-                    _ => {}
+                    Value::End => return (pull.at == text.len()).then_some(()),
+                    Value::Above if pull.is_object() => return None,
+                    Value::Above | Value::Unwanted => pull.skip()?,
+                    Value::Wanted(number) => values[number] = Some(pull.written()?),
                 }
                 Some(())
             };
@@ -111,11 +106,12 @@ impl<const N: usize> Layouts<N> {
 
     fn remember(&mut self, steps: &[(&str, Value)]) {
         let bytes: usize = steps.iter().map(|(between, _)| between.len()).sum();
-        if self.places.len() + steps.len() > MOST_PLACES || self.bytes + bytes > MOST_BYTES {
-            *self = Layouts::new(self.wanted);
-        }
+        // One that has no room for itself takes none from the others.
         if steps.len() > MOST_PLACES || bytes > MOST_BYTES {
             return;
+        }
+        if self.places.len() + steps.len() > MOST_PLACES || self.bytes + bytes > MOST_BYTES {
+            *self = Layouts::new(self.wanted);
         }
         let mut place = 0;
         for (between, value) in steps {
@@ -350,10 +346,13 @@ mod tests {
             assert!(layouts.places.len() <= MOST_PLACES && layouts.bytes <= MOST_BYTES);
             assert!(layouts.places.iter().all(|steps| steps.len() <= MOST_STEPS));
         }
+        let before = layouts.places.len();
         let long = format!(r#"{{"{}":1,"id":2}}"#, "x".repeat(2 * MOST_BYTES));
-        assert_eq!(
-            layouts.read(long.as_bytes()).and_then(|values| values[0]),
-            Some("2")
-        );
+        let many = format!(r#"{{"id":2{}}}"#, r#","a":1"#.repeat(2 * MOST_PLACES));
+        for text in [long, many] {
+            let values = layouts.read(text.as_bytes()).expect("an object");
+            assert_eq!(values[0], Some("2"));
+            assert_eq!(layouts.places.len(), before, "others are still remembered");
+        }
     }
 }
