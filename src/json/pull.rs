@@ -90,6 +90,13 @@ impl<'t> Pull<'t> {
         text(&self.text[start..self.at])
     }
 
+    /// Reads a value, whatever it is, as it is written.
+    pub fn written(&mut self) -> Option<&'t str> {
+        let start = self.at;
+        self.skip()?;
+        Some(&self.text[start..self.at])
+    }
+
     /// Reads a number, as it is written.
     pub fn number(&mut self) -> Option<&'t str> {
         let start = self.at;
@@ -247,7 +254,6 @@ mod tests {
     /// Every member read as what it is, objects one level deep; what is deeper is skipped.
     fn read(text: &[u8]) -> Option<Map<String, Value>> {
         fn value(pull: &mut Pull, depth: usize) -> Option<Value> {
-            let start = pull.at;
             match pull.peek()? {
                 b'"' => return pull.text().map(|text| text.into()),
                 b'-' | b'0'..=b'9' => return serde_json::from_str(pull.number()?).ok(),
@@ -261,9 +267,8 @@ mod tests {
                 }
                 _ => {}
             }
-            pull.skip()?;
             // What was passed over was something whole.
-            serde_json::from_str(&pull.text[start..pull.at]).ok()
+            serde_json::from_str(pull.written()?).ok()
         }
         let mut members = Map::new();
         object(text, |key, pull| {

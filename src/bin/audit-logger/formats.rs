@@ -7,12 +7,12 @@ mod otel;
 
 use std::path::Path;
 
-use audit_logger::tool::{members, twins::Digest};
+use audit_logger::tool::{pull, twins::Digest};
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::output::{Output, complain, hex};
+use crate::output::{Output, hex};
 
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Format {
@@ -50,11 +50,8 @@ impl Writer {
 
     /// Writes the entry of a line that is one.
     pub fn write(&self, line: &[u8], digest: &Digest, out: &mut Output) {
-        let Some(value) = read(line) else {
-            return complain("an entry that can't be read is left out");
-        };
         let entry = Entry {
-            value: &value,
+            value: &read(line),
             line,
             digest: hex(digest),
             origin: self.origin.as_deref(),
@@ -69,22 +66,22 @@ impl Writer {
     }
 }
 
-/// Reads an entry. Its metadata stay a text: it can have numbers that nothing else holds.
-fn read(line: &[u8]) -> Option<Value> {
-    let text = std::str::from_utf8(line).ok()?;
-    let Ok(members) = members(text) else {
-        return serde_json::from_str(text).ok();
-    };
-    let value = |(key, text): (String, String)| {
-        let value = match key == "metadata" && text != "null" {
-            true => Value::String(text),
-            false => serde_json::from_str(&text).ok()?,
+/// Reads an object. Metadata stay a text: they can have numbers that nothing else holds. What else can't be held, in
+/// lines by other programs, isn't there.
+fn read(text: &[u8]) -> Value {
+    let mut members = Map::new();
+    // What is no object has no members.
+    let _ = pull::object(text, |key, value| {
+        let written = value.written()?;
+        let value = match key {
+            "metadata" if written != "null" => Some(written.into()),
+            "details" => Some(read(written.as_bytes())),
+            _ => serde_json::from_str(written).ok(),
         };
-        Some((key, value))
-    };
-    Some(Value::Object(
-        members.into_iter().filter_map(value).collect(),
-    ))
+        members.extend(value.map(|value| (key.to_owned(), value)));
+        Some(())
+    });
+    members.into()
 }
 
 /// An entry, and where it comes from.
