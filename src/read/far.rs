@@ -170,9 +170,10 @@ impl Sealed {
         if before { Came::Again } else { Came::First }
     }
 
-    /// Tells of every sealed line that hasn't come.
+    /// Tells of every sealed line that hasn't come. `progress` is told how many sealed lines of how many are done.
     pub fn missing(
         &self,
+        progress: &mut dyn FnMut(u64, u64),
         cancelled: &dyn Fn() -> bool,
         each: &mut dyn FnMut(&Place<'_>),
     ) -> Result<(), Error> {
@@ -190,8 +191,13 @@ impl Sealed {
             let gone = all.filter(|(at, _)| is_gone(*at));
             gone.map(|(_, print)| *print).collect()
         });
+        let mut done = 0_u64;
         (0..self.logs.len()).try_for_each(|log| {
             self.each(log, cancelled, &mut |place| {
+                done += 1;
+                if done.is_multiple_of(WIDTH) {
+                    progress(done, self.lines());
+                }
                 let print = self.keys.print(&place.digest);
                 let is_missing = match &few {
                     Some(few) => few.binary_search(&print).is_ok(),

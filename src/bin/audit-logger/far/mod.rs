@@ -10,6 +10,8 @@ mod trees;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use audit_logger::tool::far::{Came, Sealed};
 use audit_logger::tool::lines::Watched;
@@ -23,6 +25,9 @@ use self::hashing::hash_lines;
 use self::line::Line;
 use crate::interrupt;
 use crate::output::{Output, Progress, plain};
+
+/// How many lines are compared between two looks at how far it is.
+const LINES: u64 = 1 << 12;
 
 /// Which lines are to be there: of the days from the first to the second, as far as they are given.
 #[derive(Default)]
@@ -77,17 +82,21 @@ pub fn run(
     }
     sealed.sort();
     let mut found = Found::new(Answers::new(hosts, answers), sealed.lines());
-    for (done, path) in (0..).zip(files) {
-        progress.show("comparing lines", done, files.len() as u64);
-        compare(path, &mut sealed, &mut found, interrupted)?;
+    let lengths = files.iter().filter_map(|path| path.metadata().ok());
+    let all = lengths.map(|found| found.len()).sum();
+    let read = Arc::default();
+    let mut show = |read| progress.show("comparing lines", read, all);
+    for path in files {
+        compare(path, &read, &mut sealed, &mut found, &mut show, interrupted)?;
     }
-    drop(progress);
-    sealed.missing(&interrupted, &mut |place| {
+    let mut show = |done, of| progress.show("looking for missing lines", done, of);
+    sealed.missing(&mut show, &interrupted, &mut |place| {
         let day = place.file.get(6..16).unwrap_or_default();
         if days.has(day) {
             found.misses(&hosts[logs[place.log]].name, day, place);
         }
     })?;
+    drop(progress);
     if as_json {
         out.line(found.json());
     } else {
@@ -96,18 +105,37 @@ pub fn run(
     found.verdict()
 }
 
-/// Compares the lines of a file with what was sealed.
+/// A file, of which others are told how many bytes were read.
+struct Counted {
+    file: File,
+    read: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(into)?;
+        self.read.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+/// Compares the lines of a file with what was sealed. `show` is told how many bytes of all files were `read`.
 fn compare(
     path: &Path,
+    read: &Arc<AtomicU64>,
     sealed: &mut Sealed,
     found: &mut Found<'_>,
+    show: &mut dyn FnMut(u64),
     interrupted: fn() -> bool,
 ) -> Result<(), Error> {
     let failed = |error: io::Error| Error::log(format!("{}: {error}", path.display()));
     let reader: Box<dyn Read + Send> = match path.to_str() {
         Some("-") => Box::new(io::stdin()),
         _ => {
-            let file = File::open(path).map_err(failed)?;
+            let file = Counted {
+                file: File::open(path).map_err(failed)?,
+                read: Arc::clone(read),
+            };
             match path.extension().is_some_and(|end| end == "gz") {
                 true => Box::new(MultiGzDecoder::new(file)),
                 false => Box::new(file),
@@ -117,6 +145,9 @@ fn compare(
     let keys = sealed.keys();
     let mut each = |number: u64, line: &[u8], print: u64| {
         found.lines += 1;
+        if found.lines.is_multiple_of(LINES) {
+            show(read.load(Ordering::Relaxed));
+        }
         match sealed.take(print) {
             Came::First => {}
             Came::Again => found.came_again(&Line::read(line)),
@@ -124,8 +155,8 @@ fn compare(
         }
     };
     let reader = Box::new(Watched::new(reader, interrupted));
-    let read = hash_lines(reader, &keys, &mut each);
-    read.map_err(|error| not_the_file_s(&error).unwrap_or_else(|| failed(error)))
+    let done = hash_lines(reader, &keys, &mut each);
+    done.map_err(|error| not_the_file_s(&error).unwrap_or_else(|| failed(error)))
 }
 
 /// A host's name before something of it.
