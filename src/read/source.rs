@@ -315,6 +315,18 @@ impl<'s> Directory<'s> {
         }
     }
 
+    /// How many bytes of the disk are read for a day's file; 0 if it can't be.
+    pub fn length(&self, name: DayName) -> u64 {
+        let length = |name: DayName| -> io::Result<u64> {
+            let file = self.files.open(&name.file_name())?;
+            file.map_or(Ok(0), |file| file.length())
+        };
+        match length(name.uncompressed()) {
+            Ok(length @ 1..) => length,
+            _ => length(name.compressed()).unwrap_or(0),
+        }
+    }
+
     /// The bytes of any file, decompressed if it's compressed, whatever its name.
     pub fn stranger(&self, name: &str) -> io::Result<Option<Bytes<'s>>> {
         let Some(file) = self.files.open(name)? else {

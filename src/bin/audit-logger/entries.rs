@@ -106,31 +106,49 @@ fn double(written: &str) -> Option<f64> {
         .filter(|number: &f64| number.is_finite())
 }
 
-/// The files of a log by their day, those of a day in the order they were begun.
-pub fn days(directory: &Directory) -> Result<BTreeMap<String, Vec<DayName>>, Error> {
+/// The files of a log.
+pub struct Days {
+    /// By their day, those of a day in the order they were begun.
+    pub files: BTreeMap<String, Vec<DayName>>,
+    /// There are more than that.
+    pub too_many: bool,
+}
+
+/// The files of the log in a directory.
+pub fn days(directory: &Directory) -> Result<Days, Error> {
     let listing = directory
         .list()
         .map_err(|error| Error::log(format!("the log's directory: {error}")))?;
-    let mut days: BTreeMap<String, Vec<DayName>> = BTreeMap::new();
+    let mut files: BTreeMap<String, Vec<DayName>> = BTreeMap::new();
     for listed in listing.days {
         let date = String::from_utf8_lossy(&listed.day.date).into_owned();
-        days.entry(date).or_default().push(listed.day);
+        files.entry(date).or_default().push(listed.day);
     }
-    Ok(days)
+    let too_many = listing.too_many;
+    Ok(Days { files, too_many })
 }
 
-/// Hands each whole line of a source that stands at `at` to `take`, and returns where the last one ended.
-pub fn each_line(source: impl Read, at: u64, mut take: impl FnMut(&Seen)) -> io::Result<u64> {
+/// Where the whole lines of a source end.
+pub struct Ended {
+    /// The place behind the last one.
+    pub at: u64,
+    /// What stands there isn't a line yet, or not any more.
+    pub is_cut: bool,
+}
+
+/// Hands each whole line of a source that stands at `at` to `take`.
+pub fn each_line(source: impl Read, at: u64, mut take: impl FnMut(&Seen)) -> io::Result<Ended> {
     let mut lines = Lines::new(source, at);
-    let mut taken = at;
+    let mut ended = Ended { at, is_cut: false };
     while let Some(line) = lines.next()? {
         if !line.closed {
+            ended.is_cut = !line.is_blank();
             break;
         }
-        taken = line.end + 1;
+        ended.at = line.end + 1;
         take(&line);
     }
-    Ok(taken)
+    Ok(ended)
 }
 
 /// The lines of entries whose id comes more than once, told apart.

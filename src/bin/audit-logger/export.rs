@@ -11,7 +11,7 @@ use crate::condition::Where;
 use crate::formats::{Format, Writer};
 use crate::interrupt;
 use crate::once::{Once, between};
-use crate::output::{Output, Progress};
+use crate::output::{Output, complain};
 
 /// Prints a log in a format that other programs take
 ///
@@ -49,12 +49,9 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
     let directory = Directory::new(&files, &interrupted);
     let days = between(&directory, arguments.from, arguments.to)?;
     let writer = Writer::new(arguments.format, &arguments.directory);
-    let mut log = Once::new(&directory);
-    let mut progress = Progress::new();
-    let count = days.len() as u64;
+    let mut log = Once::new(&directory, &days, "exporting");
     writer.begin(out);
-    for (done, (day, files)) in (0..).zip(&days) {
-        progress.show("exporting", done, count);
+    for (day, files) in &days.files {
         log.day(day, files, |entry, line: &Seen| {
             if arguments.filter.holds(entry) {
                 writer.write(line.text, &line.digest(), out);
@@ -66,8 +63,11 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
             break;
         }
     }
-    drop(progress);
+    log.progress.end();
     log.complain();
+    if log.skipped > 0 {
+        complain(&format!("{} lines are no entries", log.skipped));
+    }
     match log.left_out.count {
         0 => Ok(()),
         count => Err(Error::log(format!(

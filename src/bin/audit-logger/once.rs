@@ -1,17 +1,20 @@
 //! Every entry of a log once: what stands twice is folded, and of lines with one id that differ one counts.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use audit_logger::tool::Error;
 use audit_logger::tool::lines::Seen;
 use audit_logger::tool::name::DayName;
 use audit_logger::tool::report::Remarks;
-use audit_logger::tool::source::{Directory, not_the_file_s};
+use audit_logger::tool::source::{Directory, MOST_FILES, not_the_file_s};
 use audit_logger::tool::twins::{Ids, Repeated};
 use chrono::NaiveDate;
 
-use crate::entries::{Entry, Versions, days, each_line, key};
+use crate::entries::{Days, Entry, Versions, days, each_line, key};
 use crate::output::{Progress, complain, plain};
+
+/// How many lines are read between two looks at how far it is.
+const LINES: u64 = 1 << 10;
 
 /// Of a stranger's id so much is shown: an entry's is shorter.
 const LONGEST_ID: usize = 64;
@@ -21,9 +24,9 @@ pub fn between(
     directory: &Directory,
     from: Option<NaiveDate>,
     to: Option<NaiveDate>,
-) -> Result<BTreeMap<String, Vec<DayName>>, Error> {
+) -> Result<Days, Error> {
     let mut days = days(directory)?;
-    days.retain(|day, _| {
+    days.files.retain(|day, _| {
         from.is_none_or(|from| *day >= from.to_string())
             && to.is_none_or(|to| *day <= to.to_string())
     });
@@ -37,18 +40,15 @@ pub fn between(
 /// of each day first.
 pub fn add_up<'d, A>(
     directory: &'d Directory<'d>,
-    days: &BTreeMap<String, Vec<DayName>>,
+    days: &Days,
     begin: impl Fn() -> Result<A, Error>,
     mut take: impl FnMut(&mut A, &str, &Entry, &Seen) -> Result<(), Error>,
 ) -> Result<(A, Once<'d>), Error> {
-    let count = days.len() as u64;
     let mut ids_first = false;
     'anew: loop {
-        let mut once = Once::new(directory);
+        let mut once = Once::new(directory, days, "adding up");
         let mut sums = begin()?;
-        let mut progress = Progress::new();
-        for (done, (day, files)) in (0..).zip(days) {
-            progress.show("adding up", done, count);
+        for (day, files) in &days.files {
             let take = |entry: &Entry, line: &Seen| take(&mut sums, day, entry, line);
             if ids_first {
                 once.day(day, files, take)?;
@@ -57,6 +57,7 @@ pub fn add_up<'d, A>(
                 continue 'anew;
             }
         }
+        once.progress.end();
         return Ok((sums, once));
     }
 }
@@ -65,7 +66,12 @@ pub fn add_up<'d, A>(
 pub struct Once<'a> {
     directory: &'a Directory<'a>,
     ids: Ids,
-    /// Lines that are no entries.
+    pub progress: Progress,
+    /// What is done with it, and how many bytes of how many are.
+    what: &'static str,
+    done: u64,
+    of: u64,
+    /// Lines that are no entries, and what is cut off of lines at the ends of files.
     pub skipped: u64,
     /// Lines with the id of an entry that counts, and that aren't it.
     pub conflicts: Remarks,
@@ -74,13 +80,25 @@ pub struct Once<'a> {
 }
 
 impl<'a> Once<'a> {
-    pub fn new(directory: &'a Directory<'a>) -> Once<'a> {
+    /// Some days of a log, of which `what` will be done.
+    pub fn new(directory: &'a Directory<'a>, days: &Days, what: &'static str) -> Once<'a> {
+        let mut left_out = Remarks::default();
+        if days.too_many {
+            let message = format!("there are more than {MOST_FILES} files, and not all are read");
+            left_out.add("audit_*", message);
+        }
+        let files = days.files.values().flatten();
+        let lengths = files.map(|file| directory.length(*file));
         Once {
             directory,
             ids: Ids::default(),
+            progress: Progress::new(),
+            what,
+            done: 0,
+            of: lengths.fold(0, u64::saturating_add),
             skipped: 0,
             conflicts: Remarks::default(),
-            left_out: Remarks::default(),
+            left_out,
         }
     }
 
@@ -182,15 +200,16 @@ impl<'a> Once<'a> {
         })
     }
 
-    /// Hands over all whole lines of some files. What can't be read is left out, and that is noted if it's
-    /// to be.
+    /// Hands over all whole lines of some files. What can't be read, or isn't a whole line, is left out. If this is
+    /// the reading that counts, that is noted, and shown how far it is.
     fn read(
         &mut self,
         files: &[DayName],
-        noted: bool,
+        counts: bool,
         mut take: impl FnMut(&mut Self, DayName, &Seen) -> Result<(), Error>,
     ) -> Result<(), Error> {
         for file in files {
+            let length = self.directory.length(*file);
             let mut taken = Ok(());
             // It may have been removed since the directory was listed.
             let read = self
@@ -198,23 +217,41 @@ impl<'a> Once<'a> {
                 .day(*file, 0)
                 .and_then(|source| match source {
                     Some(source) => each_line(source, 0, |line| {
+                        if counts && line.number.is_multiple_of(LINES) {
+                            // What is compressed has more.
+                            self.show(line.end.min(length));
+                        }
                         if taken.is_ok() {
                             taken = take(self, *file, line);
                         }
-                    }),
-                    None => Ok(0),
+                    })
+                    .map(|ended| ended.is_cut),
+                    None => Ok(false),
                 });
             taken?;
-            if let Err(error) = read {
-                if let Some(ended) = not_the_file_s(&error) {
-                    return Err(ended);
+            match read {
+                Ok(is_cut) => self.skipped += u64::from(is_cut && counts),
+                Err(error) => {
+                    if let Some(ended) = not_the_file_s(&error) {
+                        return Err(ended);
+                    }
+                    if counts {
+                        self.left_out.add(&file.file_name(), error.to_string());
+                    }
                 }
-                if noted {
-                    self.left_out.add(&file.file_name(), error.to_string());
-                }
+            }
+            if counts {
+                self.done = self.done.saturating_add(length);
+                self.show(0);
             }
         }
         Ok(())
+    }
+
+    /// Shows how far it is, with so many bytes of the file that is read.
+    fn show(&mut self, bytes: u64) {
+        let done = self.done.saturating_add(bytes);
+        self.progress.show(self.what, done, self.of);
     }
 
     /// Says on the standard error what doesn't count.

@@ -239,19 +239,27 @@ impl Progress {
 
     /// Shows how much of it is done, when that is another percent.
     pub fn show(&mut self, what: &str, done: u64, of: u64) {
-        let percent = done * 100 / of.max(1);
+        // What is read may have grown since it was looked how much it is.
+        let percent = u128::from(done.min(of)) * 100 / u128::from(of.max(1));
+        let percent = percent as u64;
         REACHED.store(percent, Ordering::Relaxed);
         if self.is_terminal && percent != self.shown {
             self.shown = percent;
             let _ = write!(io::stderr(), "\r\x1b[K{what}: {percent} %");
         }
     }
+
+    /// Wipes it, for others to write there.
+    pub fn end(&mut self) {
+        if self.is_terminal && self.shown > 0 {
+            self.shown = 0;
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.is_terminal {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
+        self.end();
     }
 }

@@ -11,8 +11,9 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::panic::resume_unwind;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use audit_logger::tool::report::Remarks;
 use audit_logger::tool::source::{self, Directory};
@@ -22,12 +23,15 @@ use clap::Args;
 
 use crate::interrupt;
 use crate::once::{add_up, between};
-use crate::output::{NewFile, Output, plain};
+use crate::output::{NewFile, Output, Progress, plain};
 use crate::verify::Against;
 
 use added::Added;
 use page::Page;
 use steps::Steps;
+
+/// How often it's looked how far the verifying is.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Makes a page of a log, for managers and auditors
 ///
@@ -72,18 +76,31 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, _: &mut Output) -> Result<(), Error> {
     let interrupted = interrupt::watch()?;
     let mut file = NewFile::create(&arguments.output)?;
+    let (done, of) = (AtomicU64::new(0), AtomicU64::new(0));
     // Side by side, for both read the whole log: whoever comes second finds it in memory.
     let (read, verified) = thread::scope(|scope| {
         let verify = || {
-            let (directory, mut unseen) = (&arguments.directory, |_, _| {});
-            let against = &arguments.against;
-            against.verify(directory, &mut unseen, &interrupted)
+            let mut note = |entries, of_all| {
+                done.store(entries, Ordering::Relaxed);
+                of.store(of_all, Ordering::Relaxed);
+            };
+            let (directory, against) = (&arguments.directory, &arguments.against);
+            against.verify(directory, &mut note, &interrupted)
         };
         let verifying = (!arguments.no_verify).then(|| scope.spawn(verify));
         let read = Read::of(arguments, interrupted);
-        let verified = verifying.map(|verifying| match verifying.join() {
-            Ok(verified) => verified,
-            Err(panic) => resume_unwind(panic),
+        let verified = verifying.map(|verifying| {
+            // What is left to wait for is shown.
+            let mut progress = Progress::new();
+            while !verifying.is_finished() {
+                let (done, of) = (done.load(Ordering::Relaxed), of.load(Ordering::Relaxed));
+                progress.show("verifying", done, of);
+                thread::sleep(LOOK);
+            }
+            match verifying.join() {
+                Ok(verified) => verified,
+                Err(panic) => resume_unwind(panic),
+            }
         });
         (read, verified)
     });
@@ -132,28 +149,23 @@ impl Read {
         let directory = Directory::new(&files, &interrupted);
         let days = between(&directory, arguments.from, arguments.to)?;
         let date = |day: &String| day.parse::<NaiveDate>().ok();
-        let first = days.keys().find_map(date).unwrap_or_default();
-        let last = days.keys().rev().find_map(date).unwrap_or(first);
+        let first = days.files.keys().find_map(date).unwrap_or_default();
+        let last = days.files.keys().rev().find_map(date).unwrap_or(first);
         let steps = Steps::between(first, last);
-        let dated = days.keys().filter_map(|day| Some((&day[..], date(day)?)));
+        let dated = days
+            .files
+            .keys()
+            .filter_map(|day| Some((&day[..], date(day)?)));
         let dates: HashMap<&str, NaiveDate> = dated.collect();
         let begin = || Added::new(steps);
-        let (added, once) =
-            add_up(
-                &directory,
-                &days,
-                begin,
-                |added, day, entry, line| match &arguments.user {
-                    Some(user) if *user != entry.user_id => Ok(()),
-                    _ => {
-                        // A file may have a name that the calendar hasn't.
-                        let date = dates.get(day).unwrap_or(&first);
-                        added.add(*date, entry, line.text)
-                    }
-                },
-            )?;
+        let user = arguments.user.as_deref();
+        let (added, once) = add_up(&directory, &days, begin, |added, day, entry, line| {
+            // A file may have a name that the calendar hasn't.
+            let date = dates.get(day).unwrap_or(&first);
+            added.add(*date, entry, line.text, user)
+        })?;
         once.complain();
-        let ends = days.keys().next().zip(days.keys().next_back());
+        let ends = days.files.keys().next().zip(days.files.keys().next_back());
         Ok(Read {
             added,
             days: ends.map(|(first, last)| (first.clone(), last.clone())),

@@ -14,7 +14,7 @@ use crate::entries::Entry;
 use crate::interrupt;
 use crate::once::{Once, add_up, between};
 use crate::output::{Output, plain};
-use crate::sums::{Groups, Sums, gap};
+use crate::sums::{Classes, Groups, OTHERS, Sums, gap};
 
 /// Adds up a log: calls, errors, tokens, cost, latency
 ///
@@ -28,7 +28,8 @@ Examples:
   audit-logger stats audit_logs --by hour --where model=openai/gpt-4o --where 'latency_ms>1000'
   audit-logger stats audit_logs --by user --json | jq '.groups[] | [.user, .cost]'
 
-Latencies are those of all calls that have one, failed ones too, and right to within 1 %. Tokens and costs
+Latencies are those of all calls that have one, failed ones too, and right to within 1 % or a
+microsecond. Tokens and costs
 are what providers reported; calls without are counted beside them.")]
 pub struct Arguments {
     /// The directory of the log
@@ -74,6 +75,7 @@ impl By {
 /// A log, added up.
 struct Log<'a> {
     arguments: &'a Arguments,
+    classes: Classes,
     groups: Groups,
     total: Sums,
     /// Calls without an entry, which the log says there were.
@@ -88,6 +90,7 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
     let begin = || {
         Ok(Log {
             arguments,
+            classes: Classes::default(),
             groups: Groups::default(),
             total: Sums::new(true)?,
             gaps: 0,
@@ -108,20 +111,21 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
 impl Log<'_> {
     fn add(&mut self, day: &str, entry: &Entry, line: &[u8]) -> Result<(), Error> {
         if let Some(calls) = gap(entry, line) {
-            self.gaps += calls;
+            self.gaps = self.gaps.saturating_add(calls);
             return Ok(());
         }
         if !self.arguments.filter.holds(entry) {
             return Ok(());
         }
-        self.total.add(entry);
+        let call = self.classes.call(entry);
+        self.total.add(&call);
         let group = match self.arguments.by {
             By::Hour => entry.timestamp.get(..13).unwrap_or(&entry.timestamp),
             By::Day => day,
             By::Model => &entry.model,
             By::User => &entry.user_id,
         };
-        self.groups.add(group, entry)
+        self.groups.add(group, &call)
     }
 }
 
@@ -129,7 +133,10 @@ impl Log<'_> {
 fn print_json(log: &Log, once: &Once, out: &mut Output) {
     let by = log.arguments.by;
     out.raw(b"{\"groups\":[");
-    for (number, (name, sums)) in log.groups.sorted().into_iter().enumerate() {
+    let named = log.groups.sorted().into_iter();
+    let named = named.map(|(name, sums)| (Some(name), sums));
+    let others = log.groups.others.iter().map(|sums| (None, sums));
+    for (number, (name, sums)) in named.chain(others).enumerate() {
         let mut json = sums.json();
         json[by.name()] = name.into();
         let comma = if number > 0 { "," } else { "" };
@@ -167,7 +174,8 @@ fn print_table(log: &Log, once: &Once, out: &mut Output) {
         "p90 ms",
         "p99 ms",
     ];
-    let groups = log.groups.sorted();
+    let mut groups = log.groups.sorted();
+    groups.extend(log.groups.others.iter().map(|sums| (OTHERS, sums)));
     // Made twice, to know their widths: there may be many.
     let rows = || {
         let groups = groups.iter().map(|(name, sums)| row(name, sums));

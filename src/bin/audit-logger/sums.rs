@@ -1,13 +1,16 @@
 //! What calls add up to, and by which of their names.
 
-use std::collections::hash_map::Entry::{Occupied, Vacant};
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 
 use audit_logger::tool::{Error, pull};
 use hdrhistogram::Histogram;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::entries::Entry;
+use crate::output::hex;
 
 /// How many rows are told apart, and how many of them have percentiles. What is in no row of its own is
 /// in one for all of it.
@@ -15,18 +18,52 @@ const ROWS: usize = 1 << 15;
 const WITH_LATENCIES: usize = 1 << 11;
 pub const OTHERS: &str = "(others)";
 
-/// How many classes of errors a row tells apart.
+/// How many classes of errors are told apart.
 const CLASSES: usize = 64;
 
-/// Names are cut here: an entry's are shorter, a stranger's may not be.
+/// So many characters are kept of a name.
 const LONGEST_NAME: usize = 512;
+
+/// The longest latency that is told from longer ones, in microseconds: a hundred days.
+const LONGEST_LATENCY: f64 = 8.64e12;
+
+/// A call, as it's added to whatever it belongs to.
+pub struct Call<'e> {
+    entry: &'e Entry<'e>,
+    /// The class of its error, if it failed.
+    class: Option<Rc<str>>,
+}
+
+/// The classes of errors that are told apart: those met first, each once in memory however many rows have it.
+#[derive(Default)]
+pub struct Classes(BTreeSet<Rc<str>>);
+
+impl Classes {
+    /// The call that an entry is of.
+    pub fn call<'e>(&mut self, entry: &'e Entry<'e>) -> Call<'e> {
+        let class = (entry.status != "success").then(|| self.class(&kept(entry.outcome())));
+        Call { entry, class }
+    }
+
+    fn class(&mut self, name: &str) -> Rc<str> {
+        match self.0.get(name) {
+            Some(known) => Rc::clone(known),
+            None if self.0.len() >= CLASSES && name != OTHERS => self.class(OTHERS),
+            None => {
+                let class: Rc<str> = name.into();
+                self.0.insert(Rc::clone(&class));
+                class
+            }
+        }
+    }
+}
 
 /// What some calls add up to.
 pub struct Sums {
     pub calls: u64,
     /// Calls of which nobody knows whether they were processed.
     pub unknown: u64,
-    pub errors: BTreeMap<String, u64>,
+    pub errors: BTreeMap<Rc<str>, u64>,
     pub prompt_tokens: u64,
     pub completion_tokens: u64,
     /// Calls of which nobody knows the tokens.
@@ -54,23 +91,23 @@ impl Sums {
         })
     }
 
-    pub fn add(&mut self, entry: &Entry) {
+    pub fn add(&mut self, call: &Call) {
+        let entry = call.entry;
         self.calls += 1;
         self.unknown += u64::from(entry.is_unknown());
-        if entry.status != "success" {
-            self.add_errors(cut(entry.outcome()), 1);
+        if let Some(class) = &call.class {
+            self.add_errors(class, 1);
         }
         let tokens = (entry.prompt_tokens, entry.completion_tokens);
         self.without_tokens += u64::from(tokens.0.is_none() || tokens.1.is_none());
         self.prompt_tokens = self.prompt_tokens.saturating_add(tokens.0.unwrap_or(0));
         self.completion_tokens = self.completion_tokens.saturating_add(tokens.1.unwrap_or(0));
         match entry.cost {
-            Some(cost) => self.cost += cost,
+            Some(cost) => self.add_cost(cost),
             None => self.without_cost += 1,
         }
         if let (Some(latency), Some(latencies)) = (entry.latency_ms, &mut self.latencies) {
-            // A day is the longest time that a call may take.
-            let microseconds = (latency * 1000.0).clamp(0.0, 86_400e6) as u64;
+            let microseconds = (latency * 1000.0).round().clamp(0.0, LONGEST_LATENCY) as u64;
             // It resizes itself, so nothing is out of its range.
             let _ = latencies.record(microseconds);
         }
@@ -88,17 +125,20 @@ impl Sums {
             .completion_tokens
             .saturating_add(other.completion_tokens);
         self.without_tokens += other.without_tokens;
-        self.cost += other.cost;
+        self.add_cost(other.cost);
         self.without_cost += other.without_cost;
         let latencies = self.latencies.take().zip(other.latencies.as_ref());
         // They resize themselves, so nothing is out of their range.
         self.latencies = latencies.and_then(|(mut all, more)| all.add(more).is_ok().then_some(all));
     }
 
-    fn add_errors(&mut self, class: &str, count: u64) {
-        let known = self.errors.contains_key(class) || self.errors.len() < CLASSES;
-        let class = if known { class } else { OTHERS };
-        *self.errors.entry(class.to_owned()).or_default() += count;
+    /// Costs that no call has may add up to more than a double holds.
+    fn add_cost(&mut self, cost: f64) {
+        self.cost = (self.cost + cost).clamp(f64::MIN, f64::MAX);
+    }
+
+    fn add_errors(&mut self, class: &Rc<str>, count: u64) {
+        *self.errors.entry(Rc::clone(class)).or_default() += count;
     }
 
     pub fn error_count(&self) -> u64 {
@@ -116,11 +156,13 @@ impl Sums {
     }
 
     pub fn json(&self) -> Value {
+        let errors = self.errors.iter();
+        let errors = errors.map(|(class, count)| (class.to_string(), Value::from(*count)));
         json!({
             "calls": self.calls,
             "unknown_outcomes": self.unknown,
             "errors": self.error_count(),
-            "errors_by_type": self.errors,
+            "errors_by_type": errors.collect::<Map<_, _>>(),
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "calls_without_tokens": self.without_tokens,
@@ -137,42 +179,47 @@ impl Sums {
 
 /// What calls add up to by one of their names.
 #[derive(Default)]
-pub struct Groups(HashMap<String, Sums>);
+pub struct Groups {
+    named: HashMap<String, Sums>,
+    /// Those whose names were met when there were enough.
+    pub others: Option<Sums>,
+}
 
 impl Groups {
     /// Adds a call to the group of this name.
-    pub fn add(&mut self, name: &str, entry: &Entry) -> Result<(), Error> {
-        let name = cut(name);
-        if let Some(sums) = self.0.get_mut(name) {
-            sums.add(entry);
-            return Ok(());
-        }
-        let count = self.0.len();
-        let name = if count < ROWS { name } else { OTHERS };
-        let sums = match self.0.entry(name.to_owned()) {
-            Vacant(vacant) => vacant.insert(Sums::new(count < WITH_LATENCIES)?),
-            Occupied(others) => others.into_mut(),
+    pub fn add(&mut self, name: &str, call: &Call) -> Result<(), Error> {
+        let name = kept(name);
+        let count = self.named.len();
+        let sums = match self.named.get_mut(&*name) {
+            Some(sums) => sums,
+            None if count < ROWS => {
+                let sums = Sums::new(count < WITH_LATENCIES)?;
+                self.named.entry(name.into_owned()).or_insert(sums)
+            }
+            None => self.others.get_or_insert(Sums::new(false)?),
         };
-        sums.add(entry);
+        sums.add(call);
         Ok(())
     }
 
-    /// The groups in the order of their names.
+    /// The groups in the order of their names, but for the others.
     pub fn sorted(&self) -> Vec<(&str, &Sums)> {
-        let mut groups: Vec<_> = self
-            .0
-            .iter()
-            .map(|(name, sums)| (&name[..], sums))
-            .collect();
+        let named = self.named.iter();
+        let mut groups: Vec<_> = named.map(|(name, sums)| (&name[..], sums)).collect();
         groups.sort_unstable_by_key(|(name, _)| *name);
         groups
     }
 }
 
-/// The beginning of a name, if it's longer than any entry's.
-fn cut(name: &str) -> &str {
-    let end = name.char_indices().nth(LONGEST_NAME);
-    end.map_or(name, |(end, _)| &name[..end])
+/// What is kept of a name: of a long one its beginning, and what tells it from others that begin so.
+fn kept(name: &str) -> Cow<'_, str> {
+    match name.char_indices().nth(LONGEST_NAME) {
+        None => name.into(),
+        Some((end, _)) => {
+            let digest = hex(&Sha256::digest(name)[..8]);
+            format!("{}\u{2026} ({digest})", &name[..end]).into()
+        }
+    }
 }
 
 /// How many calls without an entry an entry stands for; `None` if it stands for a call.

@@ -186,7 +186,7 @@ impl Followed {
         }
         if length > self.offset {
             let source = Span::new(&*self.file, self.offset, u64::MAX);
-            self.offset = each_line(source, self.offset, take)?;
+            self.offset = each_line(source, self.offset, take)?.at;
         }
         Ok(())
     }
@@ -223,7 +223,7 @@ impl Tail<'_> {
     /// Shows the last entries. The newest days are looked at first.
     fn last(&mut self, out: &mut Output) -> Result<(), Error> {
         let count = self.arguments.count;
-        let days = days(self.directory)?;
+        let days = days(self.directory)?.files;
         let floor = floor(&days);
         let mut last: Vec<(Vec<u8>, Digest)> = Vec::new();
         let mut bytes = 0;
@@ -329,12 +329,12 @@ impl Tail<'_> {
                 last.push((line.text.to_vec(), line.digest()), self.arguments.count);
             }
         })?;
-        Ok((last, read))
+        Ok((last, read.at))
     }
 
     /// Shows what was appended since.
     fn look(&mut self, out: &mut Output) -> Result<(), Error> {
-        let days = days(self.directory)?;
+        let days = days(self.directory)?.files;
         for followed in self.files.values_mut() {
             followed.unseen += 1;
         }

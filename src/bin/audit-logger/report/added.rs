@@ -5,7 +5,7 @@ use chrono::NaiveDate;
 
 use super::steps::Steps;
 use crate::entries::Entry;
-use crate::sums::{Groups, OTHERS, Sums, gap};
+use crate::sums::{Classes, Groups, Sums, gap};
 
 /// How many models and users have a row of their own: those with the most calls.
 const TOP: usize = 20;
@@ -20,6 +20,7 @@ pub struct Added {
     pub total: Sums,
     pub models: Groups,
     pub users: Groups,
+    classes: Classes,
     /// Calls without an entry, which the log says there were.
     pub gaps: u64,
 }
@@ -33,26 +34,38 @@ impl Added {
             total: Sums::new(true)?,
             models: Groups::default(),
             users: Groups::default(),
+            classes: Classes::default(),
             gaps: 0,
         })
     }
 
-    /// Adds an entry of a day.
-    pub fn add(&mut self, day: NaiveDate, entry: &Entry, line: &[u8]) -> Result<(), Error> {
+    /// Adds an entry of a day, if it's of the user whose calls alone are asked for. Of calls without an entry nobody
+    /// knows whose they were.
+    pub fn add(
+        &mut self,
+        day: NaiveDate,
+        entry: &Entry,
+        line: &[u8],
+        user: Option<&str>,
+    ) -> Result<(), Error> {
         if let Some(calls) = gap(entry, line) {
-            self.gaps += calls;
+            self.gaps = self.gaps.saturating_add(calls);
             return Ok(());
         }
+        if user.is_some_and(|user| user != entry.user_id) {
+            return Ok(());
+        }
+        let call = self.classes.call(entry);
         let hour = match self.steps.are_hours() {
             true => hour(&entry.timestamp),
             false => 0,
         };
         if let Some(sums) = self.by_step.get_mut(self.steps.of(day, hour)) {
-            sums.add(entry);
+            sums.add(&call);
         }
-        self.total.add(entry);
-        self.models.add(&entry.model, entry)?;
-        self.users.add(&entry.user_id, entry)
+        self.total.add(&call);
+        self.models.add(&entry.model, &call)?;
+        self.users.add(&entry.user_id, &call)
     }
 
     /// The classes of errors that have a column of their own, the most frequent first; whether there are more.
@@ -87,19 +100,22 @@ pub struct Top<'a> {
 impl<'a> Top<'a> {
     pub fn of(groups: &'a Groups) -> Result<Top<'a>, Error> {
         let mut rows = groups.sorted();
-        let more = rows.iter().any(|(name, _)| *name == OTHERS);
-        rows.sort_by_key(|(name, sums)| (*name == OTHERS, std::cmp::Reverse(sums.calls)));
+        rows.sort_by_key(|(_, sums)| std::cmp::Reverse(sums.calls));
+        let more = groups.others.is_some();
         let most = match rows.len() {
+            // One more takes no more room than a line for the others.
             count if count == TOP + 1 && !more => count,
-            _ => TOP.min(rows.len() - usize::from(more)),
+            count => count.min(TOP),
         };
         let rest = rows.split_off(most);
         let others = match rest.len() {
             0 => None,
             count => {
                 let mut sums = Sums::new(true)?;
-                rest.iter().for_each(|(_, other)| sums.merge(other));
-                Some((count - usize::from(more), sums))
+                let rest = rest.into_iter().map(|(_, sums)| sums);
+                rest.chain(&groups.others)
+                    .for_each(|other| sums.merge(other));
+                Some((count, sums))
             }
         };
         Ok(Top { rows, others, more })
