@@ -270,6 +270,35 @@ fn a_session_of_datafusion_that_stays_sees_the_next_day() {
 }
 
 #[test]
+fn polars_takes_the_decimals_of_metadata_as_they_are() {
+    let Some(python) = python_with("polars") else {
+        return;
+    };
+    let page = document(PAGE);
+    let taken = page
+        .split('`')
+        .find(|code| code.starts_with("polars.col(\"metadata\")"))
+        .expect("it's there");
+    let scratch = Scratch::new();
+    with_the_tool(&scratch);
+    with_schemas(&scratch);
+    // One that polars itself makes 0.9452706955539224 of, when it's asked by a path.
+    let number = "0.9452706955539223";
+    fs::write(
+        scratch.join("day"),
+        line(25_000, &format!(r#"{{"text":"x","score":{number}}}"#)),
+    )
+    .expect("there's room");
+    let program = format!(
+        "import polars\nfrom audit_polars import SCHEMA\n\
+         print(polars.scan_ndjson('day', schema=SCHEMA).select({taken}).collect().item())"
+    );
+    let output = said_by(&python, &scratch, &program);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said.trim(), number, "{program}\n{output:?}");
+}
+
+#[test]
 fn duckdb_hands_on_what_others_refuse() {
     let odd = log(&ODD);
     with_schemas(&odd);
