@@ -1,15 +1,13 @@
 #!/usr/bin/env bash
 # uuid6 2025.0.1 (Python): each UUIDv7 of a process gets a millisecond of its own, be it in the future.
 #
-# RFC 9562 section 5.7: the first 48 bits of a UUIDv7 are the time in milliseconds; ids of one millisecond are
-# told apart, and kept in order, by what follows: 74 bits, a counter or random. uuid6.uuid7() keeps them in
-# order by adding 1 to the time of the one before. A process that makes more than a thousand ids in a
-# second is ahead of its clock, and stays ahead after the burst, until the clock has come up: 50,000 ids
-# at once reach 50 seconds ahead. Till then its ids are no times: what is made afterwards
-# by another process, or by this one after a restart, sorts before them, ranges by time miss rows or find
-# them in the future, and a check that refuses ids of the future refuses them. (An issue of the project
-# tells of it; it is closed, and the package as it was.) uuid_utils and npm's uuid count within the
-# millisecond.
+# RFC 9562 section 5.7: the first 48 bits of a UUIDv7 are the time in milliseconds; ids of one millisecond
+# are told apart, and kept in order, by what follows: 74 bits, a counter or random. uuid6.uuid7() keeps them
+# in order by adding 1 to the time of the one before. A process that makes more than a thousand ids in a
+# second is ahead of its clock, and stays ahead after the burst, until the clock has come up: 50,000 ids at
+# once reach 50 seconds ahead. Till then what another process makes later, or this one after a restart,
+# sorts before them, and ranges by time miss rows. (An issue of the project tells of it; it is closed, and
+# the package as it was.) uuid_utils and npm's uuid count within the millisecond.
 #
 # What to do: uuid_utils, or Python 3.14's own uuid.uuid7().
 #
