@@ -395,10 +395,21 @@ impl Log {
 
     /// Has a line sealed that was written, and isn't yet.
     pub(super) fn wrote(&self, written: &Written, line: &[u8]) {
+        let Some(place) = written.place.filter(|_| self.settings.sealing.is_some()) else {
+            return;
+        };
+        let file = written.file.identity();
+        let sealer = self.sealer.get().or_else(|| {
+            let mut early = self.early();
+            // It may just have come, and have taken what was there.
+            let sealer = self.sealer.get();
+            if sealer.is_none() {
+                early.insert(place.day, (place.offset + line.len() as u64, file));
+            }
+            sealer
+        });
         let text = line.strip_suffix(b"\n").unwrap_or(line);
-        if let (Some(sealer), Some(place)) = (self.sealer.get(), written.place)
-            && let Some(time) = sealer.wrote(place, written.file.identity(), text)
-        {
+        if let Some(time) = sealer.and_then(|sealer| sealer.wrote(place, file, text)) {
             self.care.wake_in(time);
         }
     }

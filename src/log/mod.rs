@@ -40,6 +40,8 @@ mod copies;
 #[cfg(test)]
 mod holds;
 #[cfg(test)]
+mod late;
+#[cfg(test)]
 mod schedules;
 #[cfg(test)]
 mod tests;
@@ -68,6 +70,7 @@ use health::{Counters, Health};
 pub use hold::{hold, release};
 use journal::{Journal, Slot};
 pub use maintain::maintain;
+use own::Ends;
 use refused::Refused;
 use seal::Sealer;
 pub use seal::Sealing;
@@ -110,6 +113,8 @@ pub struct Log {
     is_complete: AtomicBool,
     /// Not set where it isn't sealed, or can't be yet.
     sealer: OnceLock<Sealer>,
+    /// Where the last line of each file ends that was written before.
+    early: Mutex<Ends>,
     state: Mutex<State>,
     counters: Counters,
     /// Held by the one that has the disk confirm the log.
@@ -198,6 +203,7 @@ impl Log {
             settings: Arc::clone(settings),
             is_complete: AtomicBool::new(false),
             sealer: OnceLock::new(),
+            early: Mutex::default(),
             state: Mutex::default(),
             counters: Counters::default(),
             flushing: Mutex::default(),
@@ -235,11 +241,8 @@ impl Log {
         }
         self.complete(true)?;
         if let Some(sealer) = self.sealer.get() {
-            // A flush seals what it knows as its own, and that isn't what was written before.
-            let sealed = sealer.seal((self.settings.now)(), seal::Wanted::default());
-            let sealed = sealed.and_then(|found| found.ok_or_else(|| sealer.is_locked()));
-            let found = sealed.map_err(|error| Error::log(self.message(&error)))?;
-            self.note_found(found);
+            let early = std::mem::take(&mut *self.early());
+            sealer.wrote_early(early);
         }
         self.is_complete.store(true, Ordering::Release);
         Ok(())
@@ -274,6 +277,10 @@ impl Log {
     /// What an operator should know of the directory.
     pub fn warnings(&self) -> Vec<String> {
         self.directory.warnings()
+    }
+
+    fn early(&self) -> MutexGuard<'_, Ends> {
+        self.early.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> Timestamp {

@@ -57,13 +57,15 @@ impl OwnLine {
     }
 }
 
+/// Where the last line of each file ends, its line feed included, and which file that was.
+pub type Ends = BTreeMap<DayName, (u64, Identity)>;
+
 /// Those that aren't sealed, as far as this process knows.
 #[derive(Debug, Default)]
 pub struct OwnLines {
     lines: Vec<OwnLine>,
-    /// Where the last one of each file ends, its line feed included, and which file that was. However
-    /// many lines there are, and while they are with the one who seals.
-    ends: BTreeMap<DayName, (u64, Identity)>,
+    /// However many lines there are, and while they are with the one who seals.
+    ends: Ends,
 }
 
 impl OwnLines {
@@ -79,6 +81,14 @@ impl OwnLines {
         self.lines.push(line);
     }
 
+    /// Notes where those end that were written before any was added.
+    pub fn end_at(&mut self, early: Ends) {
+        for (day, end) in early {
+            // Of a file that was added to since, the later end counts.
+            self.ends.entry(day).or_insert(end);
+        }
+    }
+
     /// Adds several.
     pub fn extend(&mut self, lines: Vec<OwnLine>) {
         self.lines.extend(lines);
@@ -90,7 +100,7 @@ impl OwnLines {
         lines.sort_unstable_by_key(|line| line.place);
         OwnLines {
             lines,
-            ends: BTreeMap::new(),
+            ends: Ends::new(),
         }
     }
 
@@ -118,7 +128,7 @@ impl OwnLines {
     }
 
     /// Where the last one of each file ends.
-    pub fn ends(&self) -> BTreeMap<DayName, (u64, Identity)> {
+    pub fn ends(&self) -> Ends {
         self.ends.clone()
     }
 

@@ -18,7 +18,7 @@ use super::gather::{Failed, Found, Gathering};
 use super::guard::{self, Guard};
 use super::keys;
 use super::known::{Hold, Known};
-use super::own::{OwnLine, OwnLines};
+use super::own::{Ends, OwnLine, OwnLines};
 use super::refused::Refused;
 use super::tiles::is_damage;
 use super::tree::{self, Tree};
@@ -244,6 +244,14 @@ impl Sealer {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notes up to where this process wrote before there was a tree: its flushes seal that too.
+    pub fn wrote_early(&self, ends: Ends) {
+        if !ends.is_empty() {
+            self.own().end_at(ends);
+            self.unsealed.store(true, Ordering::SeqCst);
+        }
+    }
+
     /// Notes a line that was written to a file, its line feed not counted. Returns when it's to be sealed, if
     /// it's the first one since the last sealing, or one too many.
     pub fn wrote(&self, place: Place, file: Identity, line: &[u8]) -> Option<Duration> {
@@ -453,7 +461,7 @@ impl Sealer {
     }
 
     /// Whether files are sealed up to where this process wrote, so far as they are there.
-    fn is_sealed(&self, written: &BTreeMap<DayName, (u64, Identity)>) -> bool {
+    fn is_sealed(&self, written: &Ends) -> bool {
         let state = self.state();
         written.iter().all(|(day, (end, identity))| {
             let sealed = state
