@@ -7,6 +7,8 @@ mod support;
 #[allow(dead_code)]
 #[path = "../src/fuzzing.rs"]
 mod fuzzing;
+#[path = "timestamps/pss.rs"]
+mod pss;
 #[path = "timestamps/site.rs"]
 mod site;
 #[allow(dead_code)]

@@ -100,10 +100,22 @@ impl Tsa {
     /// A certificate `<name>.pem` by `ca`, with a new key of a kind, for what its extensions say. It's valid for
     /// some days unless dates are given.
     pub fn issue(&self, name: &str, key: &str, extensions: &str, dates: &str) {
-        std::fs::write(self.join("extensions"), extensions).expect("it can be written");
         self.openssl(&format!(
             "req -newkey {key} -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}"
         ));
+        self.certified(name, extensions, dates);
+    }
+
+    /// The same for the key in `<name>.key`.
+    pub fn certify(&self, name: &str, extensions: &str, dates: &str) {
+        self.openssl(&format!(
+            "req -new -key {name}.key -out {name}.csr -subj /CN={name}"
+        ));
+        self.certified(name, extensions, dates);
+    }
+
+    fn certified(&self, name: &str, extensions: &str, dates: &str) {
+        std::fs::write(self.join("extensions"), extensions).expect("it can be written");
         let dates = if dates.is_empty() { "-days 5" } else { dates };
         self.openssl(&format!(
             "ca -batch -notext -config configuration -cert ca.pem -keyfile ca.key -in {name}.csr \

@@ -233,6 +233,36 @@ struct PssParameters {
     trailer: Option<u8>,
 }
 
+/// What RSA-PSS is done with, and with no other trailer than 1.
+struct Pss {
+    hash: &'static digest::Algorithm,
+    /// That of the mask, which MGF1 makes.
+    mask: &'static digest::Algorithm,
+    /// How long the salt is, in bytes; of a key, how long at least.
+    salt: usize,
+}
+
+impl Pss {
+    /// `None` if the algorithm's parameters aren't read, or are what isn't taken. SHA-1, which is meant where
+    /// there is no hash function, isn't.
+    fn of(algorithm: &AlgorithmIdentifierOwned) -> Option<Pss> {
+        const USUAL_SALT: u32 = 20;
+        let parameters: PssParameters = algorithm.parameters.as_ref()?.decode_as().ok()?;
+        let mask = parameters.mask.filter(|mask| mask.oid == ID_MGF_1)?;
+        let of_mask: AlgorithmIdentifierOwned = mask.parameters?.decode_as().ok()?;
+        (parameters.trailer.unwrap_or(1) == 1).then_some(Pss {
+            hash: hash_of(&parameters.hash?)?,
+            mask: hash_of(&of_mask)?,
+            salt: parameters.salt.unwrap_or(USUAL_SALT) as usize,
+        })
+    }
+
+    /// Whether a key with these parameters may sign so (RFC 4055, section 3.3).
+    fn allows(&self, signed: &Pss) -> bool {
+        self.hash == signed.hash && self.mask == signed.mask && self.salt <= signed.salt
+    }
+}
+
 /// How a signature is checked, by its own words and its key's.
 fn method(
     token: &Token,
@@ -251,9 +281,7 @@ fn method(
             _ => None,
         };
         return match own.oid {
-            ID_RSASSA_PSS => by_pss(own)
-                .filter(|(by, _)| *by == hash)
-                .map(|(_, how)| how),
+            ID_RSASSA_PSS => by_pss(own, key, hash),
             oid if plain && with(oid) == Some(hash) => by_hash(
                 hash,
                 [
@@ -300,29 +328,29 @@ fn by_hash(
     }
 }
 
-/// RSA-PSS with one hash function throughout, and a salt as long as its output.
+/// RSA-PSS with one hash function throughout, and a salt as long as its output; and as the key's certificate
+/// allows, where that says how the key may be used.
 fn by_pss(
     own: &AlgorithmIdentifierOwned,
-) -> Option<(
-    &'static digest::Algorithm,
-    &'static dyn VerificationAlgorithm,
-)> {
-    let parameters: PssParameters = own.parameters.as_ref()?.decode_as().ok()?;
-    let (hash, mask) = (hash_of(&parameters.hash?)?, parameters.mask?);
-    let inner: AlgorithmIdentifierOwned = mask.parameters?.decode_as().ok()?;
-    let fits = mask.oid == ID_MGF_1
-        && hash_of(&inner) == Some(hash)
-        && parameters.salt? as usize == hash.output_len()
-        && parameters.trailer.is_none_or(|trailer| trailer == 1);
-    let how = by_hash(
+    key: &AlgorithmIdentifierOwned,
+    hash: &'static digest::Algorithm,
+) -> Option<&'static dyn VerificationAlgorithm> {
+    let signed = Pss::of(own)?;
+    let is_restricted = key.oid == ID_RSASSA_PSS && key.parameters.is_some();
+    if is_restricted && !Pss::of(key)?.allows(&signed) {
+        return None;
+    }
+    if signed.hash != hash || signed.mask != hash || signed.salt != hash.output_len() {
+        return None;
+    }
+    by_hash(
         hash,
         [
             &signature::RSA_PSS_2048_8192_SHA256,
             &signature::RSA_PSS_2048_8192_SHA384,
             &signature::RSA_PSS_2048_8192_SHA512,
         ],
-    )?;
-    fits.then_some((hash, how))
+    )
 }
 
 /// Whether the certificate's key has signed the token.
