@@ -17,6 +17,7 @@ pub struct Known {
     sealed: BTreeMap<DayName, u64>,
     pruned: BTreeSet<DayName>,
     holds: BTreeMap<u64, Hold>,
+    disputes: BTreeMap<String, u64>,
 }
 
 /// Days of which no file is removed.
@@ -72,6 +73,11 @@ impl Known {
         &self.holds
     }
 
+    /// At which size each witness, by its key, had seen the log when that was recorded last.
+    pub fn disputes(&self) -> &BTreeMap<String, u64> {
+        &self.disputes
+    }
+
     /// Adds a record.
     pub fn record(&mut self, now: &Timestamp, body: RecordBody) {
         self.follow(&body);
@@ -117,6 +123,9 @@ impl Known {
                     hold.released = true;
                 }
             }
+            RecordBody::Dispute { witness, size, .. } => {
+                self.disputes.insert(witness.clone(), *size);
+            }
             _ => {}
         }
     }
@@ -161,6 +170,12 @@ impl Known {
             to.json("released", hold.released);
             to.end();
         });
+        to.list("disputes", &self.disputes, |(witness, size), out| {
+            let mut to = Object::begin(out);
+            to.text("witness", witness);
+            to.json("size", size);
+            to.end();
+        });
     }
 
     /// What another process has written so: its size, and what to make of it if the tree's files grow
@@ -176,7 +191,7 @@ impl Known {
         let pruned = from["pruned"].as_array()?.iter();
         let pruned = pruned.map(|day| DayName::parse(day.as_str()?));
         let pruned = pruned.collect::<Option<_>>()?;
-        // What a version wrote that knows no holds isn't taken: the tree may have some.
+        // What a version wrote that knows no holds, or no disputes, isn't taken: the tree may have some.
         let holds = from["holds"].as_array()?.iter().map(|hold| {
             let date = |key: &str| hold[key].as_str()?.as_bytes().try_into().ok();
             let kept = Hold {
@@ -187,12 +202,18 @@ impl Known {
             Some((hold["hold"].as_u64()?, kept))
         });
         let holds = holds.collect::<Option<_>>()?;
+        let disputes = from["disputes"].as_array()?.iter().map(|dispute| {
+            let witness = dispute["witness"].as_str()?;
+            Some((witness.to_owned(), dispute["size"].as_u64()?))
+        });
+        let disputes = disputes.collect::<Option<_>>()?;
         Some((size, move |growth: Growth| {
             (growth.edge().root() == root).then_some(Known {
                 growth,
                 sealed,
                 pruned,
                 holds,
+                disputes,
             })
         }))
     }

@@ -42,7 +42,7 @@ mod holds;
 #[cfg(test)]
 mod late;
 #[cfg(test)]
-mod schedules;
+pub mod schedules;
 #[cfg(test)]
 mod tests;
 

@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -14,8 +15,8 @@ use uuid::Uuid;
 
 use super::directory::Directory;
 use super::disk::Access;
-use super::disk::simulated::{Faults, Machine, Random};
-use super::{Intent, Log, Sealing, Settings};
+use super::disk::simulated::{Copy, Faults, Machine, Random};
+use super::{Intent, Log, MakeWitnessing, Sealing, Settings};
 use crate::clock::Timestamp;
 use crate::error::Status;
 use crate::format::entry::Line;
@@ -24,14 +25,14 @@ use crate::read::source::memory::InMemory;
 use crate::read::verify::{Options, verify_files};
 
 thread_local! {
-    pub(super) static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    pub static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
-pub(super) fn now() -> SystemTime {
+pub fn now() -> SystemTime {
     UNIX_EPOCH + NOW.get()
 }
 
-pub(super) fn line(id: Uuid, length: u64) -> Line {
+pub fn line(id: Uuid, length: u64) -> Line {
     let filling = "x".repeat(length as usize);
     let text = format!(
         "{{\"id\":\"{id}\",\"timestamp\":\"0000-00-00T00:00:00.000000Z\",\"event_type\":\"{filling}\"}}\n"
@@ -57,17 +58,29 @@ enum Due {
     Perhaps,
 }
 
-struct Process {
-    log: Arc<Log>,
+/// One process of the log.
+pub struct Process {
+    /// The log in it.
+    pub log: Arc<Log>,
     number: usize,
     open: Vec<(Uuid, Intent)>,
 }
 
-struct Schedule {
+impl Process {
+    /// Does what the log's thread does from time to time.
+    pub fn look_after(&self) {
+        self.log.look_after();
+    }
+}
+
+/// What happens to a log, one thing after another.
+pub struct Schedule {
     machine: Machine,
     settings: Arc<Settings>,
-    random: Random,
-    processes: Vec<Process>,
+    /// What comes next.
+    pub random: Random,
+    /// Those that live.
+    pub processes: Vec<Process>,
     due: BTreeMap<Uuid, Due>,
     ids: u128,
     /// Whether a log was ever opened.
@@ -77,14 +90,32 @@ struct Schedule {
     told: bool,
 }
 
+/// The disk at some time, and what was due then.
+pub struct Taken {
+    copy: Copy,
+    due: BTreeMap<Uuid, Due>,
+}
+
+/// What verify says of what stands on the disk, by a policy.
+pub struct Witnessed {
+    /// How many entries the quorum has signed.
+    pub size: u64,
+    /// How many disputes are recorded.
+    pub disputes: u64,
+    /// The classes of what was found.
+    pub found: Vec<&'static str>,
+}
+
 impl Schedule {
-    fn new(seed: u64) -> Schedule {
+    /// One that follows from a seed. A log that has witnesses is sealed, and has no guard.
+    pub fn new(seed: u64, witnessing: Option<MakeWitnessing>) -> Schedule {
         let mut random = Random::new(seed);
         NOW.set(Duration::from_secs(200 * 86_400 + random.below(3) * 43_000));
         let to_disk = random.one_in(2);
-        let sealing = (!random.one_in(4)).then(|| Sealing {
+        let witnessed = witnessing.is_some();
+        let sealing = (witnessed || !random.one_in(4)).then(|| Sealing {
             key: None,
-            guard_file: random.one_in(2).then(|| "/elsewhere/guard".into()),
+            guard_file: (!witnessed && random.one_in(2)).then(|| "/elsewhere/guard".into()),
             origin: None,
             interval: Duration::ZERO,
             heartbeat: Duration::from_secs(900),
@@ -98,7 +129,7 @@ impl Schedule {
             now,
             gap_entry: None,
             sealing,
-            witnessing: None,
+            witnessing,
         };
         Schedule {
             machine: Machine::new(seed),
@@ -118,7 +149,8 @@ impl Schedule {
         Uuid::from_u128(self.ids)
     }
 
-    fn open(&mut self) -> Result<Process, String> {
+    /// A process that opens the log.
+    pub fn open(&mut self) -> Result<Process, String> {
         let (root, number) = self.machine.process();
         let opened = Directory::simulated(root)
             .map_err(|error| error.to_string())
@@ -167,7 +199,7 @@ impl Schedule {
     }
 
     /// Does one thing, by one of the processes.
-    fn step(&mut self) {
+    pub fn step(&mut self) {
         NOW.set(NOW.get() + Duration::from_millis(self.random.below(2000)));
         if self.processes.len() < 2 || self.random.one_in(12) && self.processes.len() < 4 {
             if let Ok(process) = self.open() {
@@ -218,7 +250,8 @@ impl Schedule {
         self.machine.set_faults(faults);
     }
 
-    fn tell(&self, what: impl FnOnce() -> String) {
+    /// Says what happens, if one schedule is told alone.
+    pub fn tell(&self, what: impl FnOnce() -> String) {
         if self.told {
             println!("{} {}", Timestamp::of(now()), what());
         }
@@ -280,8 +313,48 @@ impl Schedule {
         }
     }
 
+    /// A copy of the directory as it is now.
+    pub fn take(&self) -> Taken {
+        Taken {
+            copy: self.machine.copy(),
+            due: self.due.clone(),
+        }
+    }
+
+    /// The directory is put back to what it was.
+    pub fn put_back(&mut self, taken: &Taken) {
+        self.processes.clear();
+        self.machine.put_back(&taken.copy);
+        self.due.clone_from(&taken.due);
+    }
+
+    /// What is there of a file of the log's directory.
+    pub fn file(&self, path: &str) -> Vec<u8> {
+        self.machine.files().remove(path).unwrap_or_default()
+    }
+
+    /// What verify says by the policy in a file.
+    pub fn witnessed(&self, policy: &Path) -> Witnessed {
+        let options = Options {
+            policy: Some(policy.to_owned()),
+            ..Options::default()
+        };
+        let files = InMemory::of(self.machine.files());
+        let report = verify_files(&files, &options).expect("it can be verified");
+        Witnessed {
+            size: report.witnessed.map_or(0, |witnessed| witnessed.size),
+            disputes: report.disputes,
+            found: report.findings.iter().map(|one| one.class.name()).collect(),
+        }
+    }
+
+    /// Whether a process lives.
+    pub fn is_alive(&self, process: &Process) -> bool {
+        self.machine.is_alive(process.number)
+    }
+
     /// Forgets the processes that were killed.
-    fn bury(&mut self) {
+    pub fn bury(&mut self) {
         let machine = &self.machine;
         self.processes
             .retain(|process| machine.is_alive(process.number));
@@ -306,7 +379,7 @@ impl Schedule {
     }
 
     /// Has all faults go, and looks whether what was promised is there.
-    fn check(mut self) {
+    pub fn check(&mut self) {
         self.machine.set_faults(Faults::default());
         if self.random.one_in(2) {
             self.cut_power();
@@ -408,7 +481,7 @@ impl Schedule {
 }
 
 fn run(seed: u64) {
-    let mut schedule = Schedule::new(seed);
+    let mut schedule = Schedule::new(seed, None);
     let steps = 10 + schedule.random.below(50);
     for _ in 0..steps {
         schedule.step();
@@ -418,7 +491,7 @@ fn run(seed: u64) {
 }
 
 /// Plays so many schedules, or as many or the one that the environment asks for.
-pub(super) fn play(count: u64, mut run: impl FnMut(u64)) {
+pub fn play(count: u64, mut run: impl FnMut(u64)) {
     let number = |name: &str| {
         std::env::var(name)
             .ok()

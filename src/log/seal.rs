@@ -348,11 +348,24 @@ impl Sealer {
 
     /// Adds records, and publishes them. Returns the index of the first.
     pub fn record(&self, records: Vec<RecordBody>, now: SystemTime) -> io::Result<u64> {
+        self.record_if(now, |_| records)
+    }
+
+    /// The same of what is to be recorded by what the tree says already; that may be nothing.
+    pub fn record_if(
+        &self,
+        now: SystemTime,
+        records: impl FnOnce(&Known) -> Vec<RecordBody>,
+    ) -> io::Result<u64> {
         let mut state = self.state();
         let _lock = self.lock()?;
         let now = &Timestamp::of(now);
         let (mut known, _) = self.tree.known(state.known.clone(), now)?;
         let first = known.size();
+        let records = records(&known);
+        if records.is_empty() {
+            return Ok(first);
+        }
         for body in records {
             known.record(now, body);
         }

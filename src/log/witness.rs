@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::Log;
 use super::directory::SMALL;
 use super::disk::{Lock, if_there};
+use super::known::Known;
 use super::seal::Sealer;
 use crate::error::Error;
 use crate::format::checkpoint::Checkpoint;
@@ -93,7 +94,8 @@ impl Log {
         self.sealer()?.keep_cosignatures(checkpoint, cosigned)
     }
 
-    /// Records that a witness has seen more of the log than there is, or another tree, and raises it.
+    /// Records that a witness has seen more of the log than there is, or another tree, unless that is recorded, and
+    /// raises it.
     pub fn note_dispute(&self, witness: &str, size: u64, known: u64) -> io::Result<()> {
         let message = io::Error::other(format!(
             "the witness {witness} has seen it at size {size}, and it has come to {known}, or to another \
@@ -101,15 +103,19 @@ impl Log {
         ));
         self.directory.warn(self.message(&message));
         self.fault(&message);
-        let witness = witness.to_owned();
-        let body = RecordBody::Dispute {
-            witness,
-            size,
-            known,
+        let records = |tree: &Known| {
+            // A process may have died, or the power gone, before it was noted that it's recorded.
+            if tree.disputes().get(witness) == Some(&size) {
+                return Vec::new();
+            }
+            Vec::from([RecordBody::Dispute {
+                witness: witness.to_owned(),
+                size,
+                known,
+            }])
         };
-        self.sealer()?
-            .record(Vec::from([body]), (self.settings.now)())
-            .map(drop)
+        let recorded = self.sealer()?.record_if(self.clock(), records);
+        recorded.map(drop)
     }
 
     /// The right to change what is noted, unless another process is just doing that.

@@ -24,12 +24,34 @@ pub enum Answer {
     Disputed(u64),
 }
 
+/// How a witness is reached.
+pub trait Way: Send + Sync {
+    /// Sends a body, and takes the answer's status and body, as [`Post::send`] does.
+    fn send(
+        &self,
+        body: &[u8],
+        deadline: Instant,
+        stop: Option<&Event>,
+    ) -> Result<(u16, Vec<u8>), String>;
+}
+
+impl Way for Post {
+    fn send(
+        &self,
+        body: &[u8],
+        deadline: Instant,
+        stop: Option<&Event>,
+    ) -> Result<(u16, Vec<u8>), String> {
+        Post::send(self, body, deadline, stop)
+    }
+}
+
 /// Who is asked, of what, and how.
 pub struct Asking<'a> {
     pub log: &'a Log,
     pub offer: &'a Offer,
     pub witness: &'a Cosigner,
-    pub post: &'a Post,
+    pub way: &'a dyn Way,
     pub deadline: Instant,
     pub stop: Option<&'a Event>,
 }
@@ -49,7 +71,7 @@ impl Asking<'_> {
         let mut last = String::new();
         for number in 0..TRIES {
             let body = self.body(note, old)?;
-            let (status, answer) = self.post.send(body.as_bytes(), self.deadline, self.stop)?;
+            let (status, answer) = self.way.send(body.as_bytes(), self.deadline, self.stop)?;
             let answer = std::str::from_utf8(&answer).unwrap_or_default();
             match status {
                 200 => return self.cosigned(note, answer),

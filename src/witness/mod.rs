@@ -7,6 +7,8 @@
 
 mod ask;
 mod notes;
+#[cfg(test)]
+mod schedules;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +25,7 @@ use crate::log::{Log, MakeWitnessing, Offer, Witnessing};
 use crate::panics;
 use crate::sys::{self, Event, Readiness};
 
-use ask::{Answer, Asking, own_note};
+use ask::{Answer, Asking, Way, own_note};
 use notes::{Notes, milliseconds};
 
 /// How long one witness may take, its connection included.
@@ -66,7 +68,7 @@ struct Thread {
 struct Settings {
     config: config::Witnesses,
     /// How each is asked, in the policy's order, if it's known where.
-    posts: Vec<Option<Post>>,
+    ways: Vec<Option<Box<dyn Way>>>,
 }
 
 /// Makes, in each process, what shows a log to its witnesses, if it's configured to have any.
@@ -76,21 +78,15 @@ pub fn of(config: &Config) -> Option<MakeWitnessing> {
     let post = |place: &Option<config::Place>| {
         let (trust, connect) = (&config.trust, config.connect_timeout);
         let place = place.as_ref()?;
-        Some(Post::to(place, trust, connect, "text/plain; charset=utf-8"))
+        let post = Post::to(place, trust, connect, "text/plain; charset=utf-8");
+        Some(Box::new(post) as Box<dyn Way>)
     };
     let settings = Arc::new(Settings {
-        posts: witnesses.places.iter().map(post).collect(),
+        ways: witnesses.places.iter().map(post).collect(),
         config: witnesses.clone(),
     });
     Some(Box::new(move || {
-        Box::new(Witnesses(Arc::new(Shared {
-            settings: Arc::clone(&settings),
-            runs: AtomicBool::new(false),
-            thread: Mutex::default(),
-            stop: OnceLock::new(),
-            has_asked: AtomicBool::new(false),
-            notes: Mutex::new(Notes::read(b"", &settings.config.policy)),
-        })))
+        Box::new(Witnesses(Arc::new(Shared::of(&settings))))
     }))
 }
 
@@ -159,6 +155,17 @@ enum Looked {
 }
 
 impl Shared {
+    fn of(settings: &Arc<Settings>) -> Shared {
+        Shared {
+            settings: Arc::clone(settings),
+            runs: AtomicBool::new(false),
+            thread: Mutex::default(),
+            stop: OnceLock::new(),
+            has_asked: AtomicBool::new(false),
+            notes: Mutex::new(Notes::read(b"", &settings.config.policy)),
+        }
+    }
+
     fn run(&self, log: &Weak<Log>) {
         let mut pause = Duration::ZERO;
         while !self.stops_within(pause) {
@@ -271,7 +278,7 @@ impl Shared {
         let mut order: Vec<_> = notes.each.iter().enumerate().collect();
         order.sort_by_key(|(_, told)| told.failures);
         for (at, told) in order {
-            let Some(post) = &self.settings.posts[at] else {
+            let Some(way) = self.settings.ways[at].as_deref() else {
                 continue;
             };
             let is_over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
@@ -287,7 +294,7 @@ impl Shared {
                 log,
                 offer,
                 witness: &policy.witnesses()[at].key,
-                post,
+                way,
                 deadline: deadline.map_or(patience, |deadline| deadline.min(patience)),
                 stop: self.stop.get(),
             };
@@ -390,7 +397,7 @@ impl Shared {
                 return Ok(Looked::Complete);
             }
         }
-        let reachable = self.settings.posts.iter().flatten().map(|_| PATIENCE);
+        let reachable = self.settings.ways.iter().flatten().map(|_| PATIENCE);
         let deadline = deadline.unwrap_or_else(|| Instant::now() + reachable.sum());
         self.ask(log, &offer, Some(deadline))
     }

@@ -77,7 +77,7 @@ impl Random {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Node {
     File {
         /// What is read.
@@ -100,6 +100,10 @@ enum Node {
         mode: u32,
     },
 }
+
+/// A copy of a machine's disk.
+#[derive(Debug, Clone)]
+pub struct Copy(Vec<Node>);
 
 #[derive(Debug, Clone)]
 enum Change {
@@ -277,6 +281,43 @@ impl Machine {
                 *locked = None;
             }
         }
+    }
+
+    /// A copy of the disk as it is read now.
+    pub fn copy(&self) -> Copy {
+        let mut nodes = self.state().nodes.clone();
+        for node in &mut nodes {
+            match node {
+                Node::File {
+                    bytes,
+                    disk,
+                    pending,
+                    locked,
+                    ..
+                } => {
+                    pending.clear();
+                    disk.clone_from(bytes);
+                    *locked = None;
+                }
+                Node::Folder {
+                    names,
+                    disk,
+                    pending,
+                    ..
+                } => {
+                    pending.clear();
+                    disk.clone_from(names);
+                }
+            }
+        }
+        Copy(nodes)
+    }
+
+    /// Puts a copy in the disk's place. No process may be left, nor a handle of one.
+    pub fn put_back(&self, copy: &Copy) {
+        let mut state = self.state();
+        state.alive.fill(false);
+        state.nodes.clone_from(&copy.0);
     }
 
     /// All that is on the disk now, by the paths of the files.
@@ -562,7 +603,8 @@ impl File {
     }
 
     pub fn unlock(&self) {
-        if let Node::File { locked, .. } = &mut self.machine.state().nodes[self.node] {
+        // Where a copy was put back there may be nothing of that number.
+        if let Some(Node::File { locked, .. }) = self.machine.state().nodes.get_mut(self.node) {
             locked.take_if(|(_, handle)| *handle == self.handle);
         }
     }
