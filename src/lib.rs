@@ -63,10 +63,10 @@ pub mod tool {
     pub use crate::client::Post;
     pub use crate::config::{Maintenance, Place};
     pub use crate::error::{Error, Status};
-    pub use crate::format::{checkpoint, name, note, record, tiles};
+    pub use crate::format::{checkpoint, name, note, record, stamp, tiles};
     pub use crate::json::{Object, layout, members, pull};
     pub use crate::log::keys::make_file;
     pub use crate::log::{hold, if_there, maintain, release};
-    pub use crate::read::{far, lines, prove, report, slice, source, tree, twins, verify};
+    pub use crate::read::{far, lines, prove, report, slice, source, stamps, tree, twins, verify};
     pub use crate::server::{Proxy, Trust, authority};
 }

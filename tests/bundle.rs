@@ -393,8 +393,43 @@ fn time_stamps_that_cover_the_days_go_with_them_and_are_of_the_same_tree() {
     let bundle = bench.bundle("a.zip", &days);
     let (code, said) = verify(&python, &bundle, &[]);
     assert_eq!(code, Some(0), "{said}");
-    // The earliest and the latest.
+    // The earliest and the latest, with the times that verify says, and how far off they may be.
     assert_eq!(said.matches("covers them").count(), 2, "{said}");
+    let given = tsa.join("ca.pem");
+    let verified = run(tool()
+        .arg("verify")
+        .arg(&bench.log)
+        .arg("--tsa-cert")
+        .arg(&given));
+    let times = verified.lines().filter_map(|line| {
+        let (_, time) = line.split_once("existed at ")?;
+        time.split_once(", said by").map(|(time, _)| time)
+    });
+    let times: Vec<&str> = times.collect();
+    assert_eq!(times.len(), 3, "{verified}");
+    let to = bench.at("unpacked");
+    unpacked(&python, &bundle, &to);
+    let page = fs::read_to_string(to.join("index.html")).expect("it's there");
+    for time in [times[0], times[2]] {
+        assert!(time.ends_with("Z ± 1 s"), "{time}");
+        assert!(said.contains(&format!("and says {time}")), "{time} {said}");
+        assert!(page.contains(time), "{time} {page}");
+    }
+    // One that verify calls forged doesn't go along.
+    let folder = bench.log.join(".integrity/timestamps");
+    for (name, text) in names(&folder).iter().map(|name| {
+        let text = fs::read_to_string(folder.join(name)).expect("it's there");
+        let at = text.find("-----BEGIN CMS-----").expect("it has a token");
+        let mut forged = text[..at].to_owned();
+        forged.push_str("-----BEGIN CMS-----\nAAAA\n-----END CMS-----\n");
+        let size = name.split('-').next().expect("it has a size");
+        (format!("{size}-709e80c88487a241"), forged)
+    }) {
+        fs::write(folder.join(name), text).expect("there's room");
+    }
+    let again = bench.bundle("b.zip", &days);
+    let same = fs::read(&again).expect("it's there") == fs::read(&bundle).expect("it's there");
+    assert!(same, "what is forged changes nothing");
     run(Command::new(&python)
         .arg("-B")
         .arg(root().join("tests/bundle/changes.py"))

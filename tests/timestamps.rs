@@ -22,11 +22,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use audit_logger::ffi::*;
+use audit_logger::tool::stamp::Stamp;
+
 use site::{P256, P384, RSA, Site, ends, name, text};
-use stamp::kept::{Stamp, keep};
+use stamp::kept::keep;
+use support::calls::Answer;
 use support::server::{Server, response};
 use support::tsa::{STAMPS, Tsa};
-use support::{Clock, Scratch, python_with, root, run, sealed};
+use support::{Clock, Scratch, python_with, root, run, sealed, tool};
 
 /// Every file below a directory, with what is in it.
 fn snapshot(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -211,6 +215,37 @@ fn a_request_of_another_program_for_the_checkpoint_is_answered_too() {
 }
 
 #[test]
+fn requests_of_any_number_and_length_and_what_is_none_keep_no_reply_from_its_own() {
+    let Some(site) = Site::new() else { return };
+    let state = Path::new(&site.log).join(".state");
+    let aged = |name: &str, age: u64| {
+        let file = fs::File::options().write(true).open(state.join(name));
+        let then = std::time::SystemTime::now() - std::time::Duration::from_secs(age);
+        file.expect("it opens")
+            .set_modified(then)
+            .expect("it's set");
+    };
+    // One that is larger than all that may be kept, one that would wait for a writer, one elsewhere.
+    let large = fs::File::create(state.join("timestamp-0000000000000000")).expect("it's made");
+    large.set_len(1 << 40).expect("it's sparse");
+    run(Command::new("mkfifo").arg(state.join("timestamp-1111111111111111")));
+    std::os::unix::fs::symlink("/dev/zero", state.join("timestamp-2222222222222222"))
+        .expect("it's made");
+    for number in 0..200 {
+        let name = format!("timestamp-33333333{number:08}");
+        fs::write(state.join(&name), "").expect("it's made");
+        aged(&name, 3600);
+    }
+    let reply = site.reply("tsa");
+    let mut keep = Command::new("prlimit");
+    keep.arg("--as=1000000000").arg("timeout").arg("60");
+    keep.arg(tool().get_program())
+        .args(["timestamp", &site.log, "--reply-in", &reply]);
+    let said = run(&mut keep);
+    assert!(said.contains("kept"), "{said}");
+}
+
+#[test]
 fn a_request_that_can_t_be_written_isnt_waited_for() {
     let Some(site) = Site::new() else { return };
     let (there, state) = (site.path("there"), Path::new(&site.log).join(".state"));
@@ -251,7 +286,7 @@ fn verify_says_since_when_entries_existed_and_by_whom() {
         );
         for one in existed {
             let said = format!(
-                "entries up to {} existed at {}, said by CN=tsa",
+                "entries up to {} existed at {} ± 1 s, said by CN=tsa",
                 one["entries"],
                 one["time"].as_str().expect("a text")
             );
@@ -336,6 +371,79 @@ fn a_tree_that_was_put_back_or_begun_anew_doesnt_fit_the_time_stamps_that_are_le
     assert!(
         said.contains("rolled_back") && said.contains("unstamped"),
         "{said}"
+    );
+}
+
+/// What audit_logger_verify says of a log: its status, and its report.
+fn by_the_library(log: &Path) -> (AuditStatus, serde_json::Value) {
+    let path = std::ffi::CString::new(text(log)).expect("no NUL");
+    let mut reply = std::ptr::null_mut();
+    // SAFETY: NULL is allowed, and the others are locals.
+    let status = unsafe {
+        audit_logger_verify(
+            path.as_ptr(),
+            std::ptr::null(),
+            std::ptr::null_mut(),
+            &raw mut reply,
+        )
+    };
+    let answer = Answer { status, reply };
+    let report = answer.text(AUDIT_REPLY_JSON).expect("there's a report");
+    let report = serde_json::from_str(report).expect("it's JSON");
+    (status, report)
+}
+
+#[test]
+fn the_library_compares_stamped_checkpoints_and_says_that_it_asked_nobody_s_signature() {
+    let Some(site) = Site::new() else { return };
+    let log = Path::new(&site.log);
+    let blind =
+        |report: &serde_json::Value| report["cannot_detect"].to_string().contains("time stamp");
+    let (status, report) = by_the_library(log);
+    assert_eq!(
+        report["timestamps"],
+        serde_json::json!({"count": 0, "checked": false})
+    );
+    assert!(status == AUDIT_OK && !blind(&report), "{report}");
+    let old = site.copy("old");
+    site.write(3);
+    let kept = site.stamp("tsa");
+    let (status, report) = by_the_library(log);
+    assert_eq!(
+        report["timestamps"],
+        serde_json::json!({"count": 1, "checked": false})
+    );
+    assert!(status == AUDIT_OK && blind(&report), "{report}");
+    // The tool, which asks, says so.
+    let checked = site.report(&site.root());
+    assert!(
+        !blind(&checked) && checked["timestamps"]["checked"] == true,
+        "{checked}"
+    );
+    // An older copy with the newer one's time stamp.
+    let folder = old.join(".integrity/timestamps");
+    fs::create_dir(&folder).expect("it can be made");
+    fs::copy(&kept, folder.join(name(&kept))).expect("it can be copied");
+    let (status, report) = by_the_library(&old);
+    assert_eq!(status, AUDIT_E_TAMPERED);
+    assert_eq!(report["findings"][0]["class"], "rolled_back", "{report}");
+    // What is none, and what is no directory.
+    fs::write(&kept, "").expect("it can be written");
+    let (status, report) = by_the_library(log);
+    assert_eq!(status, AUDIT_E_TAMPERED);
+    assert_eq!(report["findings"][0]["class"], "unreadable", "{report}");
+    fs::remove_dir_all(log.join(".integrity/timestamps")).expect("it can be removed");
+    fs::write(log.join(".integrity/timestamps"), "").expect("it can be written");
+    let (status, report) = by_the_library(log);
+    assert_eq!(status, AUDIT_E_TAMPERED);
+    assert_eq!(
+        report["findings"][0]["file"], ".integrity/timestamps",
+        "{report}"
+    );
+    site.verified(
+        &["--tsa-cert", &site.root()],
+        1,
+        ".integrity/timestamps: unreadable",
     );
 }
 

@@ -37,7 +37,10 @@ include!(concat!(env!("OUT_DIR"), "/symbol_versions/verify.rs"));
 /// a guard or a kept checkpoint was compared); "witnessed" (then: "size", "as_of", "in_future",
 /// "witnesses": their names); "origin", "size" and
 /// "root" of the tree; "files" and "lines" that are as they were sealed, "unsealed_lines" and what
-/// else was counted; "begun" and "last_record" (when the tree was begun, and grew last);
+/// else was counted; "timestamps" ("count": how many are kept; "checked": false, for only their
+/// checkpoints are compared with the tree here. Who made them, and so since when entries have
+/// existed, isn't asked: `audit-logger verify --tsa-cert` does that); "begun" and "last_record"
+/// (when the tree was begun, and grew last);
 /// "finding_count" and "findings" (at most 20 of a file and 100 in all: "class", "file", "line",
 /// "message"); "cannot_detect" (texts: what this verification could not have seen). Classes are
 /// "edited", "deleted", "inserted", "reordered", "torn" (a sealed line was cut), "missing" (a file

@@ -11,5 +11,6 @@ pub mod note;
 pub mod policy;
 pub mod recent;
 pub mod record;
+pub mod stamp;
 pub mod tiles;
 pub mod torn;

@@ -439,6 +439,11 @@ impl Files for Changing {
         self.now.borrow().names(take)
     }
 
+    fn names_in(&self, path: &str, take: &mut dyn FnMut(&str) -> bool) -> io::Result<()> {
+        self.tick();
+        self.now.borrow().names_in(path, take)
+    }
+
     fn open(&self, path: &str) -> io::Result<Option<Box<dyn Plain>>> {
         self.tick();
         self.now.borrow().open(path)

@@ -14,6 +14,7 @@ pub mod report;
 pub mod slice;
 pub mod sound;
 pub mod source;
+pub mod stamps;
 mod strangers;
 pub mod tree;
 pub mod twins;

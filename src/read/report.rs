@@ -226,7 +226,11 @@ pub struct Report {
     pub remembered: u64,
     /// What the quorum of the policy has signed last.
     pub witnessed: Option<Witnessed>,
-    /// The last time that a time stamp vouches for, if some were checked.
+    /// How many time stamps are kept.
+    pub timestamps: u64,
+    /// Whether it was asked who made them, which isn't done here.
+    pub timestamps_checked: bool,
+    /// The last time that one vouches for, if some were checked.
     pub stamped: Option<String>,
     /// How many entries behind that size are known of, and not in a copy.
     pub beyond: u64,
@@ -393,6 +397,13 @@ impl Report {
     }
 
     fn blind_to_the_new(&self, found: &mut Vec<String>) {
+        if self.timestamps > 0 && !self.timestamps_checked {
+            found.push(format!(
+                "a time stamp that no authority made: there are {}, and who made them wasn't checked, nor so \
+                 since when entries have existed; audit-logger verify --tsa-cert does that",
+                self.timestamps
+            ));
+        }
         if self.unsealed_lines > 0 {
             found.push(format!(
                 "a change in the {} lines ({} bytes) that aren't sealed yet",
@@ -402,8 +413,8 @@ impl Report {
         found.push("a change made before its line was sealed".to_owned());
     }
 
-    /// Appends the report as a JSON object, with further members.
-    pub fn write(&self, out: &mut Vec<u8>, further: impl FnOnce(&mut Object)) {
+    /// Appends the report as a JSON object, with what is known of the time stamps beyond their number.
+    pub fn write(&self, out: &mut Vec<u8>, of_timestamps: impl FnOnce(&mut Object)) {
         let mut object = Object::begin(out);
         object.json("intact", self.intact());
         object.text("grade", &self.grade());
@@ -441,6 +452,11 @@ impl Report {
             object.texts("witnesses", &witnessed.names);
             object.end();
         }
+        let mut timestamps = object.nested("timestamps");
+        timestamps.json("count", self.timestamps);
+        timestamps.json("checked", self.timestamps_checked);
+        of_timestamps(&mut timestamps);
+        timestamps.end();
         object.list("holds", &self.holds, |held, out| {
             let mut object = Object::begin(out);
             object.json("hold", held.number);
@@ -474,7 +490,6 @@ impl Report {
             object.end();
         });
         object.texts("cannot_detect", &self.blind_spots());
-        further(&mut object);
         object.end();
     }
 }

@@ -36,6 +36,9 @@ pub trait Files {
     /// Hands over the names in the log's directory, those that are UTF-8.
     fn names(&self, take: &mut dyn FnMut(&str)) -> io::Result<()>;
 
+    /// The same of a directory below it, until `take` wants no more. One that isn't there has none.
+    fn names_in(&self, path: &str, take: &mut dyn FnMut(&str) -> bool) -> io::Result<()>;
+
     /// Opens a plain file by its path below the log's directory; `None` if there is nothing of that
     /// name. What is there and is no plain file is an error.
     fn open(&self, path: &str) -> io::Result<Option<Box<dyn Plain>>>;
@@ -64,6 +67,19 @@ impl Files for OnDisk {
         for item in fs::read_dir(&self.path)? {
             if let Some(name) = item?.file_name().to_str() {
                 take(name);
+            }
+        }
+        Ok(())
+    }
+
+    fn names_in(&self, path: &str, take: &mut dyn FnMut(&str) -> bool) -> io::Result<()> {
+        let listed = match fs::read_dir(self.path.join(path)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            listed => listed?,
+        };
+        for item in listed {
+            if item?.file_name().to_str().is_some_and(|name| !take(name)) {
+                break;
             }
         }
         Ok(())
@@ -340,14 +356,25 @@ impl<'s> Directory<'s> {
         }
     }
 
+    /// The names in a directory below it, until `take` wants no more.
+    pub fn names_in(&self, path: &str, take: &mut dyn FnMut(&str) -> bool) -> io::Result<()> {
+        self.files.names_in(path, take)
+    }
+
     /// A file of the tree, up to so many bytes from its beginning.
     pub fn beginning(&self, path: &str, most: u64) -> io::Result<Option<Vec<u8>>> {
+        self.beginning_of(&format!("{TREE}/{path}"), most)
+    }
+
+    /// The same of any file, by its path below the log's directory.
+    pub fn beginning_of(&self, path: &str, most: u64) -> io::Result<Option<Vec<u8>>> {
         self.part(path, |_| 0, most)
     }
 
     /// The end of a file of the tree that holds notes.
     pub fn notes(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
-        self.part(path, |length| length.saturating_sub(NOTES), NOTES)
+        let from = |length: u64| length.saturating_sub(NOTES);
+        self.part(&format!("{TREE}/{path}"), from, NOTES)
     }
 
     fn part(
@@ -356,7 +383,7 @@ impl<'s> Directory<'s> {
         from: impl Fn(u64) -> u64,
         most: u64,
     ) -> io::Result<Option<Vec<u8>>> {
-        match self.files.open(&format!("{TREE}/{path}"))? {
+        match self.files.open(path)? {
             Some(file) => read_part(&*file, from, most).map(Some),
             None => Ok(None),
         }
@@ -454,6 +481,17 @@ pub mod memory {
                     take(name);
                 }
                 last = name;
+            }
+            Ok(())
+        }
+
+        fn names_in(&self, path: &str, take: &mut dyn FnMut(&str) -> bool) -> io::Result<()> {
+            let below = format!("{path}/");
+            let names = self.0.keys().filter_map(|name| name.strip_prefix(&below));
+            for name in names.filter(|name| !name.contains('/')) {
+                if !take(name) {
+                    break;
+                }
             }
             Ok(())
         }

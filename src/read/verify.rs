@@ -18,6 +18,7 @@ use super::hashed::Queue;
 use super::replay::Run;
 use super::report::{Class, Findings, Report};
 use super::source::{self, Directory, Files, TREE, end_of_named};
+use super::stamps::{DIRECTORY, Found, Names};
 use super::tree::{Entries, own_checkpoints, unsigned_size};
 use super::witnessed::{self, Witnessed, key_by};
 use crate::config::read_policy;
@@ -35,6 +36,9 @@ const GUARD: u64 = 16 << 20;
 /// How much is read of the end of a file of kept checkpoints.
 const CHECKPOINTS: u64 = 4 << 20;
 
+/// How long all time-stamped notes may be together.
+const STAMPED: usize = 16 << 20;
+
 /// What the log is compared with, beside itself.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -49,9 +53,6 @@ pub struct Options {
     /// The directory is a copy that was taken file by file while the log was written: it's verified up to
     /// the last checkpoint that it has the entries of, and what is behind that is no finding.
     pub copy: bool,
-    /// Checkpoints that somebody has time-stamped and the directory keeps: the path of each below
-    /// `.integrity`, and the note.
-    pub stamped: Vec<(String, String)>,
 }
 
 impl Options {
@@ -187,19 +188,55 @@ pub(super) fn remembered(
     Ok(known)
 }
 
-/// The checkpoints that were time-stamped. One that the key hasn't signed is found.
-fn stamped(options: &Options, verifier: &Verifier, findings: &mut Findings) -> Vec<Known> {
+/// A checkpoint that somebody has time-stamped: the path below `.integrity`, and the note.
+type StampedNote = (String, String);
+
+/// The checkpoints that were time-stamped, and how many time stamps there are. Who made them isn't asked.
+fn stamped_notes(directory: &Directory<'_>, findings: &mut Findings) -> (Vec<StampedNote>, u64) {
+    let names = Names::of(directory).unwrap_or_else(|error| {
+        findings.tree(Class::Unreadable, DIRECTORY, error.to_string());
+        Names::default()
+    });
+    let (mut too_many, count) = (names.too_many, names.count() as u64);
+    let (mut notes, mut length) = (Vec::new(), 0);
+    for Found { path, stamp } in names.read(directory) {
+        let note = match stamp {
+            Ok(stamp) => stamp.note,
+            Err(error) => {
+                findings.tree(Class::Unreadable, &path, error);
+                continue;
+            }
+        };
+        length += note.len();
+        if length > STAMPED {
+            too_many = true;
+            break;
+        }
+        notes.push((path, note));
+    }
+    if too_many {
+        let read = notes.len();
+        let message = format!(
+            "there are more time stamps than are read, of which {read} were: move some of them elsewhere"
+        );
+        findings.tree(Class::Unreadable, DIRECTORY, message);
+    }
+    (notes, count)
+}
+
+/// What they know. One that the key hasn't signed is found.
+fn stamped(notes: Vec<StampedNote>, verifier: &Verifier, findings: &mut Findings) -> Vec<Known> {
     let mut known = Vec::new();
-    for (path, note) in &options.stamped {
-        match Checkpoint::open(note, verifier) {
+    for (path, note) in notes {
+        match Checkpoint::open(&note, verifier) {
             Ok(checkpoint) => known.push(Known {
                 who: format!("its checkpoint of size {}", checkpoint.size),
                 // Whoever stamped it saw it, when that was.
                 outside: true,
-                path: path.clone(),
+                path,
                 checkpoint,
             }),
-            Err(error) => findings.tree(Class::Forged, path, format!("its checkpoint {error}")),
+            Err(error) => findings.tree(Class::Forged, &path, format!("its checkpoint {error}")),
         }
     }
     known
@@ -327,11 +364,12 @@ pub fn verify_in(
         }
         Err(error) => return Err(error),
     };
-    // First the guard: of a log that is being written it would run ahead of a tree read before.
+    // First the guard, and what was stamped: of a log that is being written they would run ahead of a tree read before.
     let mut known = match &verifier {
         Some(verifier) => remembered(&directory, options, verifier, key_given, &mut findings)?,
         None => Vec::new(),
     };
+    let (stamped_notes, timestamps) = stamped_notes(&directory, &mut findings);
     let own = own_checkpoints(&directory, verifier.as_ref(), options.copy, &mut findings);
     let newest = match options.copy {
         true => Some(reached(&directory, &own)?),
@@ -345,6 +383,7 @@ pub fn verify_in(
         },
         key_given,
         remembered: known.len() as u64,
+        timestamps,
         ..Report::default()
     };
     if let (Some(policy), Some(verifier)) = (&policy, &verifier) {
@@ -356,7 +395,7 @@ pub fn verify_in(
     }
     known.extend(own.into_iter().map(Known::own));
     if let Some(verifier) = &verifier {
-        known.extend(stamped(options, verifier, &mut findings));
+        known.extend(stamped(stamped_notes, verifier, &mut findings));
     }
 
     // A crash between the guard and the checkpoint leaves the guard ahead. Then the entries are

@@ -3,11 +3,12 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use audit_logger::tool::stamp::Stamp;
+
 use crate::fuzzing;
 use crate::site::{P256, RSA, Site};
 use crate::stamp::authority::{Anchors, check};
-use crate::stamp::kept::Stamp;
-use crate::stamp::token::{Query, Token, shown, token_in};
+use crate::stamp::token::{Query, Token, token_in};
 use crate::support::tsa::STAMPS;
 
 /// A token over the log's checkpoint that `openssl cms` signs, with whatever certificate and algorithm.
@@ -190,6 +191,71 @@ fn times_finer_than_a_second_and_certificates_named_by_sha_1_are_read() {
 }
 
 #[test]
+fn how_far_off_a_time_may_be_is_shown_as_the_authority_says_it() {
+    let Some(site) = Site::new() else { return };
+    let configuration = site.tsa.join("configuration");
+    let before = fs::read_to_string(&configuration).expect("it's there");
+    for (accuracy, printed, shown, seconds) in [
+        ("", "Accuracy: unspecified", "Z, said", None),
+        (
+            "accuracy = secs:1",
+            "0x01 seconds, unspecified millis",
+            "Z ± 1 s, said",
+            Some(1.0),
+        ),
+        (
+            "accuracy = secs:2, millisecs:500, microsecs:100",
+            "0x02 seconds, 0x01F4 millis, 0x64 micros",
+            "Z ± 2.5001 s, said",
+            Some(2.5001),
+        ),
+        (
+            "accuracy = millisecs:20",
+            "0x14 millis",
+            "Z ± 0.02 s, said",
+            Some(0.02),
+        ),
+        (
+            "accuracy = microsecs:7",
+            "0x07 micros",
+            "Z ± 0.000007 s, said",
+            Some(0.000_007),
+        ),
+        (
+            "accuracy = secs:86400",
+            "0x015180 seconds",
+            "Z ± 86400 s, said",
+            Some(86400.0),
+        ),
+    ] {
+        let section = "[of]\nserial = serial.tsa\ndefault_policy = 1.2.3.4.1\ndigests = sha256\n";
+        let more = format!("{before}{section}{accuracy}\n");
+        fs::write(&configuration, more).expect("it can be written");
+        for file in site.files() {
+            fs::remove_file(file).expect("it can be removed");
+        }
+        let reply = site.reply_in_the_way("tsa", "of", "sha256", &[]);
+        let text = site.tsa.openssl(&format!("ts -reply -text -in {reply}"));
+        assert!(text.contains(printed), "{accuracy}: {text}");
+        site.keep(&reply, &[], 0, shown);
+        let root = site.root();
+        let said = site.verified(&["--tsa-cert", &root], 0, shown);
+        let grade = shown.replace(", said", ")");
+        assert!(
+            said.contains("time-stamped at") && said.contains(&grade),
+            "{said}"
+        );
+        let [one] = &site.existed(&root)[..] else {
+            panic!("{accuracy}");
+        };
+        assert_eq!(
+            one.get("accuracy_s").and_then(serde_json::Value::as_f64),
+            seconds
+        );
+    }
+}
+
+#[test]
 fn whatever_an_authority_says_that_refuses_is_told_in_short() {
     // TLVs in DER, of lengths of two bytes.
     let of = |tag: u8, value: &[u8]| {
@@ -236,7 +302,7 @@ fn of_a_token_each_changed_byte_is_noticed_but_in_certificates_that_arent_the_si
     let said = |bytes: &[u8]| {
         check(&Token::parse(bytes).ok()?, Some(&anchors))
             .ok()
-            .map(|said| shown(said.time))
+            .map(|said| said.when.to_string())
     };
     let good = said(&token).expect("it's good");
     let stamped = Token::parse(&token).expect("it's good").imprint;
@@ -311,8 +377,8 @@ fn fuzzed_replies_tokens_and_files_are_refused_or_say_what_was_signed() {
                 && check(&token, Some(&anchors)).is_ok()
             {
                 assert_eq!(
-                    (token.imprint, token.time),
-                    (good.imprint.clone(), good.time)
+                    (token.imprint, token.when),
+                    (good.imprint.clone(), good.when)
                 );
             }
         }

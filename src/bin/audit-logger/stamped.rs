@@ -5,11 +5,12 @@ use std::time::SystemTime;
 
 use audit_logger::tool::report::{Class, Report};
 use audit_logger::tool::source::{self, Directory, TREE};
+use audit_logger::tool::stamp::Stamp;
+use audit_logger::tool::stamps::{DIRECTORY, Found, Names};
 use audit_logger::tool::{Error, Object};
 use chrono::{DateTime, Utc};
 
 use crate::stamp::authority::{Anchors, Said, check};
-use crate::stamp::kept::{DIRECTORY, Found, Names, Stamp};
 use crate::stamp::token::{Token, shown};
 
 /// How many time stamps are shown at once.
@@ -17,9 +18,6 @@ const SHOWN: usize = 5;
 
 /// Clocks differ by so many seconds.
 const TOLERANCE: i64 = 300;
-
-/// How long all notes may be together that are compared with the tree.
-const NOTES: usize = 16 << 20;
 
 /// A file of the log with a time stamp.
 struct Looked {
@@ -31,8 +29,6 @@ struct Looked {
 /// The time stamps of a log.
 pub struct Stamped {
     all: Vec<Looked>,
-    /// There are more than that.
-    too_many: bool,
     checked: bool,
     /// Which count, by their places in `all`: how many entries existed, and who says it.
     existed: Vec<(usize, u64, Said)>,
@@ -49,43 +45,27 @@ fn said(stamp: &Stamp, anchors: Option<&Anchors>) -> Result<Option<Said>, String
 }
 
 impl Stamped {
-    /// Reads the time stamps of the log in a directory, and asks who made them. Also returns the stamped
-    /// checkpoints, with which the tree is to be compared. To be done before the log is verified: its tree may
-    /// grow meanwhile.
-    pub fn read(
-        path: &Path,
-        anchors: Option<&Anchors>,
-    ) -> Result<(Stamped, Vec<(String, String)>), Error> {
+    /// Reads the time stamps of the log in a directory, and asks who made them. To be done before the log is
+    /// verified: its tree may grow meanwhile.
+    pub fn read(path: &Path, anchors: Option<&Anchors>) -> Result<Stamped, Error> {
         let files = source::open(path)?;
         let directory = Directory::new(&files, &|| false);
-        let names =
-            Names::of(path).map_err(|error| Error::log(format!("{TREE}/{DIRECTORY}: {error}")))?;
-        let mut stamped = Stamped {
-            all: Vec::new(),
-            too_many: names.too_many,
-            checked: anchors.is_some(),
-            existed: Vec::new(),
-        };
-        let mut notes = Vec::new();
-        let mut length = 0;
-        for Found { path, stamp } in names.read(&directory) {
+        let mut all = Vec::new();
+        // What can't be listed is found by who verifies.
+        for Found { path, stamp } in Names::of(&directory).unwrap_or_default().read(&directory) {
             let said = match &stamp {
                 Err(error) => Err((Class::Unreadable, error.clone())),
                 Ok(stamp) => said(stamp, anchors)
                     .map(|said| (stamp.size().unwrap_or(0), said))
                     .map_err(|error| (Class::Forged, error)),
             };
-            if let Ok(Stamp { note, .. }) = stamp {
-                length += note.len();
-                if length > NOTES {
-                    stamped.too_many = true;
-                    break;
-                }
-                notes.push((path.clone(), note));
-            }
-            stamped.all.push(Looked { path, said });
+            all.push(Looked { path, said });
         }
-        Ok((stamped, notes))
+        Ok(Stamped {
+            all,
+            checked: anchors.is_some(),
+            existed: Vec::new(),
+        })
     }
 
     /// Adds to the report of the verification what was found, and what is proved.
@@ -94,18 +74,12 @@ impl Stamped {
         let whole = report.finding_count == report.findings.len() as u64;
         let refuted: Vec<String> = report.findings.iter().map(|one| one.file.clone()).collect();
         let compared = whole && !refuted.iter().any(|file| file == TREE);
-        // Before the others, for not all may be named.
-        if self.too_many {
-            let message = format!(
-                "there are more time stamps than are read, of which {} were: move some of them elsewhere",
-                self.all.len()
-            );
-            report.add(Class::Unreadable, format!("{TREE}/{DIRECTORY}"), message);
-        }
         let mut beyond = false;
         for (at, one) in self.all.iter().enumerate() {
             let file = format!("{TREE}/{}", one.path);
             match &one.said {
+                // Of what can't be read it was found already.
+                Err((Class::Unreadable, _)) if refuted.contains(&file) || !whole => {}
                 Err((class, error)) => report.add(*class, file, error.clone()),
                 Ok((size, Some(_))) if *size > report.size => beyond = true,
                 Ok((size, Some(said))) if compared && !refuted.contains(&file) => {
@@ -115,9 +89,11 @@ impl Stamped {
             }
         }
         self.existed
-            .sort_by_key(|(_, size, said)| (*size, said.time));
-        let last = self.existed.iter().map(|(_, _, said)| said.time).max();
-        report.stamped = last.map(shown);
+            .sort_by_key(|(_, size, said)| (*size, said.when.time));
+        let times = self.existed.iter().map(|(_, _, said)| said.when);
+        let last = times.max_by_key(|when| when.time);
+        report.stamped = last.map(|when| when.to_string());
+        report.timestamps_checked = self.checked;
         // Of a copy that was taken while the log grew, the tokens may be newer than the rest.
         if self.checked && self.existed.is_empty() && !(beyond && report.beyond > 0) {
             let message = "no time stamp of the log is by somebody whom --tsa-cert vouches for";
@@ -138,16 +114,15 @@ impl Stamped {
             let (_, size, said) = &self.existed[0];
             facts.push(format!(
                 "{hidden} times before these, first up to entry {size} at {}",
-                shown(said.time)
+                said.when
             ));
         }
         for (_, size, said) in &self.existed[hidden..] {
             let mut fact = format!(
                 "entries up to {size} existed at {}, said by {}",
-                shown(said.time),
-                said.by
+                said.when, said.by
             );
-            if (said.time - now).num_seconds() > TOLERANCE {
+            if (said.when.time - now).num_seconds() > TOLERANCE {
                 fact.push_str(" (in the future)");
             }
             if said.valid_until < now {
@@ -168,19 +143,16 @@ impl Stamped {
     }
 
     /// The same as a member of the report's JSON.
-    pub fn write(&self, report: &mut Object<'_>) {
-        let mut object = report.nested("timestamps");
-        object.json("count", self.all.len());
-        object.json("checked", self.checked);
-        object.list("existed", &self.existed, |(at, size, said), out| {
+    pub fn write(&self, timestamps: &mut Object<'_>) {
+        timestamps.list("existed", &self.existed, |(at, size, said), out| {
             let mut object = Object::begin(out);
             object.json("entries", size);
-            object.text("time", &shown(said.time));
+            object.text("time", &shown(said.when.time));
+            object.json_if("accuracy_s", said.when.accuracy_s());
             object.text("by", &said.by);
             object.text("certificate_valid_until", &shown(said.valid_until));
             object.text("file", &format!("{TREE}/{}", self.all[*at].path));
             object.end();
         });
-        object.end();
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use audit_logger::tool::checkpoint::{Checkpoint, notes};
 use audit_logger::tool::note::Verifier;
 use audit_logger::tool::source::{self, Directory, TREE, end_of_named};
+use audit_logger::tool::stamp::{LONGEST_TOKEN, Stamp};
 use audit_logger::tool::tree::{key, newest};
 use audit_logger::tool::{Error, Place, Post, Proxy, Status, Trust, authority};
 use clap::Args;
@@ -13,8 +14,8 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::output::{Output, plain, write_new};
 use crate::stamp::authority::{Anchors, check};
-use crate::stamp::kept::{self, Open, Stamp, keep, waiting};
-use crate::stamp::token::{LONGEST, Query, Token, shown, token_in};
+use crate::stamp::kept::{self, Open, keep, waiting};
+use crate::stamp::token::{Query, Token, token_in};
 
 /// How long an authority may take, and the connection to it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -113,8 +114,8 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
         (bytes, token, note, None)
     } else {
         let file = arguments.way.reply_in.as_deref().unwrap_or(Path::new(""));
-        let (bytes, token) = read(&end_of_named(file, 2 * LONGEST as u64)?)?;
-        let mut waiting = waiting(path).map_err(failed)?;
+        let (bytes, token) = read(&end_of_named(file, 2 * LONGEST_TOKEN as u64)?)?;
+        let mut waiting = waiting(path, &directory).map_err(failed)?;
         let at = waiting
             .iter()
             .position(|open| open.query.is_answered_by(&token));
@@ -137,7 +138,7 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
     out.line(format_args!(
         "kept {kept}: entries up to {} existed at {}, said by {}",
         checkpoint.size,
-        shown(said.time),
+        said.when,
         plain(&said.by)
     ));
     if anchors.is_none() {
@@ -166,9 +167,9 @@ fn signed(note: &str, verifier: &Verifier) -> Result<Checkpoint, Error> {
 
 /// The token in a reply.
 fn read(reply: &[u8]) -> Result<(Vec<u8>, Token), Error> {
-    if reply.len() > LONGEST {
+    if reply.len() > LONGEST_TOKEN {
         return Err(refused(format!(
-            "the reply has more than {LONGEST} bytes; none is that long"
+            "the reply has more than {LONGEST_TOKEN} bytes; none is that long"
         )));
     }
     let bytes = token_in(reply).map_err(|error| match error {

@@ -103,7 +103,6 @@ impl Against {
             checkpoints: self.checkpoints.clone(),
             policy: self.policy.clone(),
             copy: self.copy,
-            stamped: Vec::new(),
         })
     }
 
@@ -124,10 +123,9 @@ impl Against {
         progress: &mut dyn FnMut(u64, u64),
         cancelled: &dyn Fn() -> bool,
     ) -> Result<(Report, Stamped), Error> {
-        let mut options = self.options()?;
+        let options = self.options()?;
         let anchors = self.tsa_cert.as_deref().map(Anchors::read).transpose()?;
-        let mut stamped;
-        (stamped, options.stamped) = Stamped::read(directory, anchors.as_ref())?;
+        let mut stamped = Stamped::read(directory, anchors.as_ref())?;
         let mut report = verify(directory, &options, progress, cancelled)?;
         stamped.report(&mut report);
         Ok((report, stamped))
@@ -155,7 +153,7 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
     let (report, stamped) = verified?;
     if arguments.json {
         let mut json = Vec::new();
-        report.write(&mut json, |object| stamped.write(object));
+        report.write(&mut json, |timestamps| stamped.write(timestamps));
         out.raw_line(&json);
     } else {
         print(&report, &stamped, out);

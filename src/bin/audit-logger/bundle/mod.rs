@@ -5,12 +5,14 @@ mod page;
 
 use std::borrow::Cow;
 use std::io::{BufWriter, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use audit_logger::tool::checkpoint::{Checkpoint, format_hash};
 use audit_logger::tool::note::Note;
 use audit_logger::tool::slice::{Counts, Options, Slice, Wanted};
 use audit_logger::tool::source::{self, Directory, end_of_named};
+use audit_logger::tool::stamp::Stamp;
+use audit_logger::tool::stamps::{DIRECTORY, Names};
 use audit_logger::tool::{Error, Status};
 use chrono::NaiveDate;
 use clap::Args;
@@ -20,7 +22,7 @@ use tempfile::tempfile_in;
 
 use crate::interrupt;
 use crate::output::{Output, Progress, parent};
-use crate::stamp::kept::{self, Stamp};
+use crate::stamp::token::{Token, When};
 use archive::Archive;
 
 /// Bundles the lines of some days with their proof, for somebody who hasn't the log
@@ -86,8 +88,8 @@ struct About<'a> {
     /// Whose signatures the checkpoint has beside the log's.
     cosigned: usize,
     has_policy: bool,
-    /// How many time stamps go along.
-    stamps: usize,
+    /// The time stamps that go along.
+    stamps: &'a [Stamped],
 }
 
 impl About<'_> {
@@ -125,26 +127,39 @@ struct Owned<'l> {
     user_id: Cow<'l, str>,
 }
 
+/// A time stamp that goes along.
+struct Stamped {
+    checkpoint: Checkpoint,
+    /// As its token says: who made it isn't asked here.
+    when: When,
+    stamp: Stamp,
+}
+
 /// The log's time stamps that go along: those over the smallest tree with all that is shown, which say the earliest
 /// time, and those over the largest, which may be by better algorithms.
-fn stamps(
-    path: &Path,
-    directory: &Directory,
-    slice: &Slice,
-) -> Result<Vec<(Checkpoint, Stamp)>, Error> {
-    let names = kept::Names::of(path);
+fn stamps(directory: &Directory, slice: &Slice) -> Result<Vec<Stamped>, Error> {
+    let names = Names::of(directory);
     let names = names.map_err(|error| Error::log(format!("the time stamps: {error}")))?;
     let covering = slice.reach()..=slice.checkpoint.size;
     let (mut first, mut last) = (Vec::new(), Vec::new());
     for stamp in names.read(directory).filter_map(|found| found.stamp.ok()) {
-        let Ok(signed) = Checkpoint::open(&stamp.note, &slice.verifier) else {
+        let Ok(checkpoint) = Checkpoint::open(&stamp.note, &slice.verifier) else {
             continue;
         };
-        if !covering.contains(&signed.size) {
+        if !covering.contains(&checkpoint.size) {
             continue;
         }
-        let is_of =
-            |of: &[(Checkpoint, Stamp)]| of.first().is_none_or(|(of, _)| of.size == signed.size);
+        // What verify calls forged would have the bundle refused.
+        let Some(token) = Token::parse(&stamp.token)
+            .ok()
+            .filter(|token| token.stamps(stamp.note.as_bytes()))
+        else {
+            continue;
+        };
+        let is_of = |of: &[Stamped]| {
+            of.first()
+                .is_none_or(|of| of.checkpoint.size == checkpoint.size)
+        };
         let of_it = if is_of(&first) {
             &mut first
         } else {
@@ -154,7 +169,11 @@ fn stamps(
             &mut last
         };
         if of_it.len() < MOST_STAMPS {
-            of_it.push((signed, stamp));
+            of_it.push(Stamped {
+                checkpoint,
+                when: token.when,
+                stamp,
+            });
         }
     }
     first.append(&mut last);
@@ -199,8 +218,9 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
     archive.begin("entries.jsonl")?;
     let mut progress = Progress::new();
     let mut show = |done, of| progress.show("bundling", done, of);
-    let stamps = stamps(&arguments.directory, &directory, &slice)?;
-    let stamped: Vec<Checkpoint> = stamps.iter().map(|(signed, _)| signed.clone()).collect();
+    let stamps = stamps(&directory, &slice)?;
+    let stamped = stamps.iter().map(|one| one.checkpoint.clone());
+    let stamped: Vec<Checkpoint> = stamped.collect();
     let counts = slice.write(wanted, &stamped, &mut archive, &mut proof, &mut show)?;
     drop(progress);
     if counts.lines == 0 {
@@ -224,19 +244,16 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
         counts,
         cosigned,
         has_policy: policy.is_some(),
-        stamps: stamps.len(),
+        stamps: &stamps,
     };
     archive.add("checkpoint", slice.note.as_bytes())?;
     archive.add("vkey", format!("{}\n", slice.verifier).as_bytes())?;
     if let Some(policy) = &policy {
         archive.add("policy", policy)?;
     }
-    for stamp in stamps.iter().map(|(_, stamp)| stamp) {
+    for Stamped { stamp, .. } in &stamps {
         let name = stamp.name().unwrap_or_default();
-        archive.add(
-            &format!("{}/{name}", kept::DIRECTORY),
-            stamp.text().as_bytes(),
-        )?;
+        archive.add(&format!("{DIRECTORY}/{name}"), stamp.text().as_bytes())?;
     }
     archive.add("index.html", page::page(&about).as_bytes())?;
     archive.add("verify.py", VERIFIER)?;

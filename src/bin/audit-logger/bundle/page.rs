@@ -84,9 +84,16 @@ pub fn page(about: &About) -> String {
         ("root of the tree", format_hash(&checkpoint.root)),
         ("public key", about.slice.verifier.to_string()),
         ("cosignatures", about.cosigned.to_string()),
-        ("time stamps", about.stamps.to_string()),
+        ("time stamps", about.stamps.len().to_string()),
     ] {
         let _ = writeln!(page, "<tr><th>{what}</th><td>{}</td></tr>", escaped(&value));
+    }
+    for stamp in about.stamps {
+        let (when, size) = (&stamp.when, stamp.checkpoint.size);
+        let _ = writeln!(
+            page,
+            "<tr><th></th><td>{when}, over the first {size} entries: by whom, openssl ts says</td></tr>"
+        );
     }
     page.push_str("</table>\n");
     page.push_str(FILES);

@@ -449,8 +449,43 @@ def opened(note, key, what):
     return number(lines[1], what), unbase64(lines[2], what + ": the root")
 
 
+def parts(der):
+    """What stands in a piece of DER, one after the other: tags, and what they hold."""
+    found, at = [], 0
+    while at < len(der):
+        tag, length, at = der[at], der[at + 1], at + 2
+        if length & 0x80:
+            end = at + (length & 0x7F)
+            length, at = int.from_bytes(der[at:end], "big"), end
+        if at + length > len(der):
+            raise ValueError("a piece of DER is longer than what it's in")
+        found.append((tag, der[at : at + length]))
+        at += length
+    return found
+
+
+def said(token):
+    """When a token (RFC 3161) says that it was made, and how far off that may be."""
+    # ContentInfo, SignedData, EncapsulatedContentInfo, TSTInfo.
+    signed_data = parts(parts(parts(parts(token)[0][1])[1][1])[0][1])
+    info = parts(parts(parts(parts(signed_data[2][1])[1][1])[0][1])[0][1])
+    tag, time = info[4]
+    time = re.fullmatch(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d(?:\.\d+)?)Z", time.decode())
+    if tag != 0x18 or not time:
+        raise ValueError("a time isn't one")
+    shown = "%s-%s-%sT%s:%s:%sZ" % time.groups()
+    # The accuracy is the one sequence behind the time.
+    for tag, accuracy in info[5:]:
+        if tag == 0x30:
+            units = {0x02: 1000000, 0x80: 1000, 0x81: 1}
+            micros = sum(units[unit] * int.from_bytes(value, "big") for unit, value in parts(accuracy))
+            shown += " \u00b1 %s s" % ("%d.%06d" % divmod(micros, 1000000)).rstrip("0").rstrip(".")
+    return shown
+
+
 def stamped(name, text, key):
-    """The size and the root of what a time stamp is over. That it's by an authority isn't checked."""
+    """The size and the root of what a time stamp is over, and when it says it was made. That it's by an authority
+    isn't checked."""
     begin, end = "\n-----BEGIN CMS-----\n", "\n-----END CMS-----\n"
     at = text.find(begin)
     if at < 0 or not text.endswith(end):
@@ -460,7 +495,7 @@ def stamped(name, text, key):
     digests = [hashlib.new(kind, note.encode()).digest() for kind in ("sha256", "sha384", "sha512")]
     if not any(digest in token for digest in digests):
         raise Refused(name + ": the token is of something else")
-    return (name, *opened(Note(note), key, name))
+    return (name, *opened(Note(note), key, name), said(token))
 
 
 def given(text):
@@ -503,13 +538,13 @@ def verify(bundle, vkey, policy_text):
     users = manifest["users"]
     seals = None if users else Seals(manifest["from"], manifest["to"])
     stamps = [stamped(name, read[name].decode(), key) for name in sorted(read) if re.fullmatch(STAMP, name)]
-    tree, roots, count, digests = prove(bundle, seals, {at for _, at, _ in stamps})
+    tree, roots, count, digests = prove(bundle, seals, {at for _, at, _, _ in stamps})
     if tree.size != size or tree.root() != root:
         raise Refused(
             "entries.jsonl: the lines aren't what was sealed, or aren't all, or not in their order: with proof.txt "
             "they lead to another root than the one that was signed"
         )
-    for name, at, stamped_root in stamps:
+    for name, at, stamped_root, _ in stamps:
         if roots.get(at) != stamped_root:
             raise Refused("%s: is of another tree" % name)
     for name, found in digests.items():
@@ -530,8 +565,8 @@ def verify(bundle, vkey, policy_text):
         facts.append("%d more lines were sealed and are not in the bundle" % hidden)
     if left_out["unsealed_bytes"]:
         facts.append("%d bytes weren't sealed yet, says its maker" % left_out["unsealed_bytes"])
-    for name, at, _ in stamps:
-        facts.append("%s covers them, with the first %d entries: check it by openssl ts" % (name, at))
+    for name, at, _, when in stamps:
+        facts.append("%s covers them, with the first %d entries, and says %s: check it by openssl ts" % (name, at, when))
     if not vkey:
         facts.append("the public key is the bundle's own: compare it with what you know, or give it by --vkey")
         facts.append("  " + key.text)

@@ -89,7 +89,6 @@ impl Host {
             vkey: self.vkey.as_deref().map(crate::vkey).transpose()?,
             guard: self.guard_file.clone(),
             checkpoints: self.checkpoints.clone(),
-            ..Options::default()
         })
     }
 

@@ -27,7 +27,7 @@ use x509_cert::ext::pkix::{
 use x509_cert::spki::AlgorithmIdentifierOwned;
 use x509_cert::time::Time;
 
-use super::token::{Token, hash_of, shown};
+use super::token::{Token, When, hash_of, shown};
 
 /// How long a file of certificates may be.
 const LONGEST: u64 = 16 << 20;
@@ -41,7 +41,7 @@ pub struct Anchors {
 /// What a token says, once it's checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Said {
-    pub time: DateTime<Utc>,
+    pub when: When,
     /// The name in the signer's certificate.
     pub by: String,
     /// Until when that was valid.
@@ -120,12 +120,13 @@ pub fn check(token: &Token, anchors: Option<&Anchors>) -> Result<Said, String> {
     let validity = signer.tbs_certificate().validity();
     let (since, until) = (when(&validity.not_before), when(&validity.not_after));
     // Both ends are in it, and that of a second until the next.
-    if token.time < since || token.time >= until + chrono::TimeDelta::seconds(1) {
+    let time = token.when.time;
+    if time < since || time >= until + chrono::TimeDelta::seconds(1) {
         return Err(format!(
             "the certificate of {by} was valid from {} to {}, and the token is of {}",
             shown(since),
             shown(until),
-            shown(token.time)
+            shown(time)
         ));
     }
     if let Some(anchors) = anchors {
@@ -134,7 +135,7 @@ pub fn check(token: &Token, anchors: Option<&Anchors>) -> Result<Said, String> {
         })?;
     }
     Ok(Said {
-        time: token.time,
+        when: token.when,
         by,
         valid_until: until,
     })
@@ -207,7 +208,7 @@ fn trace(signer: &[u8], token: &Token, anchors: &Anchors) -> Result<(), String> 
     let end = EndEntityCert::try_from(&own).map_err(|error| error.to_string())?;
     let others = token.certificates.iter().filter(|one| **one != signer);
     let others: Vec<_> = others.map(|one| CertificateDer::from(&one[..])).collect();
-    let seconds = u64::try_from(token.time.timestamp()).unwrap_or(0);
+    let seconds = u64::try_from(token.when.time.timestamp()).unwrap_or(0);
     let traced = end.verify_for_usage(
         webpki::ALL_VERIFICATION_ALGS,
         &anchors.issuers,

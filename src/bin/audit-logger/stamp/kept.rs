@@ -1,14 +1,5 @@
-//! Where a log keeps its time stamps: `.integrity/timestamps`, a file for each, which never changes.
-//!
-//! ```text
-//! <the checkpoint, a signed note, as it was stamped>
-//!
-//! -----BEGIN CMS-----
-//! <base64 of the token, in lines of 64>
-//! -----END CMS-----
-//! ```
-//!
-//! A request that was written out stands likewise in `.state`, until its answer comes.
+//! Where a log keeps its time stamps, which is said in `format/stamp`; and the requests that wait for their answers, which stand
+//! likewise in `.state`.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -16,21 +7,16 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use audit_logger::tool::checkpoint::{claimed_size, parse_size};
 use audit_logger::tool::if_there;
 use audit_logger::tool::source::{Directory, TREE};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use ring::digest::{SHA256, digest};
+use audit_logger::tool::stamp::{LONGEST_FILE, Stamp, joined, parted, short};
+use audit_logger::tool::stamps::DIRECTORY;
 use uuid::Uuid;
 
-use super::token::{LONGEST, Query};
+use super::token::Query;
 
-/// Their directory, below `.integrity`.
-pub const DIRECTORY: &str = "timestamps";
-
-/// What a token stands between (RFC 7468, section 9).
-const TOKEN: &str = "CMS";
+/// Where requests wait for their answers.
+const STATE: &str = ".state";
 
 /// What a request stands between.
 const QUERY: &str = "TIMESTAMP QUERY";
@@ -41,136 +27,8 @@ const OPEN: &str = "timestamp-";
 /// What isn't whole yet begins so.
 const TEMPORARY: &str = "new-";
 
-/// A note, and a token as text.
-const LONGEST_FILE: u64 = 4 * LONGEST as u64;
-
-/// So many are read: one an hour, for years.
-const MOST: usize = 1 << 15;
-
 /// So many requests may wait for their answers.
 const MOST_OPEN: usize = 64;
-
-/// A checkpoint, and what somebody said of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stamp {
-    pub note: String,
-    pub token: Vec<u8>,
-}
-
-/// A note and some bytes, as a text.
-fn joined(note: &str, label: &str, bytes: &[u8]) -> String {
-    let mut text = format!("{note}\n-----BEGIN {label}-----\n");
-    for line in BASE64.encode(bytes).as_bytes().chunks(64) {
-        text.push_str(&String::from_utf8_lossy(line));
-        text.push('\n');
-    }
-    text.push_str(&format!("-----END {label}-----\n"));
-    text
-}
-
-/// Takes them apart again. What would be written otherwise isn't one.
-fn parted(text: &str, label: &str) -> Option<(String, Vec<u8>)> {
-    let (note, rest) = text.split_once(&format!("\n\n-----BEGIN {label}-----\n"))?;
-    let lines = rest.strip_suffix(&format!("-----END {label}-----\n"))?;
-    let bytes = BASE64.decode(lines.replace('\n', "")).ok()?;
-    let note = format!("{note}\n");
-    (joined(&note, label, &bytes) == text).then_some((note, bytes))
-}
-
-impl Stamp {
-    /// What a file of time stamps holds.
-    pub fn parse(text: &[u8]) -> Result<Stamp, String> {
-        let text = std::str::from_utf8(text).ok();
-        let (note, token) = text
-            .and_then(|text| parted(text, TOKEN))
-            .ok_or("isn't a checkpoint and a token as they are kept")?;
-        Ok(Stamp { note, token })
-    }
-
-    /// The file's text.
-    pub fn text(&self) -> String {
-        joined(&self.note, TOKEN, &self.token)
-    }
-
-    /// The size that its checkpoint claims.
-    pub fn size(&self) -> Option<u64> {
-        claimed_size(&self.note)
-    }
-
-    /// The file's name, which says the size and tells tokens apart.
-    pub fn name(&self) -> Option<String> {
-        Some(format!("{}-{}", self.size()?, short(&self.token)))
-    }
-}
-
-/// 16 digits of a hash.
-fn short(bytes: &[u8]) -> String {
-    let hash = digest(&SHA256, bytes);
-    hash.as_ref()[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
-
-/// The size in a name of a time stamp.
-fn size_in(name: &str) -> Option<u64> {
-    let (size, rest) = name.split_once('-')?;
-    let is_hash = rest.len() == 16 && rest.bytes().all(|byte| b"0123456789abcdef".contains(&byte));
-    parse_size(size).filter(|_| is_hash)
-}
-
-/// A file of time stamps, and what is in it.
-pub struct Found {
-    /// Its path below `.integrity`.
-    pub path: String,
-    pub stamp: Result<Stamp, String>,
-}
-
-/// The names of a log's time stamps.
-pub struct Names {
-    /// By their sizes.
-    names: Vec<(u64, String)>,
-    /// There are more of them than any log has: not all are here.
-    pub too_many: bool,
-}
-
-impl Names {
-    /// Those in the directory of a log.
-    pub fn of(path: &Path) -> io::Result<Names> {
-        let listed = if_there(fs::read_dir(path.join(TREE).join(DIRECTORY)))?;
-        let mut names = Vec::new();
-        let mut too_many = false;
-        for item in listed.into_iter().flatten() {
-            if let Some(name) = item?.file_name().to_str()
-                && let Some(size) = size_in(name)
-            {
-                too_many = names.len() == MOST;
-                if too_many {
-                    break;
-                }
-                names.push((size, name.to_owned()));
-            }
-        }
-        names.sort_unstable();
-        Ok(Names { names, too_many })
-    }
-
-    /// Reads one after the other.
-    pub fn read(self, directory: &Directory<'_>) -> impl Iterator<Item = Found> {
-        self.names.into_iter().map(|(_, name)| {
-            let path = format!("{DIRECTORY}/{name}");
-            let stamp = match directory.beginning(&path, LONGEST_FILE) {
-                Ok(bytes) => Stamp::parse(&bytes.unwrap_or_default()),
-                Err(error) => Err(error.to_string()),
-            };
-            let stamp = stamp.and_then(|stamp| match stamp.name() {
-                Some(own) if own == name => Ok(stamp),
-                _ => Err("isn't what its name says".to_owned()),
-            });
-            Found { path, stamp }
-        })
-    }
-}
 
 /// Writes a whole file that nobody else writes: to the disk, or not at all. One that is there stays, and must be
 /// the same.
@@ -276,14 +134,19 @@ pub struct Open {
     pub query: Query,
 }
 
+/// The files of requests, the newest first.
+fn newest(state: &Path) -> io::Result<Vec<(String, Duration)>> {
+    let mut there = named(state, OPEN)?;
+    there.sort_by_key(|(_, age)| *age);
+    Ok(there)
+}
+
 /// Notes a request that is written out.
 pub fn open(path: &Path, note: &str, query: Query) -> io::Result<Open> {
-    let state = path.join(".state");
+    let state = path.join(STATE);
     let text = joined(note, QUERY, &query.der);
     let name = format!("{OPEN}{}", short(&query.der));
-    let mut there = named(&state, OPEN)?;
-    there.sort_by_key(|(_, age)| *age);
-    for (name, _) in there.iter().skip(MOST_OPEN - 1) {
+    for (name, _) in newest(&state)?.iter().skip(MOST_OPEN - 1) {
         if_there(fs::remove_file(state.join(name)))?;
     }
     write(&state, &name, &text, &state.join("format"))?;
@@ -292,12 +155,12 @@ pub fn open(path: &Path, note: &str, query: Query) -> io::Result<Open> {
 }
 
 /// The requests that were noted. What can't be read is none that could be answered.
-pub fn waiting(path: &Path) -> io::Result<Vec<Open>> {
-    let state = path.join(".state");
+pub fn waiting(path: &Path, directory: &Directory<'_>) -> io::Result<Vec<Open>> {
     let mut found = Vec::new();
     // A copy has none.
-    for (name, _) in named(&state, OPEN)? {
-        let bytes = if_there(fs::read(state.join(&name)))?.unwrap_or_default();
+    for (name, _) in newest(&path.join(STATE))?.into_iter().take(MOST_OPEN) {
+        let read = directory.beginning_of(&format!("{STATE}/{name}"), LONGEST_FILE);
+        let Ok(Some(bytes)) = read else { continue };
         if let Some((note, der)) = parted(&String::from_utf8_lossy(&bytes), QUERY)
             && let Ok(query) = Query::parse(&der)
         {
@@ -310,6 +173,6 @@ pub fn waiting(path: &Path) -> io::Result<Vec<Open>> {
 impl Open {
     /// It doesn't wait any more.
     pub fn close(self, path: &Path) -> io::Result<()> {
-        if_there(fs::remove_file(path.join(".state").join(self.name))).map(drop)
+        if_there(fs::remove_file(path.join(STATE).join(self.name))).map(drop)
     }
 }

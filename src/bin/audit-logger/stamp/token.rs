@@ -3,6 +3,10 @@
 //! A token is a CMS SignedData (RFC 5652) over a TSTInfo, in DER. A certificate is kept as the bytes that came,
 //! for it's named by their hash. The order of sets isn't checked: OpenSSL writes certificates in that of their file.
 
+use std::fmt;
+use std::time::Duration;
+
+use audit_logger::tool::stamp::LONGEST_TOKEN;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use cms::cert::x509::ext::Extension;
 use cms::content_info::{CmsVersion, ContentInfo};
@@ -20,9 +24,6 @@ use der::{Any, Decode, Encode, Sequence, Tag, Tagged};
 use ring::digest::{self, SHA256, SHA384, SHA512, digest};
 use x509_cert::attr::Attribute;
 use x509_cert::spki::AlgorithmIdentifierOwned;
-
-/// Longer ones are none: they have about 6 KB.
-pub const LONGEST: usize = 64 * 1024;
 
 /// The hash functions that are taken.
 pub const HASHES: [(ObjectIdentifier, &digest::Algorithm); 3] = [
@@ -246,14 +247,51 @@ fn refusal(status: &PkiStatusInfo) -> String {
     said
 }
 
+impl Accuracy {
+    /// What is left out is 0.
+    fn whole(&self) -> Duration {
+        let millis = Duration::from_millis(self.millis.unwrap_or(0).into());
+        let micros = Duration::from_micros(self.micros.unwrap_or(0).into());
+        let seconds = Duration::from_secs(self.seconds.unwrap_or(0));
+        seconds.saturating_add(millis + micros)
+    }
+}
+
+/// When something was stamped, by the authority's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct When {
+    pub time: DateTime<Utc>,
+    /// How far off it says that this may be, to either side (RFC 3161, section 2.4.2).
+    pub accuracy: Option<Duration>,
+}
+
+impl When {
+    /// The accuracy in seconds, as a decimal.
+    pub fn accuracy_s(&self) -> Option<String> {
+        let accuracy = self.accuracy?;
+        let digits = format!("{}.{:06}", accuracy.as_secs(), accuracy.subsec_micros());
+        let short = digits.trim_end_matches('0');
+        Some(short.to_owned() + if short.ends_with('.') { "0" } else { "" })
+    }
+}
+
+impl fmt::Display for When {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&shown(self.time))?;
+        match self.accuracy_s() {
+            Some(seconds) => write!(f, " ± {} s", seconds.trim_end_matches(".0")),
+            None => Ok(()),
+        }
+    }
+}
+
 /// A token, of which nothing is believed yet.
 #[derive(Debug)]
 pub struct Token {
     /// The hash of what was stamped, and by which function.
     pub imprint: Vec<u8>,
     pub hash: &'static digest::Algorithm,
-    /// When, by the authority's clock.
-    pub time: DateTime<Utc>,
+    pub when: When,
     /// What the request had.
     nonce: Option<Int>,
     pub signer: SignerInfo,
@@ -268,8 +306,8 @@ pub struct Token {
 impl Token {
     /// Reads a token: its form, and that what is signed is what is in it.
     pub fn parse(bytes: &[u8]) -> Result<Token, String> {
-        if bytes.len() > LONGEST {
-            return Err(format!("has more than {LONGEST} bytes"));
+        if bytes.len() > LONGEST_TOKEN {
+            return Err(format!("has more than {LONGEST_TOKEN} bytes"));
         }
         let not_one = |error: der::Error| format!("isn't a token of RFC 3161 in DER: {error}");
         let content = ContentInfo::from_der(bytes).map_err(not_one)?;
@@ -353,7 +391,10 @@ impl Token {
         Ok(Token {
             imprint: info.imprint.hash.as_bytes().to_vec(),
             hash: stamped_by,
-            time: time_of(&info.time).ok_or("has a time that isn't one")?,
+            when: When {
+                time: time_of(&info.time).ok_or("has a time that isn't one")?,
+                accuracy: info.accuracy.as_ref().map(Accuracy::whole),
+            },
             nonce: info.nonce,
             signer: signer.clone(),
             signed,
