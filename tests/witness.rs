@@ -387,6 +387,28 @@ fn a_log_that_was_put_back_is_disputed_once_and_found_by_who_trusts_the_witness(
 }
 
 #[test]
+fn what_a_process_finds_signed_counts_once_the_witnesses_have_signed_for_it_too() {
+    let witness = Witness::start(1);
+    let bench = Bench::new(&[&witness], "quorum w1", required());
+    let logger = bench.logger();
+    write(&logger, 3);
+    witnessed(&logger, 60_000).expect(AUDIT_OK);
+    let _ = logger.close(-1).expect(AUDIT_OK);
+    // It may be an older copy that was put back, with what was noted then.
+    let logger = bench.logger();
+    witness.state().doing = Doing::Answering(500, Vec::new());
+    for _ in 0..3 {
+        witnessed(&logger, -1).expect(AUDIT_E_WITNESS);
+    }
+    witness.state().doing = Doing::Signing;
+    witnessed(&logger, 60_000).expect(AUDIT_OK);
+    let asked = witness.server.requests().len();
+    witnessed(&logger, 60_000).expect(AUDIT_OK);
+    assert_eq!(witness.server.requests().len(), asked, "nothing is new");
+    let _ = logger.close(-1).expect(AUDIT_OK);
+}
+
+#[test]
 fn an_old_signature_counts_and_one_from_the_future_is_shown_as_that() {
     let witness = Witness::start(1);
     let bench = Bench::new(&[&witness], "quorum w1", required());

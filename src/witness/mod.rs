@@ -51,9 +51,9 @@ struct Shared {
     thread: Mutex<Thread>,
     /// Happens when it's over.
     stop: OnceLock<Event>,
-    /// Whether this process has asked. What it finds signed when it begins says nothing: it would be there
-    /// in an older copy of the directory as well.
-    has_asked: AtomicBool,
+    /// Which witnesses have signed for this process, in the policy's order. What it finds signed by others says
+    /// nothing: it would be there in an older copy of the directory as well.
+    signed: Vec<AtomicBool>,
     /// As they were read or written last.
     notes: Mutex<Notes>,
 }
@@ -161,7 +161,11 @@ impl Shared {
             runs: AtomicBool::new(false),
             thread: Mutex::default(),
             stop: OnceLock::new(),
-            has_asked: AtomicBool::new(false),
+            signed: settings
+                .ways
+                .iter()
+                .map(|_| AtomicBool::default())
+                .collect(),
             notes: Mutex::new(Notes::read(b"", &settings.config.policy)),
         }
     }
@@ -268,10 +272,7 @@ impl Shared {
         let notes = self.read(log)?;
         let now = milliseconds(log.clock());
         let size = offer.checkpoint.size;
-        let mut cosigned = match self.has_asked.swap(true, Ordering::Relaxed) {
-            true => self.cosigned(offer),
-            false => vec![None; notes.each.len()],
-        };
+        let mut cosigned = self.cosigned(offer);
         let mut gained: Option<String> = None;
         let mut is_stale = false;
         // Those that answered last time come first.
@@ -305,6 +306,7 @@ impl Shared {
             let error = match answer {
                 Ok(Answer::Cosigned(time, note)) => {
                     cosigned[at] = Some(time);
+                    self.signed[at].store(true, Ordering::Relaxed);
                     gained = Some(match gained {
                         Some(gained) => joined(&gained, &note),
                         None => note,
@@ -346,12 +348,24 @@ impl Shared {
         })
     }
 
-    /// When each witness has signed what is offered already.
+    /// When each witness has signed what is offered already, of those that have signed for this process.
     fn cosigned(&self, offer: &Offer) -> Vec<Option<u64>> {
         let note = Note::parse(&offer.note).ok();
         let witnesses = self.settings.config.policy.witnesses().iter();
-        let cosigned = witnesses.map(|witness| witness.key.cosigned_at(note.as_ref()?).ok()?);
+        let cosigned = witnesses.zip(&self.signed).map(|(witness, signed)| {
+            let note = note.as_ref().filter(|_| signed.load(Ordering::Relaxed))?;
+            witness.key.cosigned_at(note).ok()?
+        });
         cosigned.collect()
+    }
+
+    /// Whether a quorum has signed for this process.
+    fn has_quorum(&self) -> bool {
+        let signed = self.signed.iter();
+        let signed: Vec<Option<u64>> = signed
+            .map(|signed| signed.load(Ordering::Relaxed).then_some(0))
+            .collect();
+        self.settings.config.policy.complete_at(&signed).is_some()
     }
 
     /// Waits until the quorum has seen all that is published by now. Without a limit each witness is
@@ -387,7 +401,7 @@ impl Shared {
             return Ok(Looked::Incomplete);
         };
         if let Some(witnessed) = &self.read(log)?.witnessed
-            && self.has_asked.load(Ordering::Relaxed)
+            && self.has_quorum()
         {
             let newest = offer.checkpoint.size;
             // What was noted of another tree counts for nothing.

@@ -331,6 +331,8 @@ impl World {
             };
             let differ = self.witnesses.iter().filter(differs).count();
             assert_eq!(complete, differ < 2, "{differ} have seen another tree");
+            let again = waited.wait(log, None).is_ok();
+            assert_eq!(again, complete, "{differ} have seen another tree");
             let recorded = self.schedule.witnessed(&self.policy).disputes;
             assert!(
                 recorded >= differ as u64,
