@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use support::calls::{Logger, record};
 use support::tsa::Tsa;
 use support::witness::Witness;
-use support::{Scratch, python, root, run, skip, tool};
+use support::{Clock, Scratch, python, root, run, skip, tool};
 
 use audit_logger::ffi::*;
 
@@ -430,6 +430,72 @@ fn time_stamps_that_cover_the_days_go_with_them_and_are_of_the_same_tree() {
     let again = bench.bundle("b.zip", &days);
     let same = fs::read(&again).expect("it's there") == fs::read(&bundle).expect("it's there");
     assert!(same, "what is forged changes nothing");
+    run(Command::new(&python)
+        .arg("-B")
+        .arg(root().join("tests/bundle/changes.py"))
+        .arg(root().join(VERIFIER))
+        .arg(&bundle));
+}
+
+#[test]
+fn a_bundle_of_days_that_retention_removed_and_a_hold_kept_says_what_is_left_out() {
+    let Some(python) = stock_python() else { return };
+    let bench = Bench::new(6);
+    let later = chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now());
+    let later = later + chrono::TimeDelta::days(3);
+    let later = later.format("%Y-%m-%d %H:%M:%S").to_string();
+    let Some(clock) = Clock::new(&bench.scratch, &later) else {
+        return;
+    };
+    let on_the_log = |command: &str, more: &[&str]| {
+        let mut tool = tool();
+        tool.arg(command).arg(&bench.log).args(more);
+        tool
+    };
+    let held = [
+        "--from",
+        DAYS[1],
+        "--to",
+        DAYS[1],
+        "--reason",
+        "a <b>case</b>",
+    ];
+    run(&mut on_the_log("hold", &held));
+    let retention = ["--retention-days", "365"];
+    run(&mut on_the_log("maintain", &retention));
+    run(clock.on(&mut on_the_log("maintain", &retention)));
+    let gone = |day: &&str| !bench.log.join(format!("audit_{day}.jsonl")).exists();
+    let gone: Vec<&str> = DAYS.into_iter().filter(gone).collect();
+    assert_eq!(gone, [DAYS[0], DAYS[2]]);
+
+    let days = ["--from", DAYS[0], "--to", DAYS[2]];
+    let bundle = bench.bundle("a.zip", &days);
+    let (code, said) = verify(&python, &bundle, &[]);
+    assert_eq!(code, Some(0), "{said}");
+    for says in [
+        "7 lines, each as it was sealed",
+        "all that the log had sealed, in 3 files, but for 14 lines",
+        "14 lines are left out, says its maker, because retention had removed their files",
+    ] {
+        assert!(said.contains(says), "{said}");
+    }
+    let users = [&days[..], &["--user", USERS[0], "--user", USERS[1]]].concat();
+    let (code, said) = verify(&python, &bench.bundle("b.zip", &users), &[]);
+    assert!(
+        code == Some(0)
+            && said.contains("14 lines, of whichever users, are left out, says its maker"),
+        "{said}"
+    );
+    let (code, said) = verify(
+        &python,
+        &bench.bundle("c.zip", &["--from", DAYS[1], "--to", DAYS[1]]),
+        &[],
+    );
+    assert!(
+        code == Some(0) && !said.contains("left out") && !said.contains("but for"),
+        "{said}"
+    );
+    bench.refused(&["--from", DAYS[0], "--to", DAYS[0]], 3, "no line");
     run(Command::new(&python)
         .arg("-B")
         .arg(root().join("tests/bundle/changes.py"))

@@ -80,7 +80,7 @@ impl Run<'_> {
 
     fn count(&mut self, day: usize, tail: &Tail) {
         let (day, report) = (&self.days[day], &mut self.report);
-        report.files += u64::from(day.is_sealed() && !day.has_vanished());
+        report.files += u64::from(day.is_sealed() && day.is_there());
         report.lines += day.intact;
         report.unsealed_lines += tail.lines;
         report.unsealed_bytes += tail.bytes;

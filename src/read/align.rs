@@ -233,6 +233,11 @@ impl<'s> Day<'s> {
         self.vanished && !self.pruned
     }
 
+    /// Whether it was there to the end.
+    pub fn is_there(&self) -> bool {
+        !self.vanished
+    }
+
     /// It vanished because retention removed it while it was read: that it's gone is no finding.
     pub fn forgive(&mut self, to: &mut Findings) {
         self.pruned = true;

@@ -558,11 +558,14 @@ def verify(bundle, vkey, policy_text):
     facts = ["%d lines, each as it was sealed, in the tree of %d entries of %s" % (count, size, key.name)]
     days = "%s to %s" % (manifest["from"], manifest["to"])
     if seals:
-        facts.append("of %s all that the log had sealed, in %d files" % (days, len(seals.ends)))
+        but = ", but for %d lines" % hidden if hidden else ""
+        facts.append("of %s all that the log had sealed, in %d files%s" % (days, len(seals.ends), but))
     else:
         facts.append("of %s, users %s, says its maker: others of theirs may be missing" % (days, json.dumps(users)))
-    if hidden:
-        facts.append("%d more lines were sealed and are not in the bundle" % hidden)
+    for kind, why in (("removed_lines", "retention had removed their files"), ("too_long_lines", "they are too long")):
+        if left_out[kind]:
+            whose = "" if seals else ", of whichever users,"
+            facts.append("%d lines%s are left out, says its maker, because %s" % (left_out[kind], whose, why))
     if left_out["unsealed_bytes"]:
         facts.append("%d bytes weren't sealed yet, says its maker" % left_out["unsealed_bytes"])
     for name, at, _, when in stamps:
