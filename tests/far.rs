@@ -295,7 +295,7 @@ fn days_outside_of_those_that_are_asked_for_need_not_be_there() {
             .output()
             .expect("it starts");
         assert_eq!(output.status.code(), Some(2), "{wrong}: {output:?}");
-        assert!(String::from_utf8_lossy(&output.stderr).contains(&format!("{wrong:?}")));
+        assert!(String::from_utf8_lossy(&output.stderr).contains(&format!("'{wrong}'")));
     }
 }
 

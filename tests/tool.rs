@@ -130,6 +130,34 @@ fn every_command_has_a_help_with_an_example_and_the_exit_codes_are_told() {
 }
 
 #[test]
+fn a_day_is_taken_as_files_are_named_and_in_no_other_way() {
+    let scratch = Scratch::new();
+    let (log, _) = sealed(&scratch, 1);
+    let log = log.to_str().expect("UTF-8");
+    for command in [
+        &["bundle", log, "-o", "new", "--to", "2026-11-30"][..],
+        &["stats", log],
+        &["report", log, "-o", "new"],
+        &["export", log, "--format", "csv"],
+        &["verify", "--lines", "-", "--tree", log],
+    ] {
+        for day in [
+            "26-11-28",
+            "2026-1-1",
+            "+2026-11-28",
+            "2026-11-31",
+            "+10000-01-01",
+            "today",
+        ] {
+            let output = run_in(scratch.path(), &[command, &["--from", day]].concat());
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{command:?} {day}: {said}");
+            assert!(said.contains("write it as 2026-11-27"), "{said}");
+        }
+    }
+}
+
+#[test]
 fn what_cant_be_read_or_isnt_sealed_ends_with_three_and_says_why() {
     let log = log();
     for arguments in [

@@ -34,10 +34,10 @@ pub struct Arguments {
     #[arg(long, value_name = "FORMAT")]
     format: Format,
     /// The first day (UTC)
-    #[arg(long, value_name = "YYYY-MM-DD")]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = crate::date)]
     from: Option<NaiveDate>,
     /// The last day
-    #[arg(long, value_name = "YYYY-MM-DD")]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = crate::date)]
     to: Option<NaiveDate>,
     #[command(flatten)]
     filter: Where,

@@ -34,6 +34,7 @@ mod verify;
 use std::process::ExitCode;
 
 use audit_logger::tool::{Error, Status};
+use chrono::NaiveDate;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use output::{Output, complain};
@@ -120,4 +121,12 @@ fn vkey(given: &str) -> Result<String, Error> {
         Err(error) if given.split('+').count() > 2 => Err(Error::argument(error)),
         Err(_) => audit_logger::tool::verify::text_of(given.as_ref()),
     }
+}
+
+/// An argument that is a day, written as the log's files are named. No other way is taken: with a year of two
+/// digits it would be a day of long ago, and all since then.
+fn date(given: &str) -> Result<NaiveDate, String> {
+    let date = NaiveDate::parse_from_str(given, "%Y-%m-%d").ok();
+    date.filter(|date| given.len() == 10 && date.to_string() == given)
+        .ok_or_else(|| "it's no date; write it as 2026-11-27".to_owned())
 }

@@ -58,10 +58,10 @@ pub struct Arguments {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// The first day (UTC)
-    #[arg(long, value_name = "YYYY-MM-DD")]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = crate::date)]
     from: Option<NaiveDate>,
     /// The last day
-    #[arg(long, value_name = "YYYY-MM-DD")]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = crate::date)]
     to: Option<NaiveDate>,
     /// The calls of this user alone
     #[arg(long, value_name = "ID")]

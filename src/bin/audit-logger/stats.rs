@@ -36,10 +36,10 @@ pub struct Arguments {
     #[arg(value_name = "DIR")]
     directory: PathBuf,
     /// The first day (UTC)
-    #[arg(long, value_name = "YYYY-MM-DD")]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = crate::date)]
     from: Option<NaiveDate>,
     /// The last day
-    #[arg(long, value_name = "YYYY-MM-DD")]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = crate::date)]
     to: Option<NaiveDate>,
     #[command(flatten)]
     filter: Where,

@@ -59,11 +59,11 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", group = "trees", requires = "lines", conflicts_with_all = ["vkey", "guard", "checkpoints", "policy"])]
     fleet: Option<PathBuf>,
     /// With --lines: no line of a day before it need be there
-    #[arg(long, value_name = "DATE", requires = "lines")]
-    from: Option<String>,
+    #[arg(long, value_name = "DATE", requires = "lines", value_parser = crate::date)]
+    from: Option<NaiveDate>,
     /// With --lines: no line of a day after it need be there
-    #[arg(long, value_name = "DATE", requires = "lines")]
-    to: Option<String>,
+    #[arg(long, value_name = "DATE", requires = "lines", value_parser = crate::date)]
+    to: Option<NaiveDate>,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -140,8 +140,8 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
     };
     let Some(directory) = &arguments.directory else {
         let days = far::Days {
-            from: arguments.from.as_deref().map(date).transpose()?,
-            to: arguments.to.as_deref().map(date).transpose()?,
+            from: arguments.from.map(|day| day.to_string()),
+            to: arguments.to.map(|day| day.to_string()),
         };
         return far::run(&hosts, &arguments.lines, &days, arguments.json, out);
     };
@@ -159,16 +159,6 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
         print(&report, &stamped, out);
     }
     report.verdict()
-}
-
-/// A day as files are named after it.
-fn date(given: &str) -> Result<String, Error> {
-    match NaiveDate::parse_from_str(given, "%Y-%m-%d") {
-        Ok(date) => Ok(date.format("%Y-%m-%d").to_string()),
-        Err(_) => Err(Error::argument(format!(
-            "{given:?} is no date; write it as 2026-11-27"
-        ))),
-    }
 }
 
 /// What was verified and what the tree has recorded: what each fact is about, and the fact, not made plain.

@@ -50,10 +50,10 @@ pub struct Arguments {
     #[arg(value_name = "DIR")]
     directory: PathBuf,
     /// The first day (UTC)
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", value_parser = crate::date)]
     from: NaiveDate,
     /// The last day (UTC)
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", value_parser = crate::date)]
     to: NaiveDate,
     /// Only the lines of this user; may be repeated
     #[arg(long = "user", value_name = "ID")]
