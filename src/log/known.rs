@@ -17,7 +17,8 @@ pub struct Known {
     sealed: BTreeMap<DayName, u64>,
     pruned: BTreeSet<DayName>,
     holds: BTreeMap<u64, Hold>,
-    disputes: BTreeMap<String, u64>,
+    /// By witnesses, which are few.
+    disputes: Vec<(String, u64)>,
 }
 
 /// Days of which no file is removed.
@@ -73,9 +74,12 @@ impl Known {
         &self.holds
     }
 
-    /// At which size each witness, by its key, had seen the log when that was recorded last.
-    pub fn disputes(&self) -> &BTreeMap<String, u64> {
-        &self.disputes
+    /// At which size a witness, by its key, had seen the log when that was recorded last.
+    pub fn disputed_at(&self, witness: &str) -> Option<u64> {
+        let mut disputes = self.disputes.iter();
+        disputes
+            .find(|(by, _)| by == witness)
+            .map(|(_, size)| *size)
     }
 
     /// Adds a record.
@@ -124,7 +128,8 @@ impl Known {
                 }
             }
             RecordBody::Dispute { witness, size, .. } => {
-                self.disputes.insert(witness.clone(), *size);
+                self.disputes.retain(|(by, _)| by != witness);
+                self.disputes.push((witness.clone(), *size));
             }
             _ => {}
         }

@@ -105,7 +105,7 @@ impl Log {
         self.fault(&message);
         let records = |tree: &Known| {
             // A process may have died, or the power gone, before it was noted that it's recorded.
-            if tree.disputes().get(witness) == Some(&size) {
+            if tree.disputed_at(witness) == Some(size) {
                 return Vec::new();
             }
             Vec::from([RecordBody::Dispute {

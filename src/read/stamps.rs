@@ -22,8 +22,7 @@ pub struct Found {
 /// The names of a log's time stamps.
 #[derive(Default)]
 pub struct Names {
-    /// By their sizes.
-    names: Vec<(u64, String)>,
+    names: Vec<String>,
     /// There are more of them than any log has: not all are here.
     pub too_many: bool,
 }
@@ -33,16 +32,21 @@ impl Names {
     pub fn of(directory: &Directory<'_>) -> io::Result<Names> {
         let mut found = Names::default();
         directory.names_in(&format!("{TREE}/{DIRECTORY}"), &mut |name| {
-            if let Some(size) = size_in(name) {
+            if size_in(name).is_some() {
                 found.too_many = found.names.len() == MOST;
                 if !found.too_many {
-                    found.names.push((size, name.to_owned()));
+                    found.names.push(name.to_owned());
                 }
             }
             !found.too_many
         })?;
-        found.names.sort_unstable();
         Ok(found)
+    }
+
+    /// The same by the sizes of their checkpoints.
+    pub fn by_size(mut self) -> Names {
+        self.names.sort_unstable_by_key(|name| size_in(name));
+        self
     }
 
     /// How many there are.
@@ -52,7 +56,7 @@ impl Names {
 
     /// Reads one after the other, until the reader is asked to stop.
     pub fn read(self, directory: &Directory<'_>) -> impl Iterator<Item = Found> {
-        let names = self.names.into_iter().map(|(_, name)| name);
+        let names = self.names.into_iter();
         names.take_while(|_| !directory.is_stopped()).map(|name| {
             let path = format!("{DIRECTORY}/{name}");
             let stamp = match directory.beginning(&path, LONGEST_FILE) {

@@ -142,7 +142,11 @@ fn stamps(directory: &Directory, slice: &Slice) -> Result<Vec<Stamped>, Error> {
     let names = names.map_err(|error| Error::log(format!("the time stamps: {error}")))?;
     let covering = slice.reach()..=slice.checkpoint.size;
     let (mut first, mut last) = (Vec::new(), Vec::new());
-    for stamp in names.read(directory).filter_map(|found| found.stamp.ok()) {
+    for stamp in names
+        .by_size()
+        .read(directory)
+        .filter_map(|found| found.stamp.ok())
+    {
         let Ok(checkpoint) = Checkpoint::open(&stamp.note, &slice.verifier) else {
             continue;
         };
