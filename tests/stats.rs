@@ -214,6 +214,23 @@ fn files_without_number_are_told_to_be_too_many() {
     assert_eq!(export.expect("it starts").status.code(), Some(3));
 }
 
+#[test]
+fn what_lies_in_the_place_of_the_key_holds_nobody_up() {
+    let scratch = log(&entries([json!({})]));
+    fs::create_dir(scratch.join("log/.integrity")).expect("it can be made");
+    run(Command::new("mkfifo").arg(scratch.join("log/.integrity/vkey")));
+    for arguments in [
+        &["export", "log", "--format", "ecs"][..],
+        &["tail", "log", "--format", "ecs"],
+    ] {
+        // Who opened it would wait for a writer.
+        let program = tool().get_program().to_owned();
+        let mut command = Command::new("timeout");
+        let command = command.current_dir(scratch.path()).arg("60").arg(program);
+        assert_eq!(run(command.args(arguments)).lines().count(), 1);
+    }
+}
+
 /// What a command shows on a terminal, what it wipes included.
 fn on_a_terminal(scratch: &Scratch, arguments: &str) -> String {
     let program = tool().get_program().to_string_lossy().into_owned();

@@ -48,7 +48,7 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
     let interrupted = interrupt::watch()?;
     let directory = Directory::new(&files, &interrupted);
     let days = between(&directory, arguments.from, arguments.to)?;
-    let writer = Writer::new(arguments.format, &arguments.directory);
+    let writer = Writer::new(arguments.format, &directory);
     let mut log = Once::new(&directory, &days, "exporting");
     writer.begin(out);
     for (day, files) in &days.files {

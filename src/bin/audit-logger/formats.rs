@@ -5,9 +5,7 @@ mod ecs;
 mod ocsf;
 mod otel;
 
-use std::path::Path;
-
-use audit_logger::tool::{pull, twins::Digest};
+use audit_logger::tool::{pull, source::Directory, twins::Digest};
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;
 use serde_json::{Map, Value};
@@ -34,9 +32,12 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub fn new(format: Format, directory: &Path) -> Writer {
-        // The public key is of the form <name>+<id>+<key>, and no name has a plus sign.
-        let vkey = std::fs::read_to_string(directory.join(".integrity/vkey")).ok();
+    pub fn new(format: Format, directory: &Directory) -> Writer {
+        /// A key is far shorter.
+        const MOST: u64 = 4096;
+        let vkey = directory.beginning("vkey", MOST).ok().flatten();
+        let vkey = vkey.and_then(|key| String::from_utf8(key).ok());
+        // It's of the form <name>+<id>+<key>, and no name has a plus sign.
         let origin = vkey.and_then(|key| Some(key.split_once('+')?.0.to_owned()));
         Writer { format, origin }
     }

@@ -125,13 +125,13 @@ impl Arguments {
 
 pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
     let files = source::open(&arguments.directory)?;
+    let directory = &Directory::new(&files, &|| false);
+    let format = arguments.format;
     let mut tail = Tail {
         arguments,
-        directory: &Directory::new(&files, &|| false),
+        directory,
         shown: Shown {
-            writer: arguments
-                .format
-                .map(|format| Writer::new(format, &arguments.directory)),
+            writer: format.map(|format| Writer::new(format, directory)),
             ..Shown::default()
         },
         files: HashMap::new(),
