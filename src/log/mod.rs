@@ -316,11 +316,14 @@ impl Log {
             ..seal::Wanted::default()
         };
         let since = Instant::now();
-        while since.elapsed() < SWEEP_PATIENCE {
+        loop {
             match sealer.seal((self.settings.now)(), wanted) {
                 Ok(Some(found)) if found.more => {}
                 Ok(None) => {}
                 _ => return,
+            }
+            if since.elapsed() >= SWEEP_PATIENCE {
+                return;
             }
             self.directory.state().pause(seal::PAUSE);
         }
