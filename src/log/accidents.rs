@@ -23,6 +23,7 @@ use crate::error::{Error, Status};
 use crate::format::entry::Line;
 use crate::format::name::DayName;
 use crate::format::record::RecordBody;
+use crate::fuzzing::worked;
 use crate::read::report::{Class, Report};
 use crate::read::verify;
 
@@ -442,14 +443,20 @@ fn who_may_only_read_holds_no_lock_that_sealing_needs() {
     for name in ["lock", "seal"] {
         assert_eq!(mode(&path.join(".state").join(name)) & 0o077, 0, "{name}");
     }
-    let began = Instant::now();
-    log.append(&mut line()).unwrap();
-    log.flush().unwrap();
-    let (second, _) = Log::open(&settings, None).unwrap();
-    second.care.end();
-    second.append(&mut line()).unwrap();
-    second.flush().unwrap();
-    assert!(began.elapsed() < Duration::from_secs(5));
+    let use_it = || {
+        let began = Instant::now();
+        log.append(&mut line()).unwrap();
+        log.flush().unwrap();
+        let (second, _) = Log::open(&settings, None).unwrap();
+        second.care.end();
+        second.append(&mut line()).unwrap();
+        second.flush().unwrap();
+        began.elapsed()
+    };
+    let beside_readers = use_it();
+    drop(locked);
+    // What the disk takes, it takes without them too.
+    assert!(beside_readers < use_it() + Duration::from_secs(5));
     assert_eq!(verified(&path).unsealed_lines, 0);
 }
 
@@ -934,10 +941,10 @@ fn a_note_or_a_slot_that_no_process_made_leads_nowhere() {
         let mut file = options.create_new(true).write(true).open(&name).unwrap();
         file.write_all(&bytes).unwrap();
         file.set_len(6 << 30).unwrap();
-        let began = Instant::now();
+        let before = worked();
         let (log, swept) = Log::open(&Arc::new(settings(&path)), None).unwrap();
         assert_eq!(swept.recovered, 0, "{size}");
-        assert!(began.elapsed() < Duration::from_secs(3), "{size}");
+        assert!(worked() - before < Duration::from_secs(3), "{size}");
         assert!(!name.exists(), "{size}");
         log.care.end();
     }
