@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List
 
 import audit_logger
 
@@ -56,8 +56,16 @@ def child(part: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def interrupt_soon() -> None:
-    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+def interrupt_soon(stats: Callable[[], Dict[str, Any]], calls: int) -> None:
+    """As Ctrl-C does, a moment after so many calls are running."""
+
+    def interrupt() -> None:
+        while stats()["running"] < calls:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
 
 
 def test_the_recipes_client_needs_another_import_alone() -> None:
@@ -136,7 +144,7 @@ def test_ctrl_c_ends_a_call_and_its_entry_is_there() -> None:
     client = audit_logger.Client(**config("interrupt"))
     for call in (hang, lambda client: list(endless(client))):
         began = time.monotonic()
-        interrupt_soon()
+        interrupt_soon(client.logger.stats, 1)
         try:
             call(client)
         except KeyboardInterrupt:
@@ -154,7 +162,7 @@ def test_ctrl_c_ends_the_calls_of_an_event_loop() -> None:
 def interrupted_loop() -> None:
     async def main() -> None:
         client = audit_logger.AsyncClient(**config("interrupted_loop"))
-        interrupt_soon()
+        interrupt_soon(client.logger.stats, 20)
         await asyncio.gather(*(client.chat("p", "u", "test/hang") for _ in range(20)))
 
     try:

@@ -65,7 +65,11 @@ class ClientTest < Minitest::Test
   end
 
   def test_a_timeout_ends_a_call_that_waits
-    assert_raises(Timeout::Error) { Timeout.timeout(0.1) { @client.chat(**HANGS) } }
+    # On a busy machine it may be over before the call begins.
+    [0.1, 1, 10].each do |time|
+      assert_raises(Timeout::Error) { Timeout.timeout(time) { @client.chat(**HANGS) } }
+      break unless error_types.empty?
+    end
     assert_equal ["Cancelled"], error_types
   end
 
