@@ -4,15 +4,15 @@
 mod support;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use audit_logger::ffi::AUDIT_OK;
 use support::calls::{Logger, record, verified};
-use support::pace::{Stopwatch, until};
-use support::{Scratch, compile, last_file, release, root, sealed, tool};
+use support::pace::Stopwatch;
+use support::{Scratch, compile, entry_line, last_file, release, root, sealed, tool};
 
 /// What a command may take beyond what it is when it starts.
 const ROOM_KIB: u64 = 64 << 10;
@@ -23,24 +23,22 @@ const PATIENCE: Duration = Duration::from_secs(240);
 /// The address space of the tool when it has started, in KiB.
 fn baseline() -> u64 {
     let scratch = Scratch::new();
+    let line = entry_line(1, "2026-01-01T00:00:00.000000Z", &serde_json::Value::Null);
+    fs::write(scratch.join("audit_2026-01-01.jsonl"), line).expect("there's room");
     let mut idle = tool();
     let mut child = idle
         .args(["tail", "-f"])
         .arg(scratch.path())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .spawn()
         .expect("the tool starts");
-    let status = || fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
-    let mut kib = 0;
-    until("the tool's start", || {
-        // It has started when it grows no more.
-        std::thread::sleep(Duration::from_millis(500));
-        let (status, before) = (status(), kib);
-        let line = status.lines().find_map(|line| line.strip_prefix("VmPeak:"));
-        let peak = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        kib = peak.and_then(|kib| kib.parse().ok()).unwrap_or_default();
-        status.starts_with("Name:\taudit-logger\n") && kib == before
-    });
+    // It has started when it shows what there is.
+    let mut shown = BufReader::new(child.stdout.take().expect("it is piped"));
+    shown.read_line(&mut String::new()).expect("it's UTF-8");
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmPeak:"));
+    let peak = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    let kib = peak.and_then(|kib| kib.parse().ok()).expect("a number");
     child.kill().expect("it can be ended");
     child.wait().expect("it ends");
     kib
@@ -294,6 +292,8 @@ fn spoil(path: &Path, number: usize) {
         file.write_all(&piece).expect("it is written");
     }
     sparse(path, 4 << 30);
+    // So that nobody else waits for the disk to have all of that.
+    file.sync_all().expect("there's room");
 }
 
 /// A slot of a journal, and what it says that it is.

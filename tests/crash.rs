@@ -7,10 +7,11 @@ mod support;
 
 use std::collections::HashSet;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
+use support::pace::{Stopwatch, until};
 use support::worker::{Bench, FOREVER, Running, Work};
 use support::{Scratch, available, cc, entries, last_file, root, run};
 
@@ -46,10 +47,17 @@ impl Random {
 fn killed_at_random(processes: usize, kills: usize, work: Work) {
     let bench = Bench::new(json!({}));
     let mut random = Random::new();
-    let mut running = Vec::new();
+    let (mut running, mut said) = (Vec::new(), 0);
     for number in 0..kills {
         while running.len() < processes {
             running.push(bench.start(&format!("p{number}.{}", running.len()), work));
+        }
+        // However long they take to start.
+        if said <= number {
+            until("they work", || {
+                said = bench.said().len();
+                said > number
+            });
         }
         std::thread::sleep(Duration::from_micros(12_000 + random.below(40_000)));
         drop(running.swap_remove(random.below(processes as u64) as usize));
@@ -93,13 +101,18 @@ fn a_living_process_makes_the_log_whole_within_ten_seconds() {
             ..FOREVER
         },
     );
-    std::thread::sleep(Duration::from_millis(200));
+    let works = |name: &str| {
+        let said = bench.said();
+        said.iter().any(|said| said.prompt.starts_with(name))
+    };
+    until("it works", || works("living"));
     for number in 0..5 {
-        let victim = bench.start(&format!("victim{number}"), FOREVER);
-        std::thread::sleep(Duration::from_millis(60));
+        let name = format!("victim{number}");
+        let victim = bench.start(&name, FOREVER);
+        until("a victim works", || works(&name));
         drop(victim);
     }
-    let until = Instant::now() + Duration::from_secs(11);
+    let since = Stopwatch::of(living.0.id().to_string());
     let journals = || {
         std::fs::read_dir(bench.log.join(".state"))
             .expect("it's there")
@@ -109,13 +122,9 @@ fn a_living_process_makes_the_log_whole_within_ten_seconds() {
             })
             .count()
     };
-    while journals() > 1 {
-        assert!(
-            Instant::now() < until,
-            "the dead's journals are still there"
-        );
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    until("the dead's journals go", || journals() <= 1);
+    let took = since.elapsed();
+    assert!(took < Duration::from_secs(11), "{took:?}");
     drop(living);
     bench.check();
 }
@@ -225,7 +234,12 @@ fn lines_appended_plainly_are_lost_by_kills_of_others() {
                 Running(command.spawn().expect("it starts"))
             })
             .collect();
-        std::thread::sleep(Duration::from_micros(3000 + random.below(3000)));
+        let has_begun = |name: usize| {
+            let said = std::fs::read_to_string(&said).unwrap_or_default();
+            said.contains(&format!("<{name}-"))
+        };
+        until("all write", || (0..4).all(has_begun));
+        std::thread::sleep(Duration::from_micros(random.below(3000)));
         drop(running.swap_remove(0));
         std::thread::sleep(Duration::from_millis(1));
         drop(running);

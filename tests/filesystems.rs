@@ -463,6 +463,8 @@ fn killed_at_random(kind: &str) {
             while running.len() < 2 {
                 running.push(bench.start(&format!("p{number}.{}", running.len()), FOREVER));
             }
+            // However long they take to start.
+            until("they work", || bench.said().len() > number as usize);
             std::thread::sleep(Duration::from_millis(40 + number * 7));
             drop(running.swap_remove(number as usize % 2));
         }

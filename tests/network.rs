@@ -460,7 +460,8 @@ fn a_name_server_that_never_answers_doesn_t_outlast_the_deadline() {
     let scratch = Scratch::new();
     let ask = scratch.join("ask");
     compile(&root().join("tests/c/ask.c"), release(), &ask, &[]);
-    std::fs::write(scratch.join("resolv.conf"), "nameserver 127.0.0.1\n").expect("it can be");
+    let resolver = "nameserver 127.0.0.1\noptions timeout:30\n";
+    std::fs::write(scratch.join("resolv.conf"), resolver).expect("it can be");
     std::fs::write(scratch.join("nsswitch.conf"), "hosts: dns\n").expect("it can be");
     let config = json!({
         "output_path": scratch.join("log"), "base_url": "https://provider.example/v1",
@@ -487,8 +488,8 @@ s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind((\"127.0.0.1\", 53)
         .lines()
         .find_map(|line| line.parse().ok())
         .expect("it's printed");
-    // The resolver by itself would wait five seconds.
-    assert!((900..4500).contains(&took), "{took} ms");
+    // The resolver by itself would wait thirty seconds.
+    assert!((900..20_000).contains(&took), "{took} ms");
     assert_eq!(
         entries(&scratch.join("log"))[0]["details"]["outcome"],
         "not_sent"
@@ -540,7 +541,9 @@ fn nothing_that_the_library_leaves_behind_holds_the_key() {
                     .any(|window| window == text.as_bytes())
             })
     }
-    assert!(!holds(scratch.path(), canary), "{}", answer.entry());
     assert!(!answer.message().contains(canary), "{}", answer.message());
     assert!(!logger.stats().to_string().contains(canary));
+    // Their threads come and go in the directories.
+    drop((logger, azure));
+    assert!(!holds(scratch.path(), canary), "{}", answer.entry());
 }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 
 use audit_logger::ffi::*;
 use support::calls::{Answer, Logger, Queue};
+use support::pace::until;
 use support::server::{Server, Then, completion, response};
 use support::{Scratch, compile, entries, release, root, run};
 
@@ -208,6 +210,37 @@ fn a_stream_s_events_come_in_order_and_its_end_last() {
     let all = heard(json!("all"), 4);
     assert_eq!(all[..2], [chunk("one "), "delta one ".to_owned()]);
     assert_eq!(all.len(), 8);
+}
+
+#[test]
+fn text_is_told_as_it_comes() {
+    let (go, told) = channel::<()>();
+    let told = Mutex::new(told);
+    let server = Server::start(move |_, stream| {
+        stream.write_all(STREAM.as_bytes())?;
+        for word in ["one ", "two ", "three"] {
+            stream.write_all(delta(word).as_bytes())?;
+            // The next one when this was heard.
+            let told = told.lock().expect("no test panics while it holds this");
+            let _ = told.recv();
+        }
+        stream.write_all(END.as_bytes())?;
+        Ok(Then::Close)
+    });
+    let scratch = Scratch::new();
+    let logger = Logger::new(&json!({
+        "output_path": scratch.join("log"), "base_url": server.base_url(), "api_key": "sk-test"
+    }));
+    let queue = Queue::new(&logger, &json!({}));
+    let request = streaming("x", json!(true));
+    queue.submit(&request, 1).expect(AUDIT_OK);
+    for word in ["one ", "two ", "three"] {
+        let event = queue.next(-1).expect(AUDIT_OK);
+        assert_eq!(event.text(AUDIT_REPLY_CONTENT), Some(word));
+        go.send(()).expect("the server waits");
+    }
+    let done = queue.next(-1).expect(AUDIT_OK);
+    assert_eq!(done.text(AUDIT_REPLY_CONTENT), Some("one two three"));
 }
 
 #[test]
@@ -427,9 +460,9 @@ fn a_call_held_up_by_events_that_nobody_takes_is_cancelled_and_times_out_all_the
         }
     };
     let entry = |count: usize| {
-        while setup.entries().len() < count {
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        until("its entry", || {
+            setup.logger.stats()["written"] == count && setup.logger.stats()["running"] == 0
+        });
         setup.entries()[count - 1]["error_type"].clone()
     };
     assert_eq!(entry(1), "APITimeoutError");

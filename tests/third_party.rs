@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use support::pace::until;
 use support::worker::{Bench, FOREVER, Running, Work};
 use support::{Clock, Scratch, available, day_files, entries, python_with, root, run, skip, tool};
 
@@ -81,7 +82,7 @@ impl Sealed {
             Running(clock.on(&mut command).spawn().expect("it starts"))
         };
         let mut workers: Vec<Running> = (0..4).map(start).collect();
-        std::thread::sleep(Duration::from_millis(2500));
+        until("both sides of midnight", || day_files(&bench.log).len() > 2);
         drop(workers.remove(0));
         workers.push(start(4));
         std::thread::sleep(Duration::from_millis(300));

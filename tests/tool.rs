@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use support::calls::{Logger, record, text};
-use support::pace::until;
+use support::pace::{PATIENCE, until};
 use support::{Scratch, available, entry_line, last_file, root, run, sealed, tool};
 
 const DAY: &str = "audit_2026-11-23.jsonl";
@@ -978,7 +978,7 @@ impl Following {
     #[track_caller]
     fn shows(&self, expected: &[u32]) {
         for number in expected {
-            let line = self.lines.recv_timeout(Duration::from_secs(20));
+            let line = self.lines.recv_timeout(PATIENCE);
             let line = line.unwrap_or_else(|_| panic!("entry {number} isn't shown"));
             assert_eq!(numbers(&line), [*number]);
         }

@@ -4,7 +4,7 @@
 mod support;
 
 use std::ffi::OsString;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -13,6 +13,7 @@ use serde_json::json;
 use audit_logger::ffi::*;
 use support::calls::{Logger, record};
 use support::pace::until;
+use support::tls::free_port;
 use support::{Scratch, python_with, root, tool};
 
 /// A server of buckets, and the shell that asks it.
@@ -35,9 +36,7 @@ impl Buckets {
         python_with("moto.server")?;
         let python = PathBuf::from(python_with("awscli")?);
         let scratch = Scratch::new();
-        let free = TcpListener::bind("127.0.0.1:0").expect("there's a port");
-        let port = free.local_addr().expect("it has one").port();
-        drop(free);
+        let port = free_port();
         let server = Command::new(&python)
             .args(["-m", "moto.server", "-H", "127.0.0.1", "-p"])
             .arg(port.to_string())

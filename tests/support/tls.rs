@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::pace::until;
 use super::server::Server;
@@ -43,9 +44,20 @@ impl Drop for Running {
     }
 }
 
+/// A port for a program that takes a number. Of those that Linux gives nobody by itself: any connection that
+/// is made meanwhile could have got one of the others.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("it has an address").port()
+    const LOWEST: u32 = 10_000;
+    const COUNT: u32 = 20_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Other tests' processes begin elsewhere.
+    let first = std::process::id().wrapping_mul(7919);
+    let mut ports = (0..COUNT).map(|_| {
+        let next = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        u16::try_from(LOWEST + next % COUNT).expect("it's below 2^16")
+    });
+    let free = ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.expect("loopback has a free port")
 }
 
 /// Certificates made for one test: an authority and what it signed.
