@@ -326,15 +326,16 @@ impl Logger {
     pub fn flush(&self, timeout: Option<Duration>, witnessed: bool) -> Result<(), Error> {
         let began = Instant::now();
         let log = &self.process()?.log;
-        log.flush_within(timeout)?;
-        if !witnessed {
-            return Ok(());
-        }
-        let Some(witnessing) = log.witnessing() else {
+        let witnessing = witnessed.then(|| log.witnessing());
+        if let Some(None) = witnessing {
             return Err(Error::argument(
                 "\"witnessed\": the log has no witnesses; set \"witness_policy\" in \"integrity\" of \
                  the configuration",
             ));
+        }
+        log.flush_within(timeout)?;
+        let Some(witnessing) = witnessing.flatten() else {
+            return Ok(());
         };
         let left = timeout.map(|timeout| timeout.saturating_sub(began.elapsed()));
         witnessing.wait(log, left)
