@@ -43,6 +43,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
         "log",
         &[
             "read", "config", "format", "json", "hash", "clock", "panics", "error", "sys",
+            "fuzzing",
         ],
     ),
     (
