@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from scitt_cose import build_receipt
 
 log, line = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]).read_bytes()
-# PRIVATE+KEY+name+id+base64 of the type and the seed; a log's name may have a plus itself.
-name, key_id, key = (log / ".state/key").read_text().strip()[len("PRIVATE+KEY+") :].rsplit("+", 2)
+# PRIVATE+KEY+name+id+base64 of the type and the seed, in which there may be a plus too.
+name, key_id, key = (log / ".state/key").read_text().strip()[len("PRIVATE+KEY+") :].split("+", 2)
 pem = Ed25519PrivateKey.from_private_bytes(base64.b64decode(key)[1:]).private_bytes(
     serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
 )
