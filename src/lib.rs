@@ -69,4 +69,5 @@ pub mod tool {
     pub use crate::log::{hold, if_there, maintain, release};
     pub use crate::read::{far, lines, prove, report, slice, source, stamps, tree, twins, verify};
     pub use crate::server::{Proxy, Trust, authority};
+    pub use crate::sys::{Readiness, wait};
 }

@@ -4,7 +4,7 @@ mod support;
 
 // Of the tool, for their own tests.
 #[allow(dead_code)]
-#[path = "../src/bin/audit-logger/report/numbers.rs"]
+#[path = "../src/bin/audit-logger/numbers.rs"]
 mod numbers;
 #[allow(dead_code)]
 #[path = "../src/bin/audit-logger/report/steps.rs"]
@@ -463,6 +463,71 @@ fn whatever_the_log_it_stays_below_a_megabyte() {
         "What each user adds up to, those with the most calls first",
     );
     assert_eq!(value(&users.last().expect("a total")[1]), 37_200.0);
+}
+
+#[test]
+fn what_stands_alone_in_a_long_time_is_seen_in_each_chart() {
+    let days = ["2025-11-01", "2025-12-20", "2026-02-20"];
+    let cost = json!({"latency_ms": 600_000.0, "details": {"cost": 1e-9}});
+    let days = days.map(|day| (day, entry(1, &format!("{day}T10:00:00.000000Z"), &cost)));
+    let page = page_of(&log(&days), &[], 0);
+    let chart = |id: &str| {
+        let start = page
+            .find(&format!("id=\"{id}-title\""))
+            .expect("it's there");
+        page[start..]
+            .split("</svg>")
+            .next()
+            .expect("it ends")
+            .to_owned()
+    };
+    // Three percentiles of three days.
+    assert_eq!(chart("latency").matches("<circle").count(), 9);
+    assert!(
+        page.contains("600,000.0") && !page.contains("603,"),
+        "a percentile is none of the calls"
+    );
+    for (id, seen) in [
+        ("calls", "1"),
+        ("cost", "1e-9"),
+        ("cost", "1 Nov 2025"),
+        ("cost", "24 Jan 2026"),
+    ] {
+        assert!(
+            chart(id).contains(&format!("\n{seen}\n")),
+            "{id}: {seen} in {}",
+            chart(id)
+        );
+    }
+    let costs = table(&page, "Tokens and cost");
+    let total = costs.last().expect("a total");
+    assert_eq!(total[4], "0.0000000030");
+}
+
+#[test]
+fn one_call_makes_a_page_without_a_mark_that_says_nothing() {
+    let page = page_of(
+        &log(&[(
+            "2026-11-27",
+            entry(1, "2026-11-27T10:00:00.000000Z", &json!({})),
+        )]),
+        &[],
+        0,
+    );
+    assert!(page.contains("1 model") && !page.contains("1 models"));
+    assert!(
+        page.contains("There is no .integrity/vkey") && page.contains("removed. <a"),
+        "a sentence"
+    );
+    for text in page.split("<text").skip(1) {
+        let text = text
+            .split_once('>')
+            .and_then(|(_, rest)| rest.split_once("</text>"));
+        assert!(
+            text.is_some_and(|(text, _)| !text.trim().is_empty()),
+            "{text:?}"
+        );
+    }
 }
 
 /// What a browser makes of a page: the lowest contrast of its texts, and what its form lacks.

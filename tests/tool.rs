@@ -426,6 +426,43 @@ fn conditions_choose_entries_by_their_members() {
 }
 
 #[test]
+fn a_call_whose_outcome_nobody_knows_is_found_whatever_its_error_is() {
+    let log = log();
+    let with = |number, outcome| {
+        let details = json!({"schema": 2, "outcome": outcome});
+        entry(
+            number,
+            "2026-11-24T00:00:03.000000Z",
+            json!({"error_type": "APITimeoutError", "details": details}),
+        )
+    };
+    append(
+        &log.join(NEXT),
+        &(with(7, "unknown") + &with(8, "answered")),
+    );
+    let unknown = printed(log.path(), &["tail", ".", "--where", "outcome=unknown"], 0);
+    assert_eq!(numbers(&unknown), [4, 7]);
+    let stats = printed(log.path(), &["stats", ".", "--json"], 0);
+    let stats: Value = serde_json::from_str(&stats).expect("it is JSON");
+    assert_eq!(stats["total"]["unknown_outcomes"], 2);
+}
+
+#[test]
+fn percentiles_are_no_longer_than_the_longest_call_and_small_costs_are_seen() {
+    let scratch = Scratch::new();
+    let other = json!({"latency_ms": 600_000.0, "details": {"cost": 1e-9}});
+    append(
+        &scratch.join(DAY),
+        &entry(1, "2026-11-23T10:00:00.000000Z", other),
+    );
+    let stats = printed(scratch.path(), &["stats", "."], 0);
+    assert!(
+        stats.contains("600000.0") && stats.contains("0.0000000010"),
+        "{stats}"
+    );
+}
+
+#[test]
 fn a_table_fits_the_terminal() {
     if !available("script") || !available("stty") {
         return;
@@ -956,9 +993,14 @@ struct Following {
 
 impl Following {
     fn start(directory: &Path) -> Following {
+        Following::with(directory, &[])
+    }
+
+    fn with(directory: &Path, more: &[&str]) -> Following {
         let mut tool = tool();
         tool.current_dir(directory)
             .args(["tail", ".", "-f"])
+            .args(more)
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
         let mut child = tool.spawn().expect("the tool starts");
@@ -1016,6 +1058,71 @@ fn following_goes_on_past_midnight_into_further_files_and_shows_whole_lines_once
     following.shows(&[14]);
     append(&log.join(NEXT), &("{torn\n".to_owned() + &at(15)));
     following.shows(&[15]);
+}
+
+#[test]
+fn following_goes_on_with_each_day_that_was_begun_while_it_was_stopped() {
+    let log = log();
+    let following = Following::start(log.path());
+    following.shows(&[1, 2, 4, 3, 5, 6]);
+    let signal = |name: &str| {
+        let id = following.child.id().to_string();
+        run(Command::new("kill").args([name, &id]));
+    };
+    signal("-STOP");
+    append(&log.join("audit_2026-11-25.jsonl"), &at(31));
+    // One was compressed before it could be looked at, one of those that it follows is, and its bytes come once.
+    for (plain, compressed) in [("audit_2026-11-26.jsonl", Some(at(32))), (NEXT, None)] {
+        let plain = log.join(plain);
+        let text =
+            compressed.map_or_else(|| fs::read(&plain).expect("it's there"), String::into_bytes);
+        let file = fs::File::create(plain.with_extension("jsonl.gz")).expect("it can be made");
+        let mut file = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+        file.write_all(&text).expect("there's room");
+        file.finish().expect("there's room");
+        let _ = fs::remove_file(plain);
+    }
+    append(&log.join("audit_2026-11-27.jsonl"), &at(33));
+    append(&log.join("audit_2026-11-28.jsonl"), &at(34));
+    signal("-CONT");
+    following.shows(&[31, 32, 33, 34]);
+}
+
+#[test]
+fn following_shows_no_older_day_when_the_last_one_goes() {
+    let log = log();
+    append(&log.join("audit_2026-11-25.jsonl"), &at(11));
+    let following = Following::with(log.path(), &["-n", "1"]);
+    following.shows(&[11]);
+    fs::remove_file(log.join("audit_2026-11-25.jsonl")).expect("it can be removed");
+    std::thread::sleep(Duration::from_secs(1));
+    append(&log.join("audit_2026-11-26.jsonl"), &at(12));
+    following.shows(&[12]);
+}
+
+#[test]
+fn following_ends_when_nobody_reads_what_it_shows_even_if_nothing_comes() {
+    let log = log();
+    let mut tool = tool();
+    tool.current_dir(log.path())
+        .args(["tail", ".", "-f", "-n", "1"]);
+    let mut child = tool
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the tool starts");
+    let mut shown = BufReader::new(child.stdout.take().expect("it is piped"));
+    let (_, lines) = channel();
+    let mut following = Following { child, lines };
+    let mut line = String::new();
+    shown.read_line(&mut line).expect("it can be read");
+    assert_eq!(numbers(&line), [6]);
+    drop(shown);
+    let mut ended = None;
+    until("it ends", || {
+        ended = following.child.try_wait().expect("it can be asked");
+        ended.is_some()
+    });
+    assert!(ended.is_some_and(|status| status.success()));
 }
 
 #[test]

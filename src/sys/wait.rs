@@ -58,6 +58,8 @@ pub enum Readiness {
     Read,
     /// Room.
     Write,
+    /// That whoever reads the other end has gone: of a pipe, a socket or a terminal. A file is never.
+    Gone,
 }
 
 /// Waits until one of the descriptors is ready, and says which (the first, if several are), or
@@ -71,6 +73,8 @@ pub fn wait<const N: usize>(
         events: match readiness {
             Readiness::Read => libc::POLLIN,
             Readiness::Write => libc::POLLOUT,
+            // What it always tells of: POLLERR and POLLHUP.
+            Readiness::Gone => 0,
         },
         revents: 0,
     });
@@ -84,6 +88,18 @@ pub fn wait<const N: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_reads_a_pipe_is_missed_when_gone_and_not_before() {
+        let (reader, writer) = io::pipe().unwrap();
+        let gone = || wait([(writer.as_raw_fd(), Readiness::Gone)], Duration::ZERO).unwrap();
+        assert_eq!(gone(), None);
+        drop(reader);
+        assert_eq!(gone(), Some(0));
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let file = [(file.as_raw_fd(), Readiness::Gone)];
+        assert_eq!(wait(file, Duration::ZERO).unwrap(), None);
+    }
 
     #[test]
     fn an_event_stays_happened_until_it_is_cleared() {

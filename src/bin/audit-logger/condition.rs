@@ -32,11 +32,15 @@ const COMPARISONS: [(&str, Comparison); 6] = [
 type Text = for<'e> fn(&'e Entry<'_>) -> Option<&'e str>;
 type Number = fn(&Entry<'_>) -> Option<f64>;
 
-const TEXTS: [(&str, Text); 6] = [
+const TEXTS: [(&str, Text); 7] = [
     ("user_id", |entry| Some(&entry.user_id)),
     ("model", |entry| Some(&entry.model)),
     ("status", |entry| Some(&entry.status)),
     ("error_type", |entry| entry.error_type.as_deref()),
+    ("outcome", |entry| {
+        let unknown = entry.is_unknown().then_some("unknown");
+        entry.outcome.as_deref().or(unknown)
+    }),
     ("event_type", |entry| Some(&entry.event_type)),
     ("timestamp", |entry| Some(&entry.timestamp)),
 ];
@@ -63,9 +67,10 @@ enum Member {
 pub struct Where {
     /// Only entries of which this is true; may be repeated, and all must be
     ///
-    /// A member (user_id, model, status, error_type, event_type, timestamp; latency_ms, prompt_tokens,
+    /// A member (user_id, model, status, error_type, outcome, event_type, timestamp; latency_ms, prompt_tokens,
     /// completion_tokens, cost), one of = != < <= > >=, and a value; texts are compared byte by byte. An entry
-    /// without the member is unequal to every value.
+    /// without the member is unequal to every value. An outcome is answered, not_sent or unknown: of an unknown one nobody
+    /// knows whether the call was processed and billed, whatever its error_type.
     #[arg(long = "where", value_name = "CONDITION")]
     conditions: Vec<Condition>,
 }

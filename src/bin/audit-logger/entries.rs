@@ -30,7 +30,7 @@ pub struct Entry<'l> {
     pub completion_tokens: Option<u64>,
     pub cost: Option<f64>,
     /// How the call ended.
-    outcome: Option<Cow<'l, str>>,
+    pub outcome: Option<Cow<'l, str>>,
 }
 
 thread_local! {

@@ -17,6 +17,7 @@ mod interrupt;
 mod keygen;
 mod maintain;
 mod man;
+mod numbers;
 mod once;
 mod output;
 mod prove;

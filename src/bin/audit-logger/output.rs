@@ -4,11 +4,14 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::fs::Permissions;
 use std::io::{self, BufWriter, IsTerminal, Seek, SeekFrom, StdoutLock, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
 
-use audit_logger::tool::Error;
+use audit_logger::tool::{Error, Readiness, wait};
 use tempfile::NamedTempFile;
 use terminal_size::Width;
 
@@ -81,6 +84,18 @@ impl Output {
             self.failed = self.out.flush().err();
         }
         self.failed.is_none()
+    }
+
+    /// Waits for so long; less if whoever reads goes away meanwhile, and then returns false.
+    pub fn pause(&self, time: Duration) -> bool {
+        let stdout = self.out.get_ref().as_raw_fd();
+        match wait([(stdout, Readiness::Gone)], time) {
+            Ok(gone) => gone.is_none(),
+            Err(_) => {
+                sleep(time);
+                true
+            }
+        }
     }
 
     /// Ends it. That nobody read it all is no error.

@@ -2,7 +2,6 @@
 
 mod added;
 mod charts;
-mod numbers;
 mod page;
 mod state;
 mod steps;

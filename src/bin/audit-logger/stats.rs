@@ -12,6 +12,7 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 use crate::condition::Where;
 use crate::entries::Entry;
 use crate::interrupt;
+use crate::numbers::cost_decimals;
 use crate::once::{Once, add_up, between};
 use crate::output::{Output, plain};
 use crate::sums::{Classes, Groups, OTHERS, Sums, gap};
@@ -282,8 +283,9 @@ fn row(name: &str, sums: &Sums) -> [String; 9] {
         sums.error_count().to_string(),
         sums.prompt_tokens.to_string(),
         sums.completion_tokens.to_string(),
-        sums.cost()
-            .map_or("-".to_owned(), |cost| format!("{cost:.4}")),
+        sums.cost().map_or("-".to_owned(), |cost| {
+            format!("{cost:.*}", cost_decimals(cost))
+        }),
         latency(0.5),
         latency(0.9),
         latency(0.99),

@@ -72,6 +72,8 @@ pub struct Sums {
     pub without_cost: u64,
     /// In microseconds. It grows with the longest, not with the calls.
     latencies: Option<Histogram<u32>>,
+    /// The longest of them: a histogram only knows what it's near to.
+    longest: u64,
 }
 
 impl Sums {
@@ -88,6 +90,7 @@ impl Sums {
             cost: 0.0,
             without_cost: 0,
             latencies,
+            longest: 0,
         })
     }
 
@@ -110,6 +113,7 @@ impl Sums {
             let microseconds = (latency * 1000.0).round().clamp(0.0, LONGEST_LATENCY) as u64;
             // It resizes itself, so nothing is out of its range.
             let _ = latencies.record(microseconds);
+            self.longest = self.longest.max(microseconds);
         }
     }
 
@@ -127,6 +131,7 @@ impl Sums {
         self.without_tokens += other.without_tokens;
         self.add_cost(other.cost);
         self.without_cost += other.without_cost;
+        self.longest = self.longest.max(other.longest);
         let latencies = self.latencies.take().zip(other.latencies.as_ref());
         // They resize themselves, so nothing is out of their range.
         self.latencies = latencies.and_then(|(mut all, more)| all.add(more).is_ok().then_some(all));
@@ -148,7 +153,8 @@ impl Sums {
     /// The latency in milliseconds that this share of the calls didn't exceed.
     pub fn latency(&self, quantile: f64) -> Option<f64> {
         let latencies = self.latencies.as_ref().filter(|found| !found.is_empty())?;
-        Some(latencies.value_at_quantile(quantile) as f64 / 1000.0)
+        let found = latencies.value_at_quantile(quantile).min(self.longest);
+        Some(found as f64 / 1000.0)
     }
 
     pub fn cost(&self) -> Option<f64> {

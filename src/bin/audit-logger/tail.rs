@@ -1,9 +1,8 @@
 //! `tail`: the last entries of a log, and those that follow.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::io::{self, Read};
 use std::path::PathBuf;
-use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
 use audit_logger::tool::Error;
@@ -49,7 +48,10 @@ Examples:
   audit-logger tail audit_logs -f -n 0 --format otel >> spans.jsonl
 
 A line is: time, outcome, user, model, tokens of the prompt + of the answer, latency, id. Following goes on
-past midnight, into further files, and through files that are renamed or cut.")]
+past midnight, into further files, and through files that are renamed, cut or compressed. It ends when whoever
+reads what it prints does, and begins anew when it's started again: it keeps no place.
+
+Exit codes: 0 shown, 2 wrong usage, 3 the log can't be read")]
 pub struct Arguments {
     /// The directory of the log
     #[arg(value_name = "DIR")]
@@ -135,14 +137,15 @@ pub fn run(arguments: &Arguments, out: &mut Output) -> Result<(), Error> {
             ..Shown::default()
         },
         files: HashMap::new(),
+        floor: String::new(),
+        met: HashSet::new(),
         left_out: Vec::new(),
     };
     if let Some(writer) = &tail.shown.writer {
         writer.begin(out);
     }
     tail.last(out)?;
-    while arguments.follow && out.flush() {
-        sleep(PAUSE);
+    while arguments.follow && out.flush() && out.pause(PAUSE) {
         tail.look(out)?;
     }
     Ok(())
@@ -155,11 +158,16 @@ struct Tail<'a> {
     shown: Shown,
     /// By device and inode, for names change.
     files: HashMap<(u64, u64), Followed>,
+    /// The first day whose files are looked for, and those of them that were found.
+    floor: String,
+    met: HashSet<DayName>,
     /// What was said to be unreadable.
     left_out: Vec<DayName>,
 }
 
 struct Followed {
+    /// Its name when it had one.
+    name: DayName,
     file: Box<dyn Plain>,
     /// Behind the last whole line that was read.
     offset: u64,
@@ -168,12 +176,12 @@ struct Followed {
 }
 
 impl Followed {
-    fn from(file: Box<dyn Plain>, offset: u64) -> Followed {
-        let unseen = 0;
+    fn from(name: DayName, file: Box<dyn Plain>, offset: u64) -> Followed {
         Followed {
+            name,
             file,
             offset,
-            unseen,
+            unseen: 0,
         }
     }
 
@@ -224,21 +232,25 @@ impl Tail<'_> {
     fn last(&mut self, out: &mut Output) -> Result<(), Error> {
         let count = self.arguments.count;
         let days = days(self.directory)?.files;
-        let floor = floor(&days);
+        self.floor = floor(&days);
         let mut last: Vec<(Vec<u8>, Digest)> = Vec::new();
         let mut bytes = 0;
         for (day, files) in days.iter().rev() {
-            let follow = self.arguments.follow && *day >= floor;
+            let follow = self.arguments.follow && *day >= self.floor;
             if !follow && (last.len() >= count || bytes >= KEPT) {
                 break;
             }
             let mut of_day = Last::default();
             for name in files {
                 match self.last_of(*name, follow) {
-                    Ok(found) => found
-                        .lines
-                        .into_iter()
-                        .for_each(|line| of_day.push(line, count.saturating_mul(files.len()))),
+                    Ok(found) => {
+                        if follow {
+                            self.met.insert(*name);
+                        }
+                        for line in found.lines {
+                            of_day.push(line, count.saturating_mul(files.len()));
+                        }
+                    }
                     Err(error) => self.leave_out(*name, &error),
                 }
             }
@@ -316,7 +328,8 @@ impl Tail<'_> {
         };
         if follow && self.files.len() < FOLLOWED {
             let identity = file.identity()?;
-            self.files.insert(identity, Followed::from(file, offset));
+            self.files
+                .insert(identity, Followed::from(name, file, offset));
         }
         Ok(last)
     }
@@ -338,37 +351,98 @@ impl Tail<'_> {
         for followed in self.files.values_mut() {
             followed.unseen += 1;
         }
-        for name in days.range(floor(&days)..).flat_map(|(_, names)| names) {
-            let opened = self.directory.open(&name.file_name());
-            let opened = opened.and_then(|file| match file {
-                Some(file) => Ok(Some((file.identity()?, file))),
-                None => Ok(None),
-            });
-            match opened {
-                Ok(Some((identity, file))) => {
-                    if let Some(followed) = self.files.get_mut(&identity) {
-                        followed.unseen = 0;
-                    } else if self.files.len() < FOLLOWED {
-                        self.files.insert(identity, Followed::from(file, 0));
-                    }
+        let mut compressed = BTreeSet::new();
+        // From what was the first day at the last look: that may be long ago, for who reads what is printed may have
+        // stopped to, and machines sleep.
+        let names = days.range(self.floor.clone()..);
+        for name in names.flat_map(|(_, names)| names) {
+            match self.meet(*name) {
+                Ok(true) => {}
+                Ok(false) => {
+                    compressed.insert(*name);
                 }
-                Ok(None) => {}
                 Err(error) => self.leave_out(*name, &error),
             }
         }
+        // In the order of their names, for there may be more than one day's.
+        let mut order: Vec<_> = self
+            .files
+            .iter()
+            .map(|(id, file)| (file.name, *id))
+            .collect();
+        order.sort_unstable();
+        for (name, id) in order {
+            while compressed.first().is_some_and(|first| *first < name) {
+                self.all_of(compressed.pop_first(), out);
+            }
+            self.more_of(id, out);
+        }
+        while !compressed.is_empty() {
+            self.all_of(compressed.pop_first(), out);
+        }
+        self.files.retain(|_, followed| followed.unseen < LINGER);
+        self.floor = floor(&days).max(std::mem::take(&mut self.floor));
+        let floor = self.floor.as_bytes();
+        self.met.retain(|name| name.date[..] >= *floor);
+        Ok(())
+    }
+
+    /// Sees to it that a file is followed; false if it was compressed before it could be.
+    fn meet(&mut self, name: DayName) -> io::Result<bool> {
+        let Some(file) = self.directory.open(&name.file_name())? else {
+            return Ok(!self.met.insert(name));
+        };
+        let id = file.identity()?;
+        if let Some(followed) = self.files.get_mut(&id) {
+            followed.unseen = 0;
+            followed.name = name;
+        } else if self.files.len() < FOLLOWED {
+            self.files.insert(id, Followed::from(name, file, 0));
+        } else {
+            return Err(io::Error::other("so many files can't be followed"));
+        }
+        self.met.insert(name);
+        Ok(true)
+    }
+
+    /// Shows what was appended to a file.
+    fn more_of(&mut self, id: (u64, u64), out: &mut Output) {
         let (shown, arguments) = (&mut self.shown, self.arguments);
-        self.files.retain(|_, followed| {
-            let read = followed.more(|line| {
+        let Some(followed) = self.files.get_mut(&id) else {
+            return;
+        };
+        let read = followed.more(|line| {
+            if line.is_held() {
+                shown.show(arguments, line.text, line.digest(), out);
+            }
+        });
+        // It's tried again, from where it was.
+        if let Err(error) = read {
+            let name = followed.name;
+            self.leave_out(name, &error);
+        }
+    }
+
+    /// Shows a file that was compressed before it was looked at.
+    fn all_of(&mut self, name: Option<DayName>, out: &mut Output) {
+        let Some(name) = name else {
+            return;
+        };
+        let (shown, arguments) = (&mut self.shown, self.arguments);
+        let read = self.directory.compressed(name, 0).and_then(|source| {
+            let Some(source) = source else {
+                return Ok(());
+            };
+            each_line(source, 0, |line| {
                 if line.is_held() {
                     shown.show(arguments, line.text, line.digest(), out);
                 }
-            });
-            if let Err(error) = &read {
-                complain(&format!("a file of the log is left out: {error}"));
-            }
-            read.is_ok() && followed.unseen < LINGER
+            })
+            .map(drop)
         });
-        Ok(())
+        if let Err(error) = read {
+            self.leave_out(name, &error);
+        }
     }
 }
 

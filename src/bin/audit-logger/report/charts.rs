@@ -13,9 +13,10 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 use super::steps::Steps;
+use crate::numbers::{shortened, ticks};
 
 /// In units of the drawing; the page scales it.
-const SIZE: (u32, u32) = (720, 260);
+const SIZE: (u32, u32) = (720, 300);
 
 /// How high a row of a chart of rows is, and how long its name may be.
 const ROW: u32 = 26;
@@ -89,7 +90,8 @@ impl Chart<'_> {
                     let style = colour(number).stroke_width(2);
                     let line = PathElement::new(part.clone().collect::<Vec<_>>(), style);
                     chart.draw_series([line]).map_err(failed)?;
-                    if steps.count <= 62 {
+                    // A line through one point isn't seen.
+                    if steps.count <= 62 || part.clone().count() == 1 {
                         let dots = part.map(|point| Circle::new(point, 2, colour(number).filled()));
                         chart.draw_series(dots).map_err(failed)?;
                     }
@@ -106,7 +108,7 @@ impl Chart<'_> {
         highest: f64,
         draw: impl FnOnce(&mut ChartContext<'_, SVGBackend<'_>, Over>) -> Result<(), Error>,
     ) -> Result<Markup, Error> {
-        let ticks = ticks(highest);
+        let ticks = ticks(highest, self.label);
         let highest = ticks.last().copied().unwrap_or(1.0);
         let labels = steps.labels();
         let named: Vec<f64> = labels.iter().map(|(step, _)| *step as f64).collect();
@@ -147,7 +149,7 @@ impl Chart<'_> {
     /// Bars that lie, one for each name, of counts.
     pub fn rows(&self, rows: &[(String, Vec<f64>)]) -> Result<Markup, Error> {
         let highest = rows.iter().map(|(_, values)| values.iter().sum());
-        let ticks = ticks(highest.fold(0.0, f64::max));
+        let ticks = ticks(highest.fold(0.0, f64::max), self.label);
         let highest = ticks.last().copied().unwrap_or(1.0);
         let size = (SIZE.0, ROW * rows.len().max(1) as u32 + 46);
         let count = rows.len() as f64;
@@ -254,28 +256,4 @@ type Over = Cartesian2d<Axis, Axis>;
 
 fn failed(error: impl Display) -> Error {
     Error::log(format!("a chart can't be drawn: {error}"))
-}
-
-/// Round values from 0 to at least the highest, some five.
-fn ticks(highest: f64) -> Vec<f64> {
-    if !(highest > 0.0 && highest.is_finite()) {
-        return vec![0.0, 1.0];
-    }
-    let rough = highest / 5.0;
-    let power = 10f64.powf(rough.log10().floor());
-    let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * power);
-    let step = steps
-        .into_iter()
-        .find(|step| *step >= rough)
-        .unwrap_or(rough);
-    let count = (highest / step).ceil() as u32;
-    (0..=count).map(|tick| f64::from(tick) * step).collect()
-}
-
-/// The beginning of a name, if it's longer than that.
-pub fn shortened(name: &str, most: usize) -> String {
-    match name.chars().count() > most {
-        true => name.chars().take(most - 1).chain(['\u{2026}']).collect(),
-        false => name.to_owned(),
-    }
 }

@@ -5,9 +5,9 @@ use audit_logger::tool::report::Report;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::added::Top;
-use super::charts::{Chart, Series, shortened};
-use super::numbers::{decimal, share, short, short_whole, time, whole};
+use super::charts::{Chart, Series};
 use super::{Read, visible};
+use crate::numbers::{cost, decimal, share, short, short_whole, shortened, time, whole};
 use crate::stamped::Stamped;
 use crate::sums::Sums;
 
@@ -157,9 +157,12 @@ impl Page<'_> {
                 (sum("Unknown outcomes", whole(total.unknown), "may have been processed and billed".to_owned()))
                 (sum("Prompt tokens", whole(total.prompt_tokens), without(total.without_tokens, "or not both")))
                 (sum("Completion tokens", whole(total.completion_tokens), String::new()))
-                (sum("Cost", decimal(total.cost(), 4), without(total.without_cost, "reported")))
+                (sum("Cost", cost(total.cost()), without(total.without_cost, "reported")))
                 (sum("Median latency", latency(0.5), format!("p90 {}, p99 {}", latency(0.9), latency(0.99))))
-                (sum("Users", whole(users as u64), format!("{} models", whole(models as u64))))
+                (sum("Users", whole(users as u64), match models {
+                    1 => "1 model".to_owned(),
+                    models => format!("{} models", whole(models as u64)),
+                }))
             }
         }
     }
@@ -338,7 +341,7 @@ impl Page<'_> {
             description: format!("Bars of prompt and completion tokens {}.", self.range()),
             label: short_whole,
         };
-        let cost = Chart {
+        let costs = Chart {
             id: "cost",
             title: "Cost over time",
             description: format!("Bars of costs {}.", self.range()),
@@ -349,7 +352,7 @@ impl Page<'_> {
         let figures = html! {
             div {
                 (figure(tokens.title, key(&["prompt", "completion"], false), tokens.bars(steps, &[prompt, completion])?))
-                (figure(cost.title, html! {}, cost.bars(steps, &[self.series(Sums::cost)])?))
+                (figure(costs.title, html! {}, costs.bars(steps, &[self.series(Sums::cost)])?))
             }
         };
         let table = self.over_time(
@@ -360,9 +363,15 @@ impl Page<'_> {
                     "completion tokens",
                     Box::new(|sums| whole(sums.completion_tokens)),
                 ),
-                ("calls without", Box::new(|sums| whole(sums.without_tokens))),
-                ("cost", Box::new(|sums| decimal(sums.cost(), 4))),
-                ("calls without", Box::new(|sums| whole(sums.without_cost))),
+                (
+                    "calls without tokens",
+                    Box::new(|sums| whole(sums.without_tokens)),
+                ),
+                ("cost", Box::new(|sums| cost(sums.cost()))),
+                (
+                    "calls without cost",
+                    Box::new(|sums| whole(sums.without_cost)),
+                ),
             ],
         );
         let note = html! {
@@ -443,7 +452,7 @@ impl Page<'_> {
                 td { (whole(sums.calls)) } td { (whole(sums.error_count())) }
                 td { (share(sums.error_count(), sums.calls)) } td { (whole(sums.unknown)) }
                 td { (whole(sums.prompt_tokens)) } td { (whole(sums.completion_tokens)) }
-                td { (decimal(sums.cost(), 4)) }
+                td { (cost(sums.cost())) }
                 td { (decimal(sums.latency(0.5), 1)) } td { (decimal(sums.latency(0.9), 1)) } td { (decimal(sums.latency(0.99), 1)) }
             }
         };
@@ -516,7 +525,8 @@ fn notes() -> Markup {
     html! {
         h2 { "How to read this page" }
         ul.plain {
-            li { "Days and hours are UTC, by when calls ended." }
+            li { "Days and hours are UTC, by when calls ended. Of the first and the last week, month or year only the days \
+                that the page is about count." }
             li { "An entry that stands twice counts once. Of lines with one id that differ, the sealed one counts." }
             li { "An outcome is unknown if the request was sent and no whole answer came: the call may have been \
                 processed and billed." }

@@ -3,8 +3,8 @@
 use audit_logger::tool::report::Remarks;
 use maud::{Markup, html};
 
-use super::numbers::whole;
 use super::page::{LONGEST, Page, text};
+use crate::numbers::whole;
 use crate::verify::facts;
 
 /// Lists are cut here.
@@ -18,7 +18,11 @@ impl Page<'_> {
                 "Not verified",
                 "The report was made without looking at the log's tree.".to_owned(),
             ),
-            Some(Err(error)) => ("open", "No verdict", text(error, LONGEST)),
+            Some(Err(error)) => (
+                "open",
+                "No verdict",
+                format!("{}.", sentence(&text(error, LONGEST))),
+            ),
             Some(Ok((report, _))) => {
                 let text = format!("Verified: {}.", report.grade());
                 match report.intact() {
@@ -114,9 +118,9 @@ impl Page<'_> {
         let notes = [
             (
                 self.read.added.gaps,
-                "calls have no entry: the log couldn\u{2019}t take them",
+                "Calls without an entry, which the log couldn\u{2019}t take",
             ),
-            (self.read.skipped, "lines are no entries"),
+            (self.read.skipped, "Lines that are no entries"),
         ];
         let any = notes.iter().any(|(count, _)| *count > 0);
         html! {
@@ -126,13 +130,24 @@ impl Page<'_> {
                     p { "Nothing: every line of these days is an entry, and is counted once." }
                 }
                 @for (count, what) in notes.iter().filter(|(count, _)| *count > 0) {
-                    p { (whole(*count)) " " (what) "." }
+                    p { (what) ": " (whole(*count)) "." }
                 }
                 (remarks("Files that can\u{2019}t be read", &self.read.left_out))
                 (remarks("Lines with the id of another entry that counts", &self.read.conflicts))
             }
         }
     }
+}
+
+/// What was said, as it begins a sentence.
+fn sentence(said: &str) -> String {
+    let mut rest = said.chars();
+    let first = rest.next();
+    first
+        .into_iter()
+        .flat_map(char::to_uppercase)
+        .chain(rest)
+        .collect()
 }
 
 fn remarks(title: &str, remarks: &Remarks) -> Markup {

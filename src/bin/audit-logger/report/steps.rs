@@ -7,6 +7,8 @@ const MOST: i64 = 125;
 
 /// How many labels stand below a chart.
 const LABELS: usize = 9;
+/// And of those that name a year.
+const WITH_YEAR: usize = 6;
 
 /// How long a step is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -130,15 +132,25 @@ impl Steps {
             Length::Month => &[1, 3, 6, 12, 24],
             Length::Years(_) => &[1, 2, 5, 10, 20, 50],
         };
-        let fits = |stride: &&usize| self.count.div_ceil(**stride) <= LABELS;
+        // A day and its month say which day it is within one year alone.
+        let last = self.begin(self.count.saturating_sub(1)).0;
+        let (most, date) = match self.first.year() == last.year() {
+            true => (LABELS, "%-d %b"),
+            false => (WITH_YEAR, "%-d %b %Y"),
+        };
+        let most = match self.length {
+            Length::Month | Length::Years(_) => LABELS,
+            _ => most,
+        };
+        let fits = |stride: &&usize| self.count.div_ceil(**stride) <= most;
         let longest = strides.last().unwrap_or(&1);
         let stride = strides.iter().find(fits).unwrap_or(longest);
         let label = |step| {
             let (day, hour) = self.begin(step);
             let label = match self.length {
-                Length::Hour if hour == 0 => day.format("%-d %b").to_string(),
+                Length::Hour if hour == 0 => day.format(date).to_string(),
                 Length::Hour => format!("{hour:02}:00"),
-                Length::Day | Length::Week => day.format("%-d %b").to_string(),
+                Length::Day | Length::Week => day.format(date).to_string(),
                 Length::Month => day.format("%b %Y").to_string(),
                 Length::Years(_) => day.year().to_string(),
             };
@@ -175,6 +187,36 @@ mod tests {
                     assert!(steps.begin(step + 1) > (day, 23), "{days}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_marks_of_a_year_s_end_say_which_year_they_are_of() {
+        for (first, last, marks) in [
+            (
+                "2026-12-31",
+                "2027-01-02",
+                "31 Dec 2026, 12:00, 1 Jan 2027, 12:00, 2 Jan 2027, 12:00",
+            ),
+            (
+                "2026-12-01",
+                "2027-01-31",
+                "1 Dec 2026, 15 Dec 2026, 29 Dec 2026, 12 Jan 2027, 26 Jan 2027",
+            ),
+            (
+                "2025-10-23",
+                "2026-11-27",
+                "20 Oct 2025, 19 Jan 2026, 20 Apr 2026, 20 Jul 2026, 19 Oct 2026",
+            ),
+            (
+                "2026-11-01",
+                "2026-11-09",
+                "1 Nov, 2 Nov, 3 Nov, 4 Nov, 5 Nov, 6 Nov, 7 Nov, 8 Nov, 9 Nov",
+            ),
+        ] {
+            let labels = Steps::between(date(first), date(last)).labels();
+            let labels: Vec<String> = labels.into_iter().map(|(_, label)| label).collect();
+            assert_eq!(labels.join(", "), marks);
         }
     }
 
