@@ -571,6 +571,23 @@ fn the_commands_of_the_page_on_operations_run() {
     said_by("docs/operations.md");
 }
 
+#[test]
+fn the_page_on_operations_has_every_command_of_the_tool() {
+    let help = run(tool().arg("--help"));
+    let commands = help.split("Commands:").nth(1).expect("they are listed");
+    let commands = commands.lines().skip(1);
+    let commands = commands.map_while(|line| line.split_whitespace().next());
+    let commands: BTreeSet<&str> = commands.filter(|name| *name != "help").collect();
+    assert!(commands.len() > 10, "{help}");
+    let rows = rows("docs/operations.md");
+    let first = rows
+        .iter()
+        .flat_map(|row| row[0].split('`').skip(1).step_by(2));
+    let named: BTreeSet<&str> = first.filter_map(|code| code.split(' ').next()).collect();
+    let missing: Vec<_> = commands.difference(&named).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 /// Commands in other pages would never be run.
 #[test]
 fn every_page_with_commands_is_run() {

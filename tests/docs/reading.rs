@@ -87,7 +87,7 @@ fn log(numbers: &[&str]) -> Scratch {
     let mut metadata = vec![
         "null".to_owned(),
         r#"{"a":1}"#.to_owned(),
-        r#"{"a":"x"}"#.to_owned(),
+        r#"{"a":"x","team":"search"}"#.to_owned(),
         r#"{"ID":1,"id":2}"#.to_owned(),
         format!("{{\"long\":\"{}\"}}", "x".repeat(20_000)),
         r#"{"n":[18446744073709551615,-9223372036854775808,1e308,1e-307]}"#.to_owned(),
@@ -121,15 +121,16 @@ fn counted_right(recipe: &str, said: &str) {
     }
 }
 
-/// The blocks of commands of the page: with the tool, a report, the schemas, jq, exporting, and looking for a text.
-fn commands() -> [String; 6] {
+/// The blocks of commands of the page: with the tool, choosing, a report, the schemas, jq, exporting, and looking for a
+/// text.
+fn commands() -> [String; 7] {
     let commands = blocks(PAGE, "sh");
-    commands.try_into().expect("they are six")
+    commands.try_into().expect("they are seven")
 }
 
 /// Writes what the readers are told, as the page does.
 fn with_schemas(scratch: &Scratch) {
-    let [_, _, schemas, ..] = commands();
+    let [_, _, _, schemas, ..] = commands();
     run(shell(scratch).args(["-euc", &schemas]));
 }
 
@@ -141,6 +142,7 @@ fn the_commands_of_the_page_on_reading_count_right() {
     let scratch = log(&ODD);
     let [
         with_the_tool,
+        choosing,
         reporting,
         schemas,
         with_jq,
@@ -150,6 +152,7 @@ fn the_commands_of_the_page_on_reading_count_right() {
     for number in ["25222", "217", "56.75"] {
         assert!(with_the_tool.contains(number), "{number}: {with_the_tool}");
     }
+    assert!(choosing.contains("total"), "{choosing}");
     assert_eq!(reporting + &schemas + &exporting, "");
     let page = fs::read_to_string(scratch.join("report.html")).expect("it's there");
     assert!(page.contains("25,222") && page.contains("56.7500"));
@@ -231,6 +234,155 @@ fn the_programs_of_the_page_on_reading_count_right() {
             );
         }
     }
+}
+
+/// The page's words for the same four questions, each after its reader's recipe.
+#[test]
+fn each_reader_s_words_for_the_page_s_questions_answer_them() {
+    const FILTERED: [&str; 4] = [
+        "count(*) FILTER (WHERE ({}) = 'search')",
+        "count(*) FILTER (WHERE {} > 1)",
+        "{}",
+        "count(*) FILTER (WHERE CAST({} AS VARCHAR) = '2026-11-23')",
+    ];
+    const PYTHON: [&str; 4] = [
+        "({} == 'search').sum()",
+        "({} > 1).sum()",
+        "{}",
+        "({}.astype(str) == '2026-11-23').sum()",
+    ];
+    let asking = [
+        (
+            "DuckDB",
+            "duckdb",
+            FILTERED,
+            "duckdb.sql(\"\"\"SELECT {} FROM audit_log('audit_logs/audit_*.jsonl*')\"\"\").fetchall()[0]",
+        ),
+        ("pandas", "pandas", PYTHON, "({})"),
+        (
+            "Polars",
+            "polars",
+            [
+                PYTHON[0],
+                PYTHON[1],
+                PYTHON[2],
+                "({}.cast(str) == '2026-11-23').sum()",
+            ],
+            "log.select([c.alias(str(n)) for n, c in enumerate(({}))]).collect().row(0)",
+        ),
+        (
+            "DataFusion",
+            "datafusion",
+            FILTERED,
+            "list(context.sql(\"\"\"SELECT {} FROM (SELECT DISTINCT * FROM (SELECT * FROM plain \
+                UNION ALL SELECT * FROM compressed))\"\"\").to_pylist()[0].values())",
+        ),
+        (
+            "ClickHouse",
+            "chdb",
+            [
+                "countIf({} = 'search')",
+                "countIf({} > 1)",
+                "{}",
+                "countIf({} = '2026-11-23')",
+            ],
+            "str(session.query(\"\"\"SELECT {} FROM audit FINAL\"\"\")).strip().split(',')",
+        ),
+        (
+            "Spark",
+            "pyspark",
+            [
+                "count_if({} = 'search')",
+                "count_if({} > 1)",
+                "{}",
+                "count_if({} = DATE'2026-11-23')",
+            ],
+            "spark.sql(\"\"\"SELECT {} FROM audit\"\"\").first()",
+        ),
+        (
+            "SQLite",
+            "sqlite3",
+            FILTERED,
+            "database.execute(\"\"\"SELECT {} FROM audit\"\"\").fetchone()",
+        ),
+    ];
+    let rows = super::rows(PAGE);
+    let scratch = log(&[]);
+    with_schemas(&scratch);
+    for (name, module, forms, asked) in asking {
+        let row = rows.iter().find(|row| row[0] == name && row.len() == 5);
+        let row = row.unwrap_or_else(|| panic!("{name} has a row"));
+        if module == "pyspark" && !available("java") {
+            continue;
+        }
+        let Some(python) = python_with(module) else {
+            continue;
+        };
+        let recipe = programs().into_iter().find(|(of, _)| *of == module);
+        let (_, recipe) = recipe.expect("it has one");
+        let (mut asks, mut expected) = (Vec::new(), Vec::new());
+        let answers = [37.0, 222.0, 100.5, 222.0];
+        for ((cell, form), answer) in row[1..].iter().zip(forms).zip(answers) {
+            if cell != "–" {
+                asks.push(form.replace("{}", cell.trim_matches('`')));
+                expected.push(answer);
+            }
+        }
+        let asked = asked.replace("{}", &asks.join(", "));
+        let program = format!("{recipe}\nprint()\nprint([float(answer) for answer in {asked}])");
+        let output = said_by(&python, &scratch, &program);
+        let said = String::from_utf8_lossy(&output.stdout);
+        let answers: Vec<f64> = serde_json::from_str(said.lines().next_back().unwrap_or_default())
+            .unwrap_or_else(|error| panic!("{program}\n{error}: {output:?}"));
+        assert_eq!(answers, expected, "{program}");
+    }
+}
+
+#[test]
+fn the_page_s_questions_to_duckdb_are_answered() {
+    let Some(python) = python_with("duckdb") else {
+        return;
+    };
+    let scratch = log(&ODD);
+    with_schemas(&scratch);
+    let gap = json!({
+        "id": "gap", "timestamp": "2026-11-24T00:00:00.000000Z", "event_type": "audit_gap", "user_id": "007",
+        "status": "error", "error_type": "AuditGap", "metadata": {"calls": 3},
+    });
+    let unknown = json!({
+        "id": "unknown", "timestamp": "2026-11-24T23:30:00.000000Z", "event_type": "chat_completion",
+        "user_id": "user-42", "model": "a/b", "latency_ms": 1.0, "status": "error", "error_type": "Cancelled",
+        "metadata": {"team": "ops"}, "details": {"outcome": "unknown", "cost": 0.25, "served_model": "a/c"},
+    });
+    let day = scratch.join("audit_logs/audit_2026-11-24.jsonl");
+    fs::write(day, format!("{gap}\n{unknown}\n")).expect("there's room");
+    let questions = blocks(PAGE, "sql").concat();
+    fs::write(scratch.join("questions.sql"), questions).expect("there's room");
+    // East of UTC a session's day is another.
+    let program = "
+import duckdb
+duckdb.sql(\"SET TimeZone = 'Asia/Tokyo'\")
+duckdb.sql(open('audit.sql').read())
+make, *asks = [ask for ask in open('questions.sql').read().split(';') if ask.strip()]
+duckdb.sql(make)
+for ask in asks:
+    rows = duckdb.sql(ask).fetchall()
+    print(len(rows), rows[-1])
+";
+    let output = said_by(&python, &scratch, program);
+    let said = String::from_utf8_lossy(&output.stdout);
+    let said: Vec<&str> = said.lines().collect();
+    assert_eq!(said.len(), 6, "{output:?}");
+    let cost = said[0].ends_with("(datetime.date(2026, 11, 24), 'ops', 0.25)");
+    assert!(cost, "{}", said[0]);
+    assert_eq!(said[1], "1 ('some/model', 25005, 100.5)");
+    let unknown = said[2].starts_with("1 ") && said[2].contains("Cancelled");
+    assert!(unknown, "{}", said[2]);
+    assert!(said[3].starts_with("222 "), "{}", said[3]);
+    // Those of user "007", not of "7", and not the gap.
+    let calls = (0..25_222).filter(|number| user(*number) == "007").count();
+    assert!(said[4].starts_with(&format!("{calls} ")), "{}", said[4]);
+    assert_eq!(said[5], "1 ('a/b', 'a/c', 1)");
 }
 
 /// Without what the page says of a session that stays, the next day is never seen.
