@@ -556,6 +556,51 @@ fn the_view_in_clickhouse_finds_what_the_tool_finds() {
     assert_eq!(json!(missing), report["not_there"], "{said}");
 }
 
+/// Which hosts the other view names.
+const SILENT: &str = r#"
+import sys
+from chdb.session import Session
+session = Session("database")
+for statement in open(sys.argv[1]).read().split(";\n"):
+    session.query(statement)
+session.query("INSERT INTO audit_sealed (host, file, number, hex, said) SELECT * FROM file('sealed', TSV, 'host String, file String, number UInt64, hex String, said String')")
+print(session.query("SELECT host, last_seal FROM audit_silent FORMAT TSV"))
+print(session.query("SELECT host, what FROM audit_found WHERE what != 'missing' FORMAT TSV"))
+"#;
+
+#[test]
+fn the_view_in_clickhouse_names_the_hosts_that_are_silent() {
+    let Some(python) = support::python_with("chdb") else {
+        return;
+    };
+    let scratch = Scratch::new();
+    let (log, _) = sealed(&scratch, LINES);
+    let (report, _) = of_tree(&[], &log);
+    let last_seal = report["logs"][0]["last_seal"].as_str().expect("it has one");
+    let hosts = json!({"hosts": [
+        {"name": "may", "tree": "log"},
+        {"name": "not yet", "tree": "log", "silent_after_s": 36_000},
+        {"name": "silent", "tree": "log", "silent_after_s": 0},
+        {"name": "unanswered", "tree": "nothing", "silent_after_s": 36_000},
+    ]});
+    let fleet = scratch.join("fleet.json");
+    fs::write(&fleet, hosts.to_string()).expect("it can be written");
+    let mut command = tool();
+    command.args(["digests", "--fleet"]).arg(&fleet);
+    let digests = command.output().expect("it starts");
+    assert_eq!(digests.status.code(), Some(3), "one can't be read");
+    fs::write(scratch.join("sealed"), digests.stdout).expect("there's room");
+    let mut python = Command::new(python);
+    python
+        .current_dir(scratch.path())
+        .args(["-c", SILENT])
+        .arg(support::root().join("deploy/clickhouse/far_end.sql"));
+    let said = support::run(&mut python);
+    let lines: Vec<_> = said.lines().filter(|line| !line.is_empty()).collect();
+    let silent = format!("silent\t{last_seal}");
+    assert_eq!(lines, [&silent, "unanswered\t", "unanswered\tno answer"]);
+}
+
 #[test]
 fn what_a_log_has_recorded_is_told_beside_its_lines() {
     let scratch = Scratch::new();

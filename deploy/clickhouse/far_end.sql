@@ -3,9 +3,10 @@
 --
 --   audit-logger digests --fleet fleet.json | clickhouse-client -q 'INSERT INTO audit_sealed (host, file, number, hex, said) FORMAT TSV'
 --   clickhouse-client -q 'SELECT * FROM audit_found_by_day'
+--   clickhouse-client -q 'SELECT * FROM audit_silent'
 --
 -- The digests come from trees that the tool has verified. It says what it found of them as well, what a log has recorded
--- of itself, and when it was sealed last.
+-- of itself, when it was sealed last, and from when on it's silent if it isn't sealed again.
 
 -- What collectors bring: each line as it was written, to the byte, without its line feed.
 CREATE TABLE IF NOT EXISTS audit_lines
@@ -60,6 +61,19 @@ FROM audit_sealed
 WHERE said LIKE 'sealed: %'
 GROUP BY host;
 
+-- The hosts that are silent: those that are neither sealed nor gathered any more, by the fleet's "silent_after_s", and
+-- those whose tree has never given an answer.
+CREATE VIEW IF NOT EXISTS audit_silent AS
+SELECT
+    host,
+    max(if(said LIKE 'sealed: %', substring(said, 9), '')) AS last_seal,
+    max(if(said LIKE 'silent from: %', substring(said, 14), '')) AS silent_from
+FROM audit_sealed
+WHERE said != ''
+GROUP BY host
+HAVING last_seal = '' OR silent_from != '' AND parseDateTime64BestEffortOrZero(silent_from, 6, 'UTC') < now64(6, 'UTC')
+ORDER BY host;
+
 -- What is wrong with each: missing, doubled, overdue, unknown. Or what nothing vouches for: unsealed, when it was stamped
 -- since its log was sealed last, and recent, when it was within the minute before, in which it may have been missed by
 -- that. And with hosts: what the tool has found of a tree, what the log has recorded of itself, or that a line has
@@ -71,7 +85,7 @@ WHERE hex != '' AND digest NOT IN (SELECT digest FROM audit_lines)
 UNION ALL
 SELECT host, '', splitByString(': ', said)[1], toUInt64(1), '', toUInt64(0), said, ''
 FROM audit_sealed FINAL
-WHERE said != '' AND said NOT LIKE 'sealed: %'
+WHERE said != '' AND said NOT LIKE 'sealed: %' AND said NOT LIKE 'silent from: %'
 UNION ALL
 SELECT host, substring(file, 7, 10), 'rolled_back', toUInt64(1), file, number, '', ''
 FROM audit_sealed

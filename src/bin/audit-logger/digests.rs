@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use audit_logger::tool::Error;
 use audit_logger::tool::far::{self, Sealed};
+use chrono::SecondsFormat;
 use clap::Args;
 
 use crate::far::{Host, prefix};
@@ -14,8 +15,8 @@ use crate::verify::{Against, recorded};
 ///
 /// A line each, with tabs between: host, file, number of the line in it (blank ones don't count), the SHA-256 of the
 /// line without its line feed, in hexadecimal, and an empty text. What is said of a whole log stands in the place of that
-/// text, behind its host, two empty texts and 0 between them: each finding, what the log has recorded of itself, and when
-/// it was sealed last. The tree is verified first: of one that isn't what was signed, or an older one than is known, only
+/// text, behind its host, two empty texts and 0 between them: each finding, what the log has recorded of itself, when
+/// it was sealed last, and from when on the fleet's file has it silent if it isn't sealed before. The tree is verified first: of one that isn't what was signed, or an older one than is known, only
 /// the findings are printed. Days that retention has removed are left out. deploy/clickhouse has tables and views for it.
 #[derive(Args)]
 #[command(after_help = "\
@@ -102,6 +103,10 @@ fn print(host: &Host, show: &mut dyn FnMut(u64, u64), out: &mut Output) -> Resul
         // Behind what it's about, for whoever gets no more than the beginning.
         let last_seal = escaped(&report.last_seal);
         out.line(format_args!("{name}\t\t0\t\tsealed: {last_seal}"));
+        if let Some(from) = host.silent_from(&report) {
+            let from = from.to_rfc3339_opts(SecondsFormat::Micros, true);
+            out.line(format_args!("{name}\t\t0\t\tsilent from: {from}"));
+        }
     }
     report.verdict()
 }

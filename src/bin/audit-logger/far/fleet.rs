@@ -92,14 +92,17 @@ impl Host {
         })
     }
 
+    /// From when on it's silent, unless it's sealed before; `None` if it may be.
+    pub fn silent_from(&self, report: &Report) -> Option<DateTime<Utc>> {
+        let silence = TimeDelta::seconds(i64::from(self.silent_after_s?));
+        let last = stamp(&report.last_seal).unwrap_or(DateTime::<Utc>::MIN_UTC);
+        Some(last + silence)
+    }
+
     /// Whether nothing came to its tree for so long that something is wrong.
     pub fn is_silent(&self, report: &Report) -> bool {
-        let last = stamp(&report.last_seal);
-        self.silent_after_s.is_some_and(|seconds| {
-            let silence = TimeDelta::seconds(i64::from(seconds));
-            let now = DateTime::<Utc>::from(SystemTime::now());
-            last.is_none_or(|last| now - last > silence)
-        })
+        let now = DateTime::<Utc>::from(SystemTime::now());
+        self.silent_from(report).is_some_and(|from| now > from)
     }
 }
 
