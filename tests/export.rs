@@ -281,6 +281,9 @@ fn a_document_of_ecs_has_the_entry_under_elastic_s_names() {
     ] {
         assert_eq!(document.pointer(place), Some(&value), "{place}");
     }
+    let mut untraced = full();
+    untraced["details"]["trace_id"] = Value::Null;
+    assert_eq!(as_json(&untraced, "ecs").get("trace"), None);
 }
 
 /// Whoever can choose a user's id would run something on the auditor's machine otherwise.

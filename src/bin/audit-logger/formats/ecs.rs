@@ -31,16 +31,13 @@ pub fn document(entry: &Entry) -> Value {
                 ("original", json!(String::from_utf8_lossy(entry.line))),
             ]),
         ),
-        (
-            "trace",
-            object([("id", entry.at("/details/trace_id").clone())]),
-        ),
     ]);
     // Where OpenTelemetry has a name, Elastic has the same.
     let attributes = otel::attributes(entry).into_iter();
     let resource = otel::RESOURCE.iter();
     let resource = resource.map(|(name, place)| (*name, entry.at(place).clone()));
-    for (name, value) in attributes.chain(resource) {
+    let trace = ("trace.id", entry.at("/details/trace_id").clone());
+    for (name, value) in attributes.chain(resource).chain([trace]) {
         if name == otel::DIGEST || value.is_null() {
             continue;
         }
