@@ -72,6 +72,12 @@ fn logger(log: &Path, server: &Server, more: &serde_json::Value) -> Logger {
     Logger::new(&merged(config, more))
 }
 
+/// The same on a disk that is to stay full: what sealing begins to write there, and gives up, would be room again.
+fn logger_that_seals_at_its_end(log: &Path, server: &Server, more: &serde_json::Value) -> Logger {
+    let never = json!({"integrity": {"seal_interval_ms": 3_600_000}});
+    logger(log, server, &merged(never, more))
+}
+
 /// A server that fills a disk while it answers, when it's told to.
 fn filling(small: &Small, told: &Arc<AtomicBool>) -> Server {
     let (filler, told) = (small.filler(), Arc::clone(told));
@@ -98,7 +104,7 @@ fn a_disk_that_fills_during_a_call_keeps_its_entry_and_the_log_goes_on_by_itself
     let log = small.0.join("log");
     let told = Arc::new(AtomicBool::new(false));
     let server = filling(&small, &told);
-    let logger = logger(&log, &server, &json!({}));
+    let logger = logger_that_seals_at_its_end(&log, &server, &json!({}));
     logger.ask("with room").expect(AUDIT_OK);
     told.store(true, Ordering::SeqCst);
     // The last page of the file has room for some.
@@ -135,7 +141,7 @@ fn an_entry_that_waits_outlives_its_process() {
     let told = Arc::new(AtomicBool::new(false));
     let server = filling(&small, &told);
     let waits = {
-        let logger = logger(&log, &server, &json!({}));
+        let logger = logger_that_seals_at_its_end(&log, &server, &json!({}));
         logger.ask("with room").expect(AUDIT_OK);
         told.store(true, Ordering::SeqCst);
         let mut waits = logger.ask("full");
@@ -159,7 +165,7 @@ fn calls_that_go_on_without_an_entry_are_counted_in_one() {
     };
     let log = small.0.join("log");
     let server = support::worker::answering();
-    let logger = logger(&log, &server, &json!({"on_log_failure": "count"}));
+    let logger = logger_that_seals_at_its_end(&log, &server, &json!({"on_log_failure": "count"}));
     logger.ask("with room").expect(AUDIT_OK);
     fill(&small.filler());
     until_full(&logger);
@@ -200,7 +206,7 @@ fn the_entry_of_calls_without_one_is_hashed_with_the_key() {
     let log = small.0.join("log");
     let server = support::worker::answering();
     let config = json!({"on_log_failure": "count", "hash_key_file": key});
-    let logger = logger(&log, &server, &config);
+    let logger = logger_that_seals_at_its_end(&log, &server, &config);
     let begun = logger.ask("with room").expect(AUDIT_OK).entry();
     fill(&small.filler());
     until_full(&logger);
@@ -381,7 +387,7 @@ fn without_an_inode_for_its_files_the_log_refuses_calls_until_there_is_one() {
             return;
         };
         let (log, server) = (small.0.join("log"), support::worker::answering());
-        let logger = logger(&log, &server, &json!({}));
+        let logger = logger_that_seals_at_its_end(&log, &server, &json!({}));
         let mut fillers: Vec<_> = (0..64)
             .map(|number| small.0.join(number.to_string()))
             .take_while(|path| std::fs::File::create(path).is_ok())
