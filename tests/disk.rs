@@ -210,9 +210,11 @@ fn the_entry_of_calls_without_one_is_hashed_with_the_key() {
     let begun = logger.ask("with room").expect(AUDIT_OK).entry();
     fill(&small.filler());
     until_full(&logger);
-    for _ in 0..2 {
-        logger.ask("full").expect(AUDIT_E_LOG_PENDING);
-    }
+    // The first one may still find room.
+    until("a call without an entry", || {
+        logger.ask("full");
+        logger.stats()["gaps"] == 1
+    });
     std::fs::remove_file(small.filler()).expect("it's there");
     logger.flush().expect(AUDIT_OK);
 
