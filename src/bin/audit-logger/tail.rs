@@ -1,6 +1,6 @@
 //! `tail`: the last entries of a log, and those that follow.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -351,34 +351,26 @@ impl Tail<'_> {
         for followed in self.files.values_mut() {
             followed.unseen += 1;
         }
-        let mut compressed = BTreeSet::new();
+        let mut compressed = Vec::new();
         // From what was the first day at the last look: that may be long ago, for who reads what is printed may have
         // stopped to, and machines sleep.
         let names = days.range(self.floor.clone()..);
         for name in names.flat_map(|(_, names)| names) {
             match self.meet(*name) {
                 Ok(true) => {}
-                Ok(false) => {
-                    compressed.insert(*name);
-                }
+                Ok(false) => compressed.push((*name, None)),
                 Err(error) => self.leave_out(*name, &error),
             }
         }
         // In the order of their names, for there may be more than one day's.
-        let mut order: Vec<_> = self
-            .files
-            .iter()
-            .map(|(id, file)| (file.name, *id))
-            .collect();
+        let followed = self.files.iter().map(|(id, file)| (file.name, Some(*id)));
+        let mut order: Vec<_> = followed.chain(compressed).collect();
         order.sort_unstable();
         for (name, id) in order {
-            while compressed.first().is_some_and(|first| *first < name) {
-                self.all_of(compressed.pop_first(), out);
+            match id {
+                Some(id) => self.more_of(id, out),
+                None => self.all_of(name, out),
             }
-            self.more_of(id, out);
-        }
-        while !compressed.is_empty() {
-            self.all_of(compressed.pop_first(), out);
         }
         self.files.retain(|_, followed| followed.unseen < LINGER);
         self.floor = floor(&days).max(std::mem::take(&mut self.floor));
@@ -424,10 +416,7 @@ impl Tail<'_> {
     }
 
     /// Shows a file that was compressed before it was looked at.
-    fn all_of(&mut self, name: Option<DayName>, out: &mut Output) {
-        let Some(name) = name else {
-            return;
-        };
+    fn all_of(&mut self, name: DayName, out: &mut Output) {
         let (shown, arguments) = (&mut self.shown, self.arguments);
         let read = self.directory.compressed(name, 0).and_then(|source| {
             let Some(source) = source else {
