@@ -134,13 +134,12 @@ impl Steps {
         };
         // A day and its month say which day it is within one year alone.
         let last = self.begin(self.count.saturating_sub(1)).0;
-        let (most, date) = match self.first.year() == last.year() {
-            true => (LABELS, "%-d %b"),
-            false => (WITH_YEAR, "%-d %b %Y"),
-        };
+        let is_one_year = self.first.year() == last.year();
+        let date = if is_one_year { "%-d %b" } else { "%-d %b %Y" };
         let most = match self.length {
             Length::Month | Length::Years(_) => LABELS,
-            _ => most,
+            _ if is_one_year => LABELS,
+            _ => WITH_YEAR,
         };
         let fits = |stride: &&usize| self.count.div_ceil(**stride) <= most;
         let longest = strides.last().unwrap_or(&1);
