@@ -209,7 +209,10 @@ impl<'a> Once<'a> {
         mut take: impl FnMut(&mut Self, DayName, &Seen) -> Result<(), Error>,
     ) -> Result<(), Error> {
         for file in files {
-            let length = self.directory.length(*file);
+            let length = match counts {
+                true => self.directory.length(*file),
+                false => 0,
+            };
             let mut taken = Ok(());
             // It may have been removed since the directory was listed.
             let read = self
