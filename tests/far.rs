@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -477,18 +478,40 @@ fn whatever_a_fleet_s_file_holds_is_taken_as_it_says_or_refused_by_its_name() {
     }
 }
 
-/// What the view in deploy/clickhouse finds by host and day, as the tool's report has it.
-const VIEW: &str = r#"
-import json, sys
+/// Makes the tables and views of deploy/clickhouse, fills them from the files `sealed` and, if it's there, `lines`, and
+/// prints the answers to queries.
+const CLICKHOUSE: &str = r#"
+import os, sys
 from chdb.session import Session
 session = Session("database")
 for statement in open(sys.argv[1]).read().split(";\n"):
     session.query(statement)
 session.query("INSERT INTO audit_sealed (host, file, number, hex, said) SELECT * FROM file('sealed', TSV, 'host String, file String, number UInt64, hex String, said String')")
-session.query("INSERT INTO audit_lines SELECT * FROM file('lines', LineAsString, 'line String')")
-print(session.query("SELECT * EXCEPT findings FROM audit_found_by_day FORMAT JSONEachRow SETTINGS output_format_json_quote_64bit_integers = 0"))
-print(session.query("SELECT host, file, number AS line FROM audit_found WHERE what = 'missing' ORDER BY file, line FORMAT JSONEachRow SETTINGS output_format_json_quote_64bit_integers = 0"))
+if os.path.exists("lines"):
+    session.query("INSERT INTO audit_lines SELECT * FROM file('lines', LineAsString, 'line String')")
+for query in sys.argv[2:]:
+    print(session.query(query))
 "#;
+
+/// What ClickHouse answers to queries, by lines.
+fn asked_in_clickhouse(python: OsString, scratch: &Scratch, queries: &[&str]) -> Vec<String> {
+    let mut python = Command::new(python);
+    python
+        .current_dir(scratch.path())
+        .args(["-c", CLICKHOUSE])
+        .arg(support::root().join("deploy/clickhouse/far_end.sql"))
+        .args(queries);
+    let said = support::run(&mut python);
+    let lines = said.lines().filter(|line| !line.is_empty());
+    lines.map(str::to_owned).collect()
+}
+
+/// What the view finds by host and day, and what is missing, as the tool's report has it.
+const FOUND: [&str; 2] = [
+    "SELECT * EXCEPT findings FROM audit_found_by_day FORMAT JSONEachRow SETTINGS output_format_json_quote_64bit_integers = 0",
+    "SELECT host, file, number AS line FROM audit_found WHERE what = 'missing' ORDER BY file, line FORMAT JSONEachRow \
+     SETTINGS output_format_json_quote_64bit_integers = 0",
+];
 
 #[test]
 fn the_view_in_clickhouse_finds_what_the_tool_finds() {
@@ -540,33 +563,15 @@ fn the_view_in_clickhouse_finds_what_the_tool_finds() {
     assert_eq!(digests.lines().count(), LINES + 1);
     // Inserted twice it's the same.
     fs::write(scratch.join("sealed"), digests.repeat(2)).expect("there's room");
-    let mut python = Command::new(python);
-    python
-        .current_dir(scratch.path())
-        .args(["-c", VIEW])
-        .arg(support::root().join("deploy/clickhouse/far_end.sql"));
-    let said = support::run(&mut python);
+    let said = asked_in_clickhouse(python, &scratch, &FOUND);
     let rows = said
-        .lines()
-        .filter(|line| !line.is_empty())
+        .iter()
         .map(|line| serde_json::from_str(line).expect("it is JSON"));
     let rows: Vec<Value> = rows.collect();
     let (days, missing): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row["line"].is_null());
-    assert_eq!(json!(days), report["days"], "{said}");
-    assert_eq!(json!(missing), report["not_there"], "{said}");
+    assert_eq!(json!(days), report["days"], "{said:?}");
+    assert_eq!(json!(missing), report["not_there"], "{said:?}");
 }
-
-/// Which hosts the other view names.
-const SILENT: &str = r#"
-import sys
-from chdb.session import Session
-session = Session("database")
-for statement in open(sys.argv[1]).read().split(";\n"):
-    session.query(statement)
-session.query("INSERT INTO audit_sealed (host, file, number, hex, said) SELECT * FROM file('sealed', TSV, 'host String, file String, number UInt64, hex String, said String')")
-print(session.query("SELECT host, last_seal FROM audit_silent FORMAT TSV"))
-print(session.query("SELECT host, what FROM audit_found WHERE what != 'missing' FORMAT TSV"))
-"#;
 
 #[test]
 fn the_view_in_clickhouse_names_the_hosts_that_are_silent() {
@@ -590,15 +595,11 @@ fn the_view_in_clickhouse_names_the_hosts_that_are_silent() {
     let digests = command.output().expect("it starts");
     assert_eq!(digests.status.code(), Some(3), "one can't be read");
     fs::write(scratch.join("sealed"), digests.stdout).expect("there's room");
-    let mut python = Command::new(python);
-    python
-        .current_dir(scratch.path())
-        .args(["-c", SILENT])
-        .arg(support::root().join("deploy/clickhouse/far_end.sql"));
-    let said = support::run(&mut python);
-    let lines: Vec<_> = said.lines().filter(|line| !line.is_empty()).collect();
+    let silent = "SELECT host, last_seal FROM audit_silent FORMAT TSV";
+    let found = "SELECT host, what FROM audit_found WHERE what != 'missing' FORMAT TSV";
+    let said = asked_in_clickhouse(python, &scratch, &[silent, found]);
     let silent = format!("silent\t{last_seal}");
-    assert_eq!(lines, [&silent, "unanswered\t", "unanswered\tno answer"]);
+    assert_eq!(said, [&silent, "unanswered\t", "unanswered\tno answer"]);
 }
 
 #[test]

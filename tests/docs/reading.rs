@@ -385,6 +385,14 @@ for ask in asks:
     assert_eq!(said[5], "1 ('a/b', 'a/c', 1)");
 }
 
+/// The code within a paragraph of a page that begins so.
+fn code_in<'p>(page: &'p str, beginning: &str) -> &'p str {
+    let mut codes = page.split('`');
+    codes
+        .find(|code| code.starts_with(beginning))
+        .expect("it's there")
+}
+
 /// Without what the page says of a session that stays, the next day is never seen.
 #[test]
 fn a_session_of_datafusion_that_stays_sees_the_next_day() {
@@ -392,10 +400,7 @@ fn a_session_of_datafusion_that_stays_sees_the_next_day() {
         return;
     };
     let page = document(PAGE);
-    let setting = page
-        .split('`')
-        .find(|code| code.starts_with("context.sql(\"SET "))
-        .expect("it's there");
+    let setting = code_in(&page, "context.sql(\"SET ");
     let scratch = Scratch::new();
     with_the_tool(&scratch);
     with_schemas(&scratch);
@@ -427,10 +432,7 @@ fn polars_takes_the_decimals_of_metadata_as_they_are() {
         return;
     };
     let page = document(PAGE);
-    let taken = page
-        .split('`')
-        .find(|code| code.starts_with("polars.col(\"metadata\")"))
-        .expect("it's there");
+    let taken = code_in(&page, "polars.col(\"metadata\")");
     let scratch = Scratch::new();
     with_the_tool(&scratch);
     with_schemas(&scratch);
